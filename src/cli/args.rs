@@ -1,0 +1,341 @@
+//! Exactly what the user said, by clap. Nothing below [`super::settings`] sees these types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Find the compressed variants of a code language model that are worth running on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "autotune",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
+                  5 every trial failed, 130 paused (autotune resume goes on)."
+)]
+pub struct Cli {
+    /// Print data and errors only, no progress.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// The command; without one, `tune`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `tune`, so that `autotune --budget 8GB` is enough.
+    #[command(flatten)]
+    pub tune: TuneArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Search for the best variants under a memory budget (the default command).
+    Tune(Box<TuneArgs>),
+    /// Continue the newest, or the named, study where it stopped.
+    Resume(ResumeArgs),
+    /// Show what this machine has and what it was measured to do.
+    Probe(ProbeArgs),
+    /// Say what would fit a budget, before anything is loaded.
+    Plan(PlanArgs),
+    /// List the studies of a database.
+    Studies(ListArgs),
+    /// List the trials of a study.
+    Trials(TrialsArgs),
+    /// Write the report of a study.
+    Report(ReportArgs),
+    /// Copy a trial's artifact out, with the command line that runs it.
+    Export(ExportArgs),
+    /// Grade code without tuning.
+    #[command(subcommand)]
+    Score(ScoreCommand),
+    /// Search a recorded table instead of a model, to compare samplers.
+    Simulate(SimulateArgs),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Run one trial's work, spoken to over a pipe (internal).
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Where results are kept.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// The folder of the database and the artifacts.
+    #[arg(long, default_value = "results", value_name = "FOLDER")]
+    pub results: PathBuf,
+}
+
+/// Which engine runs the artifacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// The embedded llama.cpp.
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
+    /// Deterministic and scripted, for tests.
+    #[value(hide = true)]
+    Mock,
+}
+
+/// `autotune tune`
+#[derive(Debug, Clone, Args)]
+pub struct TuneArgs {
+    /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
+    #[arg(long, value_name = "SIZE", required = true)]
+    pub budget: Option<String>,
+    /// The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<String>,
+    /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
+    #[arg(long, default_value = "laptop", value_name = "SPACE")]
+    pub space: String,
+    /// Stop starting trials after this long, for example 30m or 2h.
+    #[arg(long, value_name = "DURATION")]
+    pub time: Option<String>,
+    /// Stop after this many trials, presets included.
+    #[arg(long, value_name = "N")]
+    pub trials: Option<u64>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// How candidates are chosen.
+    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    pub sampler: String,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
+    #[arg(long, default_value = "warmup", value_name = "TASKS")]
+    pub tasks: String,
+    /// Use only the first N tasks (0: all).
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub task_limit: usize,
+    /// A text file of calibration code in place of the shipped one.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Run model-written code although the sandbox lacks layers on this machine.
+    #[arg(long)]
+    pub allow_unsandboxed: bool,
+    /// Print every event as a JSON line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+    /// Where the report goes.
+    #[arg(long, default_value = "reports", value_name = "FOLDER")]
+    pub reports: PathBuf,
+}
+
+/// `autotune resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
+    /// Stop starting trials after this long, counted from now.
+    #[arg(long, value_name = "DURATION")]
+    pub time: Option<String>,
+    /// Raise the total number of trials to this.
+    #[arg(long, value_name = "N")]
+    pub trials: Option<u64>,
+    /// Print every event as a JSON line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+    /// Where the report goes.
+    #[arg(long, default_value = "reports", value_name = "FOLDER")]
+    pub reports: PathBuf,
+}
+
+/// `autotune probe`
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Measure the ceilings again although they are cached.
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+/// `autotune plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The model, as for `tune`.
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<String>,
+    /// The budget, as for `tune`.
+    #[arg(long, value_name = "SIZE")]
+    pub budget: String,
+    /// The space, as for `tune`.
+    #[arg(long, default_value = "laptop", value_name = "SPACE")]
+    pub space: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `autotune studies`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune trials`
+#[derive(Debug, Args)]
+pub struct TrialsArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print CSV.
+    #[arg(long)]
+    pub csv: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
+    /// The trial's number.
+    #[arg(long, value_name = "N")]
+    pub trial: u64,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune score ...`
+#[derive(Debug, Subcommand)]
+pub enum ScoreCommand {
+    /// CodeBLEU of predictions against references.
+    Codebleu(CodebleuArgs),
+    /// Pass@k of samples against the tests of tasks.
+    Passk(PasskArgs),
+}
+
+/// `autotune score codebleu`
+#[derive(Debug, Args)]
+pub struct CodebleuArgs {
+    /// The language: python, javascript, typescript, tsx, java, go, rust, c, cpp, c_sharp, php, ruby.
+    #[arg(long)]
+    pub lang: String,
+    /// Score as PyPI codebleu 0.7.0 does, in place of the sound rules.
+    #[arg(long)]
+    pub published: bool,
+    /// Weights of n-gram, weighted n-gram, syntax and data flow.
+    #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0.25, 0.25, 0.25, 0.25])]
+    pub weights: Vec<f64>,
+    /// JSON lines of {"prediction": "...", "references": ["..."]}; `-` reads standard input.
+    pub pairs: PathBuf,
+}
+
+/// `autotune score passk`
+#[derive(Debug, Args)]
+pub struct PasskArgs {
+    /// The tasks: warmup, or a file in HumanEval, MBPP, HumanEval-X or MultiPL-E format (.jsonl, .jsonl.gz).
+    #[arg(long)]
+    pub tasks: String,
+    /// The values of k.
+    #[arg(long, value_delimiter = ',', default_values_t = [1u64])]
+    pub k: Vec<u64>,
+    /// JSON lines of {"task_id": "...", "completion": "..."}; `canonical` grades the tasks' own solutions.
+    pub samples: PathBuf,
+    /// Seconds that a program may run.
+    #[arg(long, default_value_t = 3.0)]
+    pub timeout_s: f64,
+    /// Programs that run at once; default: the usable cores.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Which protection the sandbox must have.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a verdict for each sample to this file.
+    #[arg(long, value_name = "FILE")]
+    pub verdicts: Option<PathBuf>,
+}
+
+/// How much protection is demanded before model-written code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SandboxMode {
+    /// All that this machine offers; refuse when it offers none.
+    Auto,
+    /// Refuse without all of landlock, seccomp and rlimits.
+    Strict,
+    /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
+    Off,
+}
+
+/// `autotune simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The space, a TOML file.
+    #[arg(long)]
+    pub space: PathBuf,
+    /// The table, CSV: a column for each parameter and each objective, a row for each point.
+    #[arg(long)]
+    pub table: PathBuf,
+    /// Objectives with directions: latency_ms:min,quality:max.
+    #[arg(long, value_delimiter = ',')]
+    pub objectives: Vec<String>,
+    /// A ceiling on the budget column.
+    #[arg(long)]
+    pub budget: Option<String>,
+    /// The column that the budget bounds.
+    #[arg(long)]
+    pub budget_column: Option<String>,
+    /// Relative noise by objective: latency_ms=0.03.
+    #[arg(long, value_delimiter = ',')]
+    pub noise: Vec<String>,
+    /// Columns that the sampler may read before it asks.
+    #[arg(long, value_delimiter = ',')]
+    pub cheap: Vec<String>,
+    /// How candidates are chosen: autotune, nsga2, anneal, random.
+    #[arg(long, default_value = "autotune")]
+    pub sampler: String,
+    /// How many candidates are asked.
+    #[arg(long, default_value_t = 50)]
+    pub trials: u64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

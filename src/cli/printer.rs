@@ -1,0 +1,62 @@
+//! The one door to the terminal: stdout carries data, stderr carries progress and remarks.
+
+use std::io::{self, Write};
+
+/// Writes data to stdout and remarks to stderr. A closed pipe on stdout is remembered, not an error: whoever closed it has read enough.
+#[derive(Debug, Default)]
+pub struct Printer {
+    quiet: bool,
+    closed: bool,
+}
+
+impl Printer {
+    /// A printer; a quiet one drops remarks, but no data and no errors.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, closed: false }
+    }
+
+    /// Whether remarks are dropped.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// A line of data on stdout.
+    pub fn data(&mut self, line: &str) {
+        if self.closed {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+            self.closed = true;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.error(&format!("failed to write to stdout: {error}"));
+            }
+        }
+    }
+
+    /// Whether the reader of stdout has gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A remark on stderr, dropped when quiet.
+    pub fn remark(&self, line: &str) {
+        if !self.quiet {
+            // Nobody can be told that stderr is gone.
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
+    }
+
+    /// A warning on stderr, shown even when quiet.
+    pub fn warn(&self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "warning: {line}");
+    }
+
+    /// An error on stderr, shown even when quiet.
+    pub fn error(&self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "error: {line}");
+    }
+}

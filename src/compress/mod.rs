@@ -1,0 +1,1 @@
+//! The room `compress`; see `docs/ARCHITECTURE.md`.

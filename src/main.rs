@@ -1,0 +1,5 @@
+//! The command: parse, dispatch, exit code.
+
+fn main() -> std::process::ExitCode {
+    autotune::cli::main()
+}

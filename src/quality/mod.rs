@@ -1,0 +1,1 @@
+//! The room `quality`; see `docs/ARCHITECTURE.md`.

@@ -1,0 +1,1 @@
+//! The room `search`; see `docs/ARCHITECTURE.md`.

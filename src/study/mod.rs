@@ -1,0 +1,1 @@
+//! The room `study`; see `docs/ARCHITECTURE.md`.

@@ -1,0 +1,113 @@
+//! Quantities as people write them: `8GB`, `512MiB`, and how we print them back.
+
+use std::fmt;
+
+/// Why a text is no quantity of bytes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BytesError {
+    /// No unit: `8` could be anything.
+    #[error("`{0}` has no unit; write for example `{0}GB` (10^9 bytes) or `{0}GiB` (2^30 bytes)")]
+    NoUnit(String),
+    /// A unit that is none.
+    #[error(
+        "`{found}` has the unknown unit `{unit}`; use B, kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024)"
+    )]
+    UnknownUnit {
+        /// The whole text.
+        found: String,
+        /// The part behind the number.
+        unit: String,
+    },
+    /// Not a number, negative, infinite or zero.
+    #[error("`{0}` is not a size; write a number over zero and a unit, for example `8GB`")]
+    NotPositive(String),
+}
+
+/// Reads `8GB`, `7.5 GiB`, `900MB`. Decimal units are powers of 1000, `i` units powers of 1024; case does not matter.
+///
+/// # Errors
+/// No unit, an unknown unit, or a number that is not over zero.
+pub fn parse_bytes(text: &str) -> Result<u64, BytesError> {
+    let trimmed = text.trim();
+    let split = trimmed
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+' || c == '_'))
+        .unwrap_or(trimmed.len());
+    let (number, unit) = (trimmed[..split].replace('_', ""), trimmed[split..].trim());
+    let value: f64 = number.parse().map_err(|_| BytesError::NotPositive(trimmed.to_owned()))?;
+    if !value.is_finite() || value <= 0.0 {
+        return Err(BytesError::NotPositive(trimmed.to_owned()));
+    }
+    let scale: f64 = match unit.to_ascii_lowercase().as_str() {
+        "" => return Err(BytesError::NoUnit(trimmed.to_owned())),
+        "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024f64.powi(2),
+        "gib" => 1024f64.powi(3),
+        "tib" => 1024f64.powi(4),
+        _ => {
+            return Err(BytesError::UnknownUnit { found: trimmed.to_owned(), unit: unit.to_owned() });
+        }
+    };
+    let bytes = value * scale;
+    if bytes < 1.0 || bytes >= u64::MAX as f64 {
+        return Err(BytesError::NotPositive(trimmed.to_owned()));
+    }
+    Ok(bytes as u64)
+}
+
+/// Prints bytes in decimal units with three significant digits: `8.00 GB`, `212 MB`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = self.0 as f64;
+        let mut unit = "B";
+        for next in ["kB", "MB", "GB", "TB"] {
+            if value < 999.5 {
+                break;
+            }
+            value /= 1000.0;
+            unit = next;
+        }
+        let text = if unit == "B" || value >= 99.95 {
+            format!("{value:.0} {unit}")
+        } else if value >= 9.995 {
+            format!("{value:.1} {unit}")
+        } else {
+            format!("{value:.2} {unit}")
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_as_people_write_them() {
+        assert_eq!(parse_bytes("8GB"), Ok(8_000_000_000));
+        assert_eq!(parse_bytes("8GiB"), Ok(8 << 30));
+        assert_eq!(parse_bytes(" 0.5 mib "), Ok(1 << 19));
+        assert_eq!(parse_bytes("8"), Err(BytesError::NoUnit("8".into())));
+        assert!(matches!(parse_bytes("8XB"), Err(BytesError::UnknownUnit { .. })));
+        for bad in ["0", "0GB", "-8GB", "GB", "", "nanGB", "1e3GB", "."] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_print_with_three_digits() {
+        let show = |n| Bytes(n).to_string();
+        assert_eq!(show(0), "0 B");
+        assert_eq!(show(999), "999 B");
+        assert_eq!(show(8_000_000_000), "8.00 GB");
+        assert_eq!(show(212_400_000), "212 MB");
+        assert_eq!(show(999_999), "1.00 MB");
+    }
+}
