@@ -173,7 +173,10 @@ impl Session for MockSession {
                 return Err(EngineError::Decode { rows: rows.len(), detail: format!("sequence {sequence}") });
             };
             if row.position as usize != text.len() || row.position >= self.info.context {
-                return Err(EngineError::Decode { rows: rows.len(), detail: format!("position {}", row.position) });
+                return Err(EngineError::Decode {
+                    rows: rows.len(),
+                    detail: format!("position {}", row.position),
+                });
             }
             text.push(u8::try_from(row.token).unwrap_or(0));
             self.rows.push((sequence, text.len()));

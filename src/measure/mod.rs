@@ -1,5 +1,9 @@
 //! Measuring: the worker process, the timing protocol, statistics, peak memory.
 
+pub mod memory;
+pub mod protocol;
 pub mod stats;
+pub mod supervisor;
 pub mod timing;
+pub mod worker;
 pub mod workload;

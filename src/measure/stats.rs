@@ -133,7 +133,12 @@ pub fn wilson(successes: u64, n: u64) -> Interval {
     let p = successes as f64 / n_f;
     let centre = (p + z * z / (2.0 * n_f)) / (1.0 + z * z / n_f);
     let half = z / (1.0 + z * z / n_f) * (p * (1.0 - p) / n_f + z * z / (4.0 * n_f * n_f)).sqrt();
-    Interval { value: p, low: (centre - half).max(0.0).min(p), high: (centre + half).min(1.0).max(p), samples: n }
+    Interval {
+        value: p,
+        low: (centre - half).max(0.0).min(p),
+        high: (centre + half).min(1.0).max(p),
+        samples: n,
+    }
 }
 
 #[cfg(test)]

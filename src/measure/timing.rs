@@ -247,10 +247,7 @@ impl TimingSamples {
             latency_p50_ms: percentile(&self.latency_ms, 0.5),
             latency_p95_ms: percentile(&self.latency_ms, 0.95),
             latency_p99_ms: percentile(&self.latency_ms, 0.99),
-            prompt_tokens_per_s: invert(
-                block_mean(&self.prompt_ms, 8),
-                f64::from(workload.prompt_tokens),
-            ),
+            prompt_tokens_per_s: invert(block_mean(&self.prompt_ms, 8), f64::from(workload.prompt_tokens)),
             decode_tokens_per_s: invert(step, 1.0),
             throughput_tokens_per_s: invert(widen(pass, &self.pass_ms), output),
         }

@@ -18,7 +18,9 @@ pub struct Workload {
 
 /// A text that names no workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4")]
+#[error(
+    "`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4"
+)]
 pub struct WorkloadError(String);
 
 impl Workload {
@@ -44,7 +46,9 @@ impl FromStr for Workload {
         let numbers: Vec<u32> =
             text.split(':').map(|n| n.trim().parse().map_err(|_| fail())).collect::<Result<_, _>>()?;
         match numbers[..] {
-            [p, o, r] if (1..=1 << 20).contains(&p) && (2..=1 << 20).contains(&o) && (1..=1024).contains(&r) => {
+            [p, o, r]
+                if (1..=1 << 20).contains(&p) && (2..=1 << 20).contains(&o) && (1..=1024).contains(&r) =>
+            {
                 Ok(Workload { prompt_tokens: p, output_tokens: o, requests: r })
             }
             _ => Err(fail()),
