@@ -220,7 +220,7 @@ fn errors_name_the_place_the_value_and_the_remedy() {
         "context = [512, 16384]",
         "repack = 'yes'",
     ]
-    .map(|text| error(text))
+    .map(error)
     .join("\n");
     insta::assert_snapshot!(all, @r#"
     x.toml declares no parameter; known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack

@@ -65,7 +65,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Declared, SpaceFileError> 
     let mut declared = Declared { name: None, description: String::new(), split: false, params: Vec::new() };
     reader.table(root.get_ref(), "", &mut declared)?;
     if declared.params.is_empty() {
-        return Err(SpaceFileError::NoParameter { file: file.to_owned(), known: parameters() });
+        return Err(SpaceFileError::NoParameter { file: file.into(), known: parameters().into() });
     }
     let place = |p: &DeclaredParam| {
         let key = KNOWN.iter().position(|k| k.key == p.known.key);
@@ -98,20 +98,20 @@ impl Reader<'_> {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
         let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
         SpaceFileError::Syntax {
-            file: self.file.to_owned(),
+            file: self.file.into(),
             line: self.line(&span),
             column,
-            message: error.message().trim().replace('\n', ", "),
+            message: error.message().trim().replace('\n', ", ").into(),
         }
     }
 
-    fn wrong(&self, key: &str, entry: &Entry<'_>, allowed: impl Into<String>) -> SpaceFileError {
+    fn wrong(&self, key: &str, entry: &Entry<'_>, allowed: impl Into<Box<str>>) -> SpaceFileError {
         let span = entry.span();
         SpaceFileError::Value {
-            file: self.file.to_owned(),
+            file: self.file.into(),
             line: self.line(&span),
-            key: key.to_owned(),
-            found: shorten(self.text.get(span).unwrap_or_default()),
+            key: key.into(),
+            found: shorten(self.text.get(span).unwrap_or_default()).into(),
             hint: None,
             allowed: allowed.into(),
         }
@@ -119,11 +119,11 @@ impl Reader<'_> {
 
     fn unknown(&self, key: &str, span: &Range<usize>, known: &[&str]) -> SpaceFileError {
         SpaceFileError::UnknownKey {
-            file: self.file.to_owned(),
+            file: self.file.into(),
             line: self.line(span),
-            key: shorten(key),
-            hint: nearest(key, known.iter().copied()).map(str::to_owned),
-            known: known.join(", "),
+            key: shorten(key).into(),
+            hint: nearest(key, known.iter().copied()).map(Into::into),
+            known: known.join(", ").into(),
         }
     }
 
@@ -229,7 +229,7 @@ impl Reader<'_> {
         read.ok_or_else(|| {
             let mut error = self.wrong(name, entry, domain.allowed());
             if let (SpaceFileError::Value { hint, .. }, Some(found)) = (&mut error, value.as_str()) {
-                *hint = nearest(found, domain.words()).map(str::to_owned);
+                *hint = nearest(found, domain.words()).map(Into::into);
             }
             error
         })

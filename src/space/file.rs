@@ -76,9 +76,9 @@ pub fn load_space(spec: &str, facts: &SpaceFacts) -> Result<LoadedSpace, SpaceFi
 
 fn not_found(spec: &str) -> SpaceFileError {
     SpaceFileError::NotFound {
-        spec: spec.to_owned(),
-        hint: nearest(spec, preset_names()).map(str::to_owned),
-        presets: preset_names().collect::<Vec<_>>().join(", "),
+        spec: spec.into(),
+        hint: nearest(spec, preset_names()).map(Into::into),
+        presets: preset_names().collect::<Vec<_>>().join(", ").into(),
     }
 }
 
@@ -103,10 +103,10 @@ pub fn parse_space(text: &str, file: &str, facts: &SpaceFacts) -> Result<LoadedS
 }
 
 fn describe(unfit: Unfit, file: &str, param: &DeclaredParam) -> SpaceFileError {
-    let (file, line, key) = (file.to_owned(), param.line, param.name.clone());
+    let (file, line, key) = (file.into(), param.line, param.name.as_str().into());
     match unfit {
         Unfit::NeedsModel => SpaceFileError::NeedsModel { file, line, key },
-        Unfit::Empty(why) => SpaceFileError::NoLevel { file, line, key, why },
+        Unfit::Empty(why) => SpaceFileError::NoLevel { file, line, key, why: why.into() },
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-/// A space file that cannot be used, with the place, the value found and what would be allowed.
+/// A space file that cannot be used, with the place, the value found and what would be allowed. (Boxed texts keep results small.)
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceFileError {
     /// Neither a preset nor a file.
     #[error("`{spec}` is neither a preset nor a file{}; presets: {presets}", meant(hint))]
     NotFound {
         /// What the user said.
-        spec: String,
+        spec: Box<str>,
         /// The nearest preset.
-        hint: Option<String>,
+        hint: Option<Box<str>>,
         /// Every preset.
-        presets: String,
+        presets: Box<str>,
     },
     /// The file cannot be read.
     #[error("cannot read the space file {}", path.display())]
@@ -27,43 +27,43 @@ pub enum SpaceFileError {
     #[error("{file}:{line}:{column}: not valid TOML: {message}")]
     Syntax {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Line, from 1.
         line: usize,
         /// Column in characters, from 1.
         column: usize,
         /// What the parser says.
-        message: String,
+        message: Box<str>,
     },
     /// A key that means nothing.
     #[error("{file}:{line}: unknown key `{key}`{}; known: {known}", meant(hint))]
     UnknownKey {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Line, from 1.
         line: usize,
         /// The key with its tables.
-        key: String,
+        key: Box<str>,
         /// The nearest known key.
-        hint: Option<String>,
+        hint: Option<Box<str>>,
         /// The keys known at this place.
-        known: String,
+        known: Box<str>,
     },
     /// A known key with a value that it does not take.
     #[error("{file}:{line}: `{key}` has the value `{found}`{}, but takes {allowed}", meant(hint))]
     Value {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Line, from 1.
         line: usize,
         /// The key with its tables.
-        key: String,
+        key: Box<str>,
         /// The value as it is written.
-        found: String,
+        found: Box<str>,
         /// The nearest allowed word.
-        hint: Option<String>,
+        hint: Option<Box<str>>,
         /// What is allowed.
-        allowed: String,
+        allowed: Box<str>,
     },
     /// Levels that depend on a model, and no model.
     #[error(
@@ -71,34 +71,34 @@ pub enum SpaceFileError {
     )]
     NeedsModel {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Line, from 1.
         line: usize,
         /// The key with its tables.
-        key: String,
+        key: Box<str>,
     },
     /// No level is left on this machine, for this model and workload.
     #[error("{file}:{line}: `{key}` has no level left: {why}")]
     NoLevel {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Line, from 1.
         line: usize,
         /// The key with its tables.
-        key: String,
+        key: Box<str>,
         /// Why every level fell.
-        why: String,
+        why: Box<str>,
     },
     /// A file that declares nothing.
     #[error("{file} declares no parameter; known: {known}")]
     NoParameter {
         /// File or preset.
-        file: String,
+        file: Box<str>,
         /// Every parameter.
-        known: String,
+        known: Box<str>,
     },
 }
 
-fn meant(hint: &Option<String>) -> String {
+fn meant(hint: &Option<Box<str>>) -> String {
     hint.as_ref().map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"))
 }
