@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Engine, EngineError, Row, RunConfig, Session, SessionInfo, Token};
+use crate::space::{Config, WeightPlan};
 
 /// Bytes are tokens; one more ends the text.
 const END: Token = 256;
@@ -50,6 +51,71 @@ pub struct MockArtifact {
     /// What else it does.
     #[serde(default)]
     pub script: Script,
+}
+
+/// A mock in place of a checkpoint: what its candidates cost, by rules simple enough to check by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MockModel {
+    /// Marks the file as a mock.
+    pub mock: u32,
+    /// Peak memory at 16 bits, in bytes; other types take their share.
+    pub peak_bytes_f16: u64,
+    /// Layers.
+    pub layers: u32,
+    /// KV heads of each layer.
+    pub kv_heads: u32,
+    /// FFN width of each layer.
+    pub ffn: u32,
+    /// What happens to candidates whose canonical description contains a text (a type, `threads=2`), the first that matches.
+    #[serde(default)]
+    pub scripts: Vec<(String, Script)>,
+}
+
+impl MockModel {
+    /// Average bits per weight of a configuration.
+    fn bits(config: &Config) -> f64 {
+        let of = |name: &str| match name.trim_start_matches("IQ").trim_start_matches('Q').chars().next() {
+            _ if matches!(name, "F16" | "BF16") => 16.0,
+            Some(digit) => f64::from(digit.to_digit(10).unwrap_or(4)),
+            None => 4.0,
+        };
+        match &config.weights {
+            WeightPlan::Preset(name) => of(name),
+            WeightPlan::PerGroup(groups) if groups.is_empty() => 16.0,
+            WeightPlan::PerGroup(groups) => {
+                groups.iter().map(|(_, t)| of(t)).sum::<f64>() / groups.len() as f64
+            }
+        }
+    }
+
+    /// Peak memory of a configuration, in bytes.
+    #[must_use]
+    pub fn peak_bytes(&self, config: &Config) -> u64 {
+        let kept = config.keep_ffn * (1.0 - f64::from(config.drop_layers) / f64::from(self.layers));
+        let kv = u64::from(config.batch * config.context)
+            * (config.kv_k.row_bytes(64) + config.kv_v.row_bytes(64));
+        (self.peak_bytes_f16 as f64 * Self::bits(config) / 16.0 * kept) as u64 + kv
+    }
+
+    /// The artifact of a configuration.
+    #[must_use]
+    pub fn artifact(&self, config: &Config) -> MockArtifact {
+        let bits = Self::bits(config);
+        let pruned = (1.0 - config.keep_ffn) + f64::from(config.drop_layers) / f64::from(self.layers);
+        let loss = 0.5f64.powf(bits - 3.0) + 2.0 * pruned;
+        let speed = f64::from(config.threads).sqrt();
+        let described = format!("{config:?}");
+        let script = self.scripts.iter().find(|(text, _)| described.contains(text)).map(|(_, s)| *s);
+        MockArtifact {
+            peak_bytes: self.peak_bytes(config),
+            prompt_us: 20.0 / speed,
+            step_us: 100.0 * bits / speed,
+            row_us: 50.0 / speed,
+            noise: 6.0 * loss.min(1.0),
+            forgets: loss.min(1.0),
+            script: script.unwrap_or_default(),
+        }
+    }
 }
 
 /// The scripted engine.

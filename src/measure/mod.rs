@@ -5,5 +5,4 @@ pub mod protocol;
 pub mod stats;
 pub mod supervisor;
 pub mod timing;
-pub mod worker;
 pub mod workload;

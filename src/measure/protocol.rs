@@ -6,17 +6,78 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
-use crate::compress::{Artifact, BuildRequest};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
 use crate::quality::divergence::Divergence;
+use crate::space::Config;
+
+/// What to build from, and what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BuildRequest {
+    /// The float reference of a GGUF that is already quantized.
+    Reference {
+        /// The user's file.
+        source: PathBuf,
+        /// Where the reference goes.
+        out: PathBuf,
+        /// Seed of the rescaling.
+        seed: u64,
+    },
+    /// A candidate's GGUF.
+    Gguf {
+        /// The user's file.
+        source: PathBuf,
+        /// The float reference.
+        reference: PathBuf,
+        /// The candidate.
+        config: Config,
+        /// Activation statistics (JSON).
+        stats: Option<PathBuf>,
+        /// Folder of tensors that were quantized before.
+        cache: PathBuf,
+        /// Where the artifact goes.
+        out: PathBuf,
+        /// Threads that quantize.
+        threads: u32,
+    },
+    /// A mock's artifact.
+    Mock {
+        /// The mock model.
+        model: PathBuf,
+        /// The candidate.
+        config: Config,
+        /// Where the artifact goes.
+        out: PathBuf,
+    },
+}
+
+/// An artifact that was built.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Hash of the content, hexadecimal.
+    pub hash: String,
+    /// Tensors that could not take the type asked for: tensor, asked, got.
+    pub fallbacks: Vec<(String, String, String)>,
+    /// What pruning kept, for people; empty when nothing was pruned.
+    pub kept: String,
+    /// Tensors quantized now.
+    pub quantized: u64,
+    /// Tensors taken from the cache.
+    pub reused: u64,
+}
 
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
 pub enum Job {
     /// Make the artifact of a candidate.
-    Build(Box<BuildRequest>),
+    Build {
+        /// From what, and what.
+        request: BuildRequest,
+    },
     /// Collect activation statistics of the reference on calibration text.
     Activations {
         /// The model to run.
@@ -82,7 +143,7 @@ impl Job {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Job::Build(_) => "build",
+            Job::Build { .. } => "build",
             Job::Activations { .. } => "activations",
             Job::Measure { .. } => "measure",
             Job::Reference { .. } => "reference",
@@ -93,7 +154,7 @@ impl Job {
 
 /// What a worker reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "message", rename_all = "snake_case")]
+#[serde(tag = "message", content = "body", rename_all = "snake_case")]
 pub enum Message {
     /// So much is done.
     Progress {
@@ -114,7 +175,7 @@ pub enum Message {
         version: String,
     },
     /// An artifact was made.
-    Built(Box<Artifact>),
+    Built(Built),
     /// Timing ended.
     Measured(Box<TimingSamples>),
     /// The comparison ended.

@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::memory::resident;
-use super::protocol::{Job, Message};
-use super::timing::time_workload;
 use crate::engine::generate::generate;
 use crate::engine::{EngineKind, Row, RunConfig, Session, Token};
+use crate::measure::memory::resident;
+use crate::measure::protocol::{Job, Message};
+use crate::measure::timing::time_workload;
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
 
 /// Where messages go.
@@ -79,16 +79,16 @@ fn end_with_the_study() {
 /// Does the job; returns the peak memory that a scripted engine pretends.
 fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
     match job {
-        Job::Build(request) => {
-            let artifact = crate::compress::build(&request, &mut |done, total| {
+        Job::Build { request } => {
+            let built = super::builder::build(&request, &mut |done, total| {
                 // A closed pipe shows again at the next message that matters.
                 let _ = line.say(&Message::Progress { what: "tensors".to_owned(), done, total });
             })?;
-            line.say(&Message::Built(Box::new(artifact)))?;
+            line.say(&Message::Built(built))?;
             Ok(None)
         }
         Job::Activations { model, text, max_tokens, threads, out } => {
-            crate::engine::activations(&model, &text, max_tokens, threads, &out)?;
+            super::builder::activations(&model, &text, max_tokens, threads, &out)?;
             Ok(None)
         }
         Job::Measure { engine, artifact, run, workload, text, limits } => {
