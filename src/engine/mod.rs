@@ -1,1 +1,3 @@
 //! The room `engine`; see `docs/ARCHITECTURE.md`.
+
+pub mod kernels;
