@@ -3,6 +3,7 @@
 pub mod args;
 pub mod exit;
 pub mod printer;
+pub mod probe;
 
 use std::process::ExitCode;
 
@@ -33,11 +34,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, _printer: &mut Printer) -> anyhow::Result<Exit> {
+fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
+        Command::Probe(args) => probe::run(&args, printer),
         Command::Tune(_)
         | Command::Resume(_)
-        | Command::Probe(_)
         | Command::Plan(_)
         | Command::Studies(_)
         | Command::Trials(_)

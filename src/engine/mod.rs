@@ -4,6 +4,7 @@
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
 pub mod generate;
+pub mod kernels;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod mock;
