@@ -1,3 +1,6 @@
 //! Grades: completions and logits in, scores out. Knows no engine's workings.
 
 pub mod divergence;
+pub mod extract;
+pub mod passk;
+pub mod tasks;
