@@ -12,6 +12,7 @@ pub mod presets;
 mod problem;
 mod run;
 mod settings;
+mod tasks;
 mod trial;
 pub mod worker;
 
@@ -19,8 +20,9 @@ pub use artifacts::{artifact_key, sweep};
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
 pub use problem::{Ceilings, StudyProblem, objectives};
-pub use run::{Study, StudyEnd, Unmet};
+pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::Settings;
+pub use tasks::TaskGrading;
 pub use trial::Climb;
 
 /// The user asked the study to stop; what was finished is durable.

@@ -7,13 +7,13 @@ use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
 use super::prepare::Prepared;
-use super::problem::{Ceilings, StudyProblem};
+use super::problem::StudyProblem;
 use super::settings::Settings;
 use super::trial::Climb;
 use super::{Stopped, metrics, presets, sweep};
 use crate::measure::supervisor::Supervisor;
 use crate::search::{self, Ask, Sampler};
-use crate::space::{Candidate, Config, Space};
+use crate::space::{Candidate, Config};
 use crate::store::{
     Asked, EndState, Failure, LiveTrial, NewTrial, Origin, Store, StudyId, TrialRecord, TrialState,
     WorkerIdentity,
@@ -57,8 +57,6 @@ pub struct Study<'a> {
     pub id: StudyId,
     /// What it was told.
     pub settings: &'a Settings,
-    /// The space.
-    pub space: &'a Space,
     /// The model.
     pub kit: &'a dyn Kit,
     /// What was prepared.
@@ -67,8 +65,8 @@ pub struct Study<'a> {
     pub supervisor: &'a Supervisor,
     /// The results folder.
     pub results: &'a Path,
-    /// What the host was measured to do.
-    pub ceilings: Ceilings,
+    /// What the sampler sees of it.
+    pub problem: &'a StudyProblem<'a>,
     /// Memory of the machine that this process may use, in bytes.
     pub machine_bytes: u64,
     /// Bytes that artifacts may take on the disk.
@@ -78,19 +76,6 @@ pub struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// The problem that the sampler sees.
-    #[must_use]
-    pub fn problem(&self) -> StudyProblem<'_> {
-        StudyProblem::new(
-            self.space,
-            self.kit,
-            self.settings.workload,
-            self.ceilings,
-            self.settings.budget_bytes,
-            &super::objectives(),
-        )
-    }
-
     /// Runs until there is a reason to stop. `after` is called after every trial, when its results are durable (to write the report).
     ///
     /// # Errors
@@ -103,7 +88,7 @@ impl Study<'_> {
     ) -> anyhow::Result<StudyEnd> {
         let begun = Instant::now();
         let worker = WorkerIdentity::current();
-        let problem = self.problem();
+        let problem = self.problem;
         let presets = self.presets();
         let mut sampler = search::sampler(&self.settings.sampler)?;
         loop {
@@ -118,13 +103,13 @@ impl Study<'_> {
             }
             let next = match self.store.claim_next_unfinished(self.id, &worker)? {
                 Some(trial) => Ok(trial),
-                None => self.ask(&problem, &presets, sampler.as_mut(), &worker)?,
+                None => self.ask(problem, &presets, sampler.as_mut(), &worker)?,
             };
             let trial = match next {
                 Ok(trial) => trial,
                 Err(reason) => return Ok(StudyEnd::Finished(reason)),
             };
-            match self.one(trial, &problem, grading, observer) {
+            match self.one(trial, problem, grading, observer) {
                 Ok(_) => {}
                 Err(error) if error.is::<Stopped>() => {
                     after(self.store)?;
@@ -133,14 +118,14 @@ impl Study<'_> {
                 Err(error) => return Err(error),
             }
             after(self.store)?;
-            self.clean(&problem)?;
+            self.clean(problem)?;
         }
     }
 
     /// The presets of this study: all of them, or, when few trials are allowed, the most used for up to half of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
         let shipped = self.kit.shipped_quantized().is_some();
-        let mut all = presets::candidates(&self.settings.workload, self.ceilings.threads, shipped);
+        let mut all = presets::candidates(&self.settings.workload, self.problem.ceilings.threads, shipped);
         if let Some(trials) = self.settings.trials {
             let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
             all.truncate(most.max(1));
@@ -207,7 +192,7 @@ impl Study<'_> {
             return Err(stop.to_string());
         }
         match sampler.ask(problem, &history, self.settings.seed, number) {
-            Ask::Point(point) => match self.space.candidate(&point) {
+            Ask::Point(point) => match problem.space.candidate(&point) {
                 Some(candidate) => Ok(new(candidate, Origin::sampler(sampler.name()))),
                 None => Err(format!("the sampler asked for a point outside the space: {point:?}")),
             },
@@ -272,7 +257,7 @@ impl Study<'_> {
             prepared: self.prepared,
             supervisor: self.supervisor,
             results: self.results,
-            threads: self.ceilings.threads,
+            threads: self.problem.ceilings.threads,
             machine_bytes: self.machine_bytes,
             cancelled: self.cancelled,
         };
@@ -290,33 +275,32 @@ impl Study<'_> {
         sweep(self.results, &trials, &front, self.artifact_bytes);
         Ok(())
     }
+}
 
-    /// Says when nothing can fit the budget, naming the smallest thing that would.
-    ///
-    /// # Errors
-    /// [`Unmet`].
-    pub fn check_budget(&self) -> Result<(), Unmet> {
-        let problem = self.problem();
-        let presets = presets::candidates(&self.settings.workload, self.ceilings.threads, false);
-        let smallest_preset = presets
-            .iter()
-            .filter_map(|(name, c)| {
-                let config = Config::from_candidate(c).ok()?;
-                Some((problem.predict(&config)?.0, name.clone()))
-            })
-            .min();
-        let smallest_point = problem.smallest();
-        let (Some((preset_bytes, preset)), Some((point, candidate_bytes))) = (smallest_preset, smallest_point)
-        else {
-            return Ok(());
-        };
-        let budget_bytes = self.settings.budget_bytes;
-        if preset_bytes <= budget_bytes || candidate_bytes <= budget_bytes {
-            return Ok(());
-        }
-        let candidate = self.space.candidate(&point).map(|c| describe(&c)).unwrap_or_default();
-        Err(Unmet { budget_bytes, candidate_bytes, candidate, preset_bytes, preset })
+/// Says when nothing can fit the budget, naming the smallest thing that would; from predictions alone.
+///
+/// # Errors
+/// [`Unmet`].
+pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
+    let presets = presets::candidates(&problem.workload, problem.ceilings.threads, false);
+    let smallest_preset = presets
+        .iter()
+        .filter_map(|(name, c)| {
+            let config = Config::from_candidate(c).ok()?;
+            Some((problem.predict(&config)?.0, name.clone()))
+        })
+        .min();
+    let (Some((preset_bytes, preset)), Some((point, candidate_bytes))) =
+        (smallest_preset, problem.smallest())
+    else {
+        return Ok(());
+    };
+    let budget_bytes = problem.budget_bytes;
+    if preset_bytes <= budget_bytes || candidate_bytes <= budget_bytes {
+        return Ok(());
     }
+    let candidate = problem.space.candidate(&point).map(|c| describe(&c)).unwrap_or_default();
+    Err(Unmet { budget_bytes, candidate_bytes, candidate, preset_bytes, preset })
 }
 
 /// A candidate in short: the preset's name, or the parameters that matter.

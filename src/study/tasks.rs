@@ -1,0 +1,151 @@
+//! Tasks as the study's grader: prompts for the model, verdicts from the sandbox.
+
+use std::collections::BTreeMap;
+
+use super::grading::{Graded, Grading};
+use super::metrics;
+use crate::engine::generate::{Generation, Prompt};
+use crate::measure::stats::{Interval, wilson};
+use crate::quality::codebleu;
+use crate::quality::extract::{Style, completion};
+use crate::quality::sandbox::{Judge, Judgement, Verdict};
+use crate::quality::tasks::{Task, TaskLanguage, TaskSet, program};
+use crate::store::{NewGeneration, NewMeasurement};
+
+/// A completion may be this many times as long as the canonical one, in bytes (a token is about three) ...
+const LENGTH_FACTOR: usize = 2;
+/// ... and this many tokens longer,
+const LENGTH_MARGIN: u32 = 24;
+/// but never longer than this, in tokens.
+const LONGEST: u32 = 384;
+
+/// A task set with the judge that runs its programs.
+pub struct TaskGrading<'a> {
+    tasks: TaskSet,
+    prompts: Vec<Prompt>,
+    judge: Box<dyn Judge + 'a>,
+}
+
+impl<'a> TaskGrading<'a> {
+    /// The tasks in their order, each continued once, greedily.
+    #[must_use]
+    pub fn new(tasks: TaskSet, judge: Box<dyn Judge + 'a>) -> Self {
+        let prompts = tasks.tasks.iter().map(prompt).collect();
+        Self { tasks, prompts, judge }
+    }
+}
+
+fn prompt(task: &Task) -> Prompt {
+    let usual = task.canonical.as_ref().map_or(600, String::len);
+    let max_tokens = (LENGTH_FACTOR * usual / 3) as u32 + LENGTH_MARGIN;
+    Prompt {
+        id: task.id.clone(),
+        text: task.generation_prompt().to_owned(),
+        stop: task.stop.iter().chain(&task.closing).cloned().collect(),
+        max_tokens: max_tokens.min(LONGEST),
+    }
+}
+
+impl Grading for TaskGrading<'_> {
+    fn prompts(&self) -> &[Prompt] {
+        &self.prompts
+    }
+
+    fn grade(&mut self, generations: &[Generation]) -> anyhow::Result<Graded> {
+        let by_id: BTreeMap<&str, &Generation> = generations.iter().map(|g| (g.id.as_str(), g)).collect();
+        let mut written: Vec<(&Task, String)> = Vec::new();
+        for task in &self.tasks.tasks {
+            let raw = by_id.get(task.id.as_str()).map_or("", |g| g.text.as_str());
+            written.push((task, completion(task, raw, Style::Continuation)));
+        }
+        let programs: Vec<_> = written.iter().map(|(task, text)| program(task, text)).collect();
+        let judgements = self.judge.judge(&programs)?;
+        anyhow::ensure!(
+            judgements.len() == programs.len(),
+            "the sandbox gave {} verdicts for {} programs",
+            judgements.len(),
+            programs.len()
+        );
+        Ok(collect(&written, &judgements))
+    }
+}
+
+fn collect(written: &[(&Task, String)], judgements: &[Judgement]) -> Graded {
+    let mut graded = Graded::default();
+    let mut tallies: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let (mut valid, mut similarities) = (0u64, Vec::new());
+    for ((task, text), judgement) in written.iter().zip(judgements) {
+        let passed = judgement.verdict == Verdict::Passed;
+        for name in ["", language(task.language)] {
+            let tally = tallies.entry(name).or_default();
+            tally.0 += u64::from(passed);
+            tally.1 += 1;
+        }
+        let scores = similarity(task, text);
+        valid += u64::from(scores.as_ref().is_some_and(|s| s.valid));
+        similarities.extend(scores.as_ref().and_then(|s| s.total));
+        graded.generations.push(NewGeneration {
+            task: task.id.clone(),
+            sample: 0,
+            completion: text.clone(),
+            verdict: judgement.verdict.name().to_owned(),
+            detail: judgement.detail.clone(),
+            codebleu_json: scores.and_then(|s| s.json),
+        });
+    }
+    for (name, (passed, n)) in &tallies {
+        let metric =
+            if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
+        graded.measurements.push(metrics::row(&metric, "fraction", &wilson(*passed, *n)));
+    }
+    let n = written.len() as u64;
+    graded.measurements.push(metrics::row("syntax_valid", "fraction", &wilson(valid, n)));
+    if !similarities.is_empty() {
+        graded.measurements.push(mean_row("codebleu", &similarities));
+    }
+    let (passed, n) = tallies.get("").copied().unwrap_or_default();
+    graded.summary = format!("pass@1 {passed}/{n}");
+    graded
+}
+
+/// The mean over tasks with a normal 95 % interval of the mean.
+fn mean_row(metric: &str, values: &[f64]) -> NewMeasurement {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    let half = 1.96 * (variance / n).sqrt();
+    let interval =
+        Interval { value: mean, low: mean - half, high: mean + half, samples: values.len() as u64 };
+    metrics::row(metric, "score", &interval)
+}
+
+fn language(language: TaskLanguage) -> &'static str {
+    match language {
+        TaskLanguage::Python => "python",
+        TaskLanguage::JavaScript => "javascript",
+        TaskLanguage::TypeScript => "typescript",
+        TaskLanguage::Other => "other",
+    }
+}
+
+/// What CodeBLEU says of one completion.
+struct Similarity {
+    valid: bool,
+    total: Option<f64>,
+    json: Option<String>,
+}
+
+fn similarity(task: &Task, text: &str) -> Option<Similarity> {
+    let language: codebleu::Language = task.language_name.parse().ok()?;
+    let whole = format!("{}{text}", task.prompt);
+    let valid = codebleu::syntax_valid(language, &whole);
+    let scores = task.canonical.as_ref().map(|canonical| {
+        let reference = format!("{}{canonical}", task.prompt);
+        codebleu::score(language, &whole, &[reference])
+    });
+    Some(Similarity {
+        valid,
+        total: scores.as_ref().map(|s| s.total),
+        json: scores.as_ref().and_then(|s| serde_json::to_string(s).ok()),
+    })
+}
