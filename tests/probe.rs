@@ -1,4 +1,5 @@
 //! The probe on machines made of files, and the command on this one.
+#![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
 use std::fs;
