@@ -1,7 +1,7 @@
 //! `autotune probe`: the machine as a table, or as JSON.
 //!
-//! The output is composed of parts: other rooms add their own beside the host's, a [`Section`] to [`sections`] and a field to
-//! [`Output`].
+//! The output is composed of parts: other rooms add their own beside the host's, a `Section` to `sections` and a field to
+//! `Output`.
 
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
 //! Measured ceilings: how fast this process reads memory, and multiplies and adds.
 //!
-//! Every figure is the best of a few short rounds. In a round all threads start together and work until the same deadline; the rate is
-//! all their work over the time from the first start to the last end. Other programs can only slow a round down, so the best one is
-//! nearest to the machine's own ceiling.
+//! Every figure is the best of many short rounds. In a round all threads are started together and work until the same deadline; the
+//! rate is their work over the round's length. Other programs can only slow a round down, so the best one is nearest to the
+//! machine's own ceiling, and short rounds find gaps between other programs' work.
 
 use std::hint::black_box;
 use std::sync::mpsc;
@@ -30,7 +30,7 @@ impl Effort {
     pub fn sized(cache_bytes: Option<u64>, usable_now_bytes: u64) -> Self {
         let wanted = cache_bytes.unwrap_or(0).saturating_mul(8).clamp(256 << 20, 1 << 30);
         let buffer_bytes = wanted.min(usable_now_bytes / 4).max(1 << 20);
-        Self { round: Duration::from_millis(80), rounds: 3, buffer_bytes }
+        Self { round: Duration::from_millis(12), rounds: 20, buffer_bytes }
     }
 }
 
@@ -107,13 +107,6 @@ fn multiply_add_rate(threads: u32, effort: Effort) -> Result<(f64, &'static str)
     Ok(best)
 }
 
-/// What a thread did in a round.
-struct Share {
-    work: u64,
-    start: Instant,
-    end: Instant,
-}
-
 /// Work per second of the best round. `work` does a block, a small part of a round, and says how much it was.
 fn best_rate<S>(
     threads: u32,
@@ -122,13 +115,12 @@ fn best_rate<S>(
     work: &(dyn Fn(&mut S) -> u64 + Sync),
 ) -> Result<f64, HostError> {
     thread::scope(|scope| {
-        let (report, reports) = mpsc::channel::<Result<Share, HostError>>();
+        let (report, reports) = mpsc::channel::<Result<f64, HostError>>();
         let mut starts = Vec::new();
         for _ in 0..threads {
-            let (start, started) = mpsc::channel::<()>();
+            let (start, deadlines) = mpsc::channel::<Instant>();
             let report = report.clone();
             let body = move || {
-                let ready = Instant::now();
                 let mut state = match prepare() {
                     Ok(state) => state,
                     Err(error) => {
@@ -136,10 +128,10 @@ fn best_rate<S>(
                         return;
                     }
                 };
-                // Nobody listens any more only when another thread failed: then the next start is an error too.
-                let _ = report.send(Ok(Share { work: 0, start: ready, end: ready }));
-                while started.recv().is_ok() {
-                    let _ = report.send(Ok(round(&mut state, effort.round, work)));
+                // Nobody listens any more only when another thread failed: then no deadline comes either.
+                let _ = report.send(Ok(0.0));
+                for deadline in deadlines {
+                    let _ = report.send(Ok(work_until(deadline, || work(&mut state))));
                 }
             };
             let builder = thread::Builder::new().name("ceiling".to_owned());
@@ -151,39 +143,39 @@ fn best_rate<S>(
         gather(&reports, threads)?;
         let mut best = 0.0f64;
         for _ in 0..effort.rounds.max(1) {
+            let deadline = Instant::now() + effort.round;
             for start in &starts {
-                let _ = start.send(());
+                let _ = start.send(deadline);
             }
-            best = best.max(rate(&gather(&reports, threads)?));
+            best = best.max(gather(&reports, threads)? / effort.round.as_secs_f64());
         }
         Ok(best)
     })
 }
 
-fn round<S>(state: &mut S, length: Duration, work: &(dyn Fn(&mut S) -> u64 + Sync)) -> Share {
-    let start = Instant::now();
-    let mut done = 0;
-    loop {
-        done += work(state);
+/// Works block after block, and says how much was done by the deadline. Of the block that crosses it, the part that lies before it
+/// counts, as if the block's work were spread evenly: a thread that is held up there adds little, and none is lost.
+fn work_until(deadline: Instant, mut work: impl FnMut() -> u64) -> f64 {
+    let mut done = 0.0;
+    let mut begin = Instant::now();
+    while begin < deadline {
+        let block = work() as f64;
         let end = Instant::now();
-        if end.duration_since(start) >= length {
-            return Share { work: done, start, end };
+        if end <= deadline {
+            done += block;
+        } else {
+            let inside =
+                deadline.duration_since(begin).as_secs_f64() / end.duration_since(begin).as_secs_f64();
+            done += block * inside;
         }
+        begin = end;
     }
+    done
 }
 
-fn gather(reports: &mpsc::Receiver<Result<Share, HostError>>, threads: u32) -> Result<Vec<Share>, HostError> {
-    reports.iter().take(threads as usize).collect()
-}
-
-fn rate(shares: &[Share]) -> f64 {
-    let work: u64 = shares.iter().map(|share| share.work).sum();
-    let start = shares.iter().map(|share| share.start).min();
-    let end = shares.iter().map(|share| share.end).max();
-    match (start, end) {
-        (Some(start), Some(end)) if end > start => work as f64 / end.duration_since(start).as_secs_f64(),
-        _ => 0.0,
-    }
+/// The sum over all threads.
+fn gather(reports: &mpsc::Receiver<Result<f64, HostError>>, threads: u32) -> Result<f64, HostError> {
+    reports.iter().take(threads as usize).sum()
 }
 
 #[cfg(test)]
@@ -214,16 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn rates_span_the_first_start_to_the_last_end() {
-        let zero = Instant::now();
-        let at = |ms| zero + Duration::from_millis(ms);
-        let shares = [
-            Share { work: 300, start: at(0), end: at(100) },
-            Share { work: 700, start: at(100), end: at(200) },
-        ];
-        assert!((rate(&shares) - 5000.0).abs() < 1e-6);
-        assert_eq!(rate(&[]), 0.0);
-        assert_eq!(rate(&shares[..0]), 0.0);
+    fn only_work_before_the_deadline_counts() {
+        let past = Instant::now();
+        assert_eq!(work_until(past, || 1), 0.0);
+        // One block that takes longer than there is time: a part of it counts.
+        let slow = || {
+            thread::sleep(Duration::from_millis(5));
+            100
+        };
+        let part = work_until(Instant::now() + Duration::from_micros(500), slow);
+        assert!(part > 0.0 && part < 100.0, "{part}");
     }
 
     #[test]

@@ -244,6 +244,8 @@ pub enum HostWarning {
     },
     /// The machine runs on a battery.
     OnBattery,
+    /// This program was built without optimization.
+    Unoptimized,
 }
 
 impl fmt::Display for HostWarning {
@@ -267,6 +269,9 @@ impl fmt::Display for HostWarning {
                 "memory for a buffer of {} only beside caches of {}: the read ceilings may be too high",
                 crate::units::Bytes(*buffer_bytes),
                 crate::units::Bytes(*cache_bytes)
+            ),
+            HostWarning::Unoptimized => f.write_str(
+                "this program was built without optimization: the ceilings are far below the machine's",
             ),
             HostWarning::OnBattery => {
                 f.write_str("the machine runs on its battery: expect slower and less steady measurements")

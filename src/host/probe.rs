@@ -93,7 +93,9 @@ pub fn probe_with(options: &ProbeOptions, sources: &Sources<'_>) -> Result<HostI
         let ceilings = (sources.meter)(cpu.usable_threads, effort)?;
         Ok(Ceilings { load_before: load.map(|load| load.one), ..ceilings })
     };
-    let ceilings = ceilings(options, &fingerprint, cpu.usable_threads, meter, &mut warnings)?;
+    let calm = load.is_none_or(|load| !is_busy(load.one, cpu.usable_threads));
+    let kept = Kept { options, fingerprint: &fingerprint, threads: cpu.usable_threads, calm };
+    let ceilings = kept.or_measured(meter, &mut warnings)?;
     warnings.extend(doubts(&ceilings, &cpu));
     if power.on_battery == Some(true) {
         warnings.push(HostWarning::OnBattery);
@@ -187,37 +189,56 @@ fn disk(path: &Path) -> Option<DiskInfo> {
     })
 }
 
-/// The ceilings from the cache, else measured and kept.
-fn ceilings(
-    options: &ProbeOptions,
-    fingerprint: &str,
+/// The ceilings kept for a machine.
+struct Kept<'a> {
+    options: &'a ProbeOptions,
+    fingerprint: &'a str,
     threads: u32,
-    measure: impl FnOnce() -> Result<Ceilings, HostError>,
-    warnings: &mut Vec<HostWarning>,
-) -> Result<Ceilings, HostError> {
-    let folder = options.cache_dir.clone().or_else(default_cache_dir);
-    let cached =
-        folder.as_deref().filter(|_| !options.refresh).and_then(|f| cache::load(f, fingerprint, threads));
-    if let Some(cached) = cached {
-        return Ok(cached);
-    }
-    let fresh = measure()?;
-    match folder {
-        None => warnings.push(HostWarning::NoCacheFolder),
-        Some(folder) => {
-            if let Err(error) = cache::save(&folder, fingerprint, &fresh) {
-                let path = cache::file(&folder, fingerprint);
-                warnings.push(HostWarning::CacheNotWritten { path, reason: error.to_string() });
+    /// Whether nothing much runs beside this process.
+    calm: bool,
+}
+
+impl Kept<'_> {
+    /// The ceilings from the cache, else measured and kept. Those that were measured beside other work are measured again as soon as
+    /// the machine is calm.
+    fn or_measured(
+        &self,
+        measure: impl FnOnce() -> Result<Ceilings, HostError>,
+        warnings: &mut Vec<HostWarning>,
+    ) -> Result<Ceilings, HostError> {
+        let Self { options, fingerprint, threads, calm } = *self;
+        let Some(folder) = options.cache_dir.clone().or_else(default_cache_dir) else {
+            warnings.push(HostWarning::NoCacheFolder);
+            return measure();
+        };
+        if let Some(cached) = cache::load(&folder, fingerprint, threads) {
+            let was_busy = cached.load_before.is_some_and(|load| is_busy(load, threads));
+            let again = options.refresh || (was_busy && calm);
+            if !again {
+                return Ok(cached);
             }
         }
+        let fresh = measure()?;
+        if let Err(error) = cache::save(&folder, fingerprint, &fresh) {
+            let path = cache::file(&folder, fingerprint);
+            warnings.push(HostWarning::CacheNotWritten { path, reason: error.to_string() });
+        }
+        Ok(fresh)
     }
-    Ok(fresh)
+}
+
+/// Whether so many runnable tasks disturb a measurement.
+fn is_busy(load: f64, threads: u32) -> bool {
+    load > BUSY * f64::from(threads)
 }
 
 /// What speaks against the ceilings.
 fn doubts(ceilings: &Ceilings, cpu: &CpuInfo) -> Vec<HostWarning> {
     let mut doubts = Vec::new();
-    if let Some(load) = ceilings.load_before.filter(|load| *load > BUSY * f64::from(ceilings.threads)) {
+    if cfg!(debug_assertions) {
+        doubts.push(HostWarning::Unoptimized);
+    }
+    if let Some(load) = ceilings.load_before.filter(|load| is_busy(*load, ceilings.threads)) {
         doubts.push(HostWarning::Busy { load, threads: ceilings.threads });
     }
     let cache_bytes = cpu.last_level_cache_bytes().unwrap_or(0);
@@ -225,4 +246,77 @@ fn doubts(ceilings: &Ceilings, cpu: &CpuInfo) -> Vec<HostWarning> {
         doubts.push(HostWarning::SmallBuffer { buffer_bytes: ceilings.buffer_bytes, cache_bytes });
     }
     doubts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceilings(load: f64, rate: f64) -> Ceilings {
+        Ceilings {
+            threads: 2,
+            read_bytes_per_s: rate,
+            read_bytes_per_s_one_thread: rate,
+            multiply_add_flop_per_s: rate,
+            multiply_add_flop_per_s_one_thread: rate,
+            multiply_add_isa: "x".into(),
+            buffer_bytes: 100,
+            measured_unix_s: 0,
+            load_before: Some(load),
+            from_cache: false,
+        }
+    }
+
+    #[test]
+    fn figures_of_a_busy_machine_are_replaced_once_it_is_calm() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ProbeOptions { cache_dir: Some(folder.path().to_owned()), ..ProbeOptions::default() };
+        let ask = |calm, load, rate| {
+            let kept = Kept { options: &options, fingerprint: "f", threads: 2, calm };
+            let mut warnings = Vec::new();
+            let found = kept.or_measured(|| Ok(ceilings(load, rate)), &mut warnings).unwrap();
+            assert_eq!(warnings, []);
+            (found.from_cache, found.read_bytes_per_s)
+        };
+        assert_eq!(ask(false, 5.0, 1.0), (false, 1.0), "nothing kept yet");
+        assert_eq!(ask(false, 5.0, 2.0), (true, 1.0), "still busy: no better figures to be had");
+        assert_eq!(ask(true, 0.1, 3.0), (false, 3.0), "calm at last");
+        assert_eq!(ask(true, 0.1, 4.0), (true, 3.0), "calm figures stay");
+        assert_eq!(ask(false, 5.0, 4.0), (true, 3.0), "whatever comes");
+    }
+
+    #[test]
+    fn the_disk_of_a_folder_that_does_not_exist_yet_is_its_ancestors() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = folder.path().join("a/b/c");
+        let (now, then) = (disk(folder.path()).unwrap(), disk(&later).unwrap());
+        assert_eq!(now.total_bytes, then.total_bytes);
+        assert_eq!(then.path, later);
+        assert!(now.total_bytes >= now.free_bytes && now.total_bytes > 0);
+    }
+
+    #[test]
+    fn small_buffers_and_load_are_doubted() {
+        let cpu = CpuInfo {
+            model: String::new(),
+            vendor: String::new(),
+            physical_cores: 2,
+            logical_cores: 2,
+            affinity_cores: 2,
+            quota_cores: None,
+            usable_threads: 2,
+            isa: Vec::new(),
+            caches: vec![super::super::CacheInfo {
+                level: 3,
+                kind: super::super::CacheKind::Unified,
+                bytes: 40,
+                instances: 2,
+            }],
+        };
+        let found = doubts(&ceilings(3.0, 1.0), &cpu);
+        assert!(found.contains(&HostWarning::Busy { load: 3.0, threads: 2 }));
+        assert!(found.contains(&HostWarning::SmallBuffer { buffer_bytes: 100, cache_bytes: 80 }));
+        let calm = doubts(&Ceilings { buffer_bytes: 160, ..ceilings(1.0, 1.0) }, &cpu);
+        assert!(calm.iter().all(|doubt| *doubt == HostWarning::Unoptimized));
+    }
 }
