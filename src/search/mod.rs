@@ -5,7 +5,9 @@
 //! `docs/SEARCH.md` explains the algorithms and their sources.
 
 mod anneal;
+mod autotune;
 mod feasible;
+mod gp;
 mod history;
 mod hypervolume;
 mod nsga2;

@@ -1,6 +1,6 @@
 //! The one interface of all samplers, and their names.
 
-use super::{History, Problem, anneal::Anneal, nsga2::Nsga2, random::RandomFeasible};
+use super::{History, Problem, anneal::Anneal, autotune::Autotune, nsga2::Nsga2, random::RandomFeasible};
 use crate::space::Point;
 
 /// What a sampler answers.
@@ -44,8 +44,8 @@ pub trait Sampler {
     }
 }
 
-/// The names of all samplers.
-pub const SAMPLERS: [&str; 3] = ["nsga2", "anneal", "random"];
+/// The names of all samplers, the default first.
+pub const SAMPLERS: [&str; 4] = ["autotune", "nsga2", "anneal", "random"];
 
 /// The sampler of a name: see [`SAMPLERS`].
 ///
@@ -53,6 +53,7 @@ pub const SAMPLERS: [&str; 3] = ["nsga2", "anneal", "random"];
 /// An unknown name.
 pub fn sampler(name: &str) -> Result<Box<dyn Sampler>, SearchError> {
     match name {
+        "autotune" => Ok(Box::new(Autotune::default())),
         "nsga2" => Ok(Box::new(Nsga2::default())),
         "anneal" => Ok(Box::new(Anneal::default())),
         "random" => Ok(Box::new(RandomFeasible::default())),
