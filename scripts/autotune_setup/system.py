@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from .console import SetupError, say
@@ -97,15 +98,46 @@ def compiler_problem():
     return None
 
 
-def require_compiler(apt):
-    problem = compiler_problem()
-    if problem and can_apt():
-        apt.install(["build-essential"], "the C and C++ compiler and make")
-        problem = compiler_problem()
-    if problem:
+@dataclass(frozen=True)
+class Basic:
+    """A part that only the system can give."""
+
+    problem: object
+    """A function that says what is missing, or None."""
+    package: str
+    """The Debian package that brings it."""
+    what: str
+    elsewhere: str
+    """How to get it where there is no apt-get."""
+
+
+COMPILER = Basic(
+    problem=compiler_problem,
+    package="build-essential",
+    what="the C and C++ compiler and make",
+    elsewhere="Fedora: dnf install gcc gcc-c++ make libstdc++-static",
+)
+PIP = Basic(
+    problem=lambda: None if find_pip() else "pip",
+    package="python3-pip",
+    what="pip, which downloads the pinned packages",
+    elsewhere="elsewhere: python3 -m ensurepip --user",
+)
+
+
+def require(apt, basics):
+    """Install what is missing in one go, or name all of it in one sentence."""
+    missing = [(basic, problem) for basic in basics if (problem := basic.problem())]
+    if missing and can_apt():
+        apt.install([basic.package for basic, _ in missing], " and ".join(basic.what for basic, _ in missing))
+        missing = [(basic, problem) for basic in basics if (problem := basic.problem())]
+    if missing:
+        problems = " and ".join(problem for _, problem in missing)
+        packages = " ".join(basic.package for basic, _ in missing)
+        others = "; ".join(basic.elsewhere for basic, _ in missing)
         raise SetupError(
-            f"{problem} is missing: install a C and C++ compiler and make (Debian, Ubuntu: apt-get install "
-            "build-essential; Fedora: dnf install gcc gcc-c++ make libstdc++-static) and run this again"
+            f"missing: {problems}; install them (Debian, Ubuntu: apt-get install {packages}; {others}) "
+            "and run this again"
         )
 
 
@@ -128,20 +160,6 @@ def require_rust(root):
     problem = rust_problem(root)
     if problem:
         raise SetupError(problem)
-
-
-def require_pip(apt):
-    """The command that starts pip; installed when root and missing."""
-    command = find_pip()
-    if command is None and can_apt():
-        apt.install(["python3-pip"], "pip, which downloads the pinned packages")
-        command = find_pip()
-    if command is None:
-        raise SetupError(
-            "pip is missing: install it (Debian, Ubuntu: apt-get install python3-pip; "
-            "elsewhere: python3 -m ensurepip --user) and run this again"
-        )
-    return command
 
 
 def find_chromium():

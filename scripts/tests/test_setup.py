@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 import unittest
@@ -54,6 +55,30 @@ class Texts(unittest.TestCase):
         output = "Collecting x\nERROR: No matching distribution found for x\n[notice] a new release\n"
         self.assertEqual(fetch.last_error_line(output), "ERROR: No matching distribution found for x")
         self.assertEqual(fetch.last_error_line("\n"), "no output")
+
+
+class Basics(ScratchTest):
+    PARTS = [
+        system.Basic(lambda: "a compiler", "build-essential", "the compiler", "elsewhere: ask"),
+        system.Basic(lambda: None, "make", "make", "elsewhere: ask"),
+        system.Basic(lambda: "pip", "python3-pip", "pip", "elsewhere: beg"),
+    ]
+
+    def test_all_that_is_missing_is_named_in_one_sentence(self):
+        with mock.patch.object(system, "can_apt", lambda: False), self.assertRaises(SetupError) as caught:
+            system.require(None, self.PARTS)
+        text = str(caught.exception)
+        self.assertIn("missing: a compiler and pip; install", text)
+        self.assertIn("apt-get install build-essential python3-pip;", text)
+
+    def test_root_installs_what_is_missing_in_one_go(self):
+        state = {"there": False}
+        part = system.Basic(lambda: None if state["there"] else "pip", "python3-pip", "pip", "")
+        apt = mock.Mock()
+        apt.install.side_effect = lambda *_: state.update(there=True)
+        with mock.patch.object(system, "can_apt", lambda: True):
+            system.require(apt, [part, self.PARTS[1]])
+        apt.install.assert_called_once_with(["python3-pip"], "pip")
 
 
 class CargoConfig(ScratchTest):
@@ -153,11 +178,15 @@ class Wheels(ScratchTest):
         pin = make_wheel(path, {"pkg/tasks.gz": (content, 0o100644)})
         item = data.DataFile(self.package(pin), "pkg/tasks.gz", hashlib.sha256(content).hexdigest(), "folder")
         self.assertFalse(item.present(self.root))
-        pip = self.fake_pip(**{"source.whl": path.read_bytes()})
-        target = item.require(self.root, pip)
+        downloaded = self.root / "downloads" / "source.whl"
+        downloaded.parent.mkdir()
+        shutil.copy(path, downloaded)
+        target = item.require(self.root)
+        self.assertFalse(downloaded.exists(), "what was unpacked needs no second copy")
         target.write_bytes(b"half")
         self.assertFalse(item.present(self.root))
-        self.assertEqual(item.require(self.root, pip).read_bytes(), content)
+        shutil.copy(path, downloaded)
+        self.assertEqual(item.require(self.root).read_bytes(), content)
 
     def test_a_member_with_another_hash_is_not_installed(self):
         path = self.root / "source.whl"
@@ -180,7 +209,7 @@ class Libclang(ScratchTest):
     def test_a_file_that_is_no_library_does_not_fit(self):
         fake = self.root / "libclang.so"
         fake.write_text("no library")
-        fits, reason = buildtools.probe(fake, [])
+        fits, reason = buildtools.probe(fake, ())
         self.assertFalse(fits)
         self.assertIn("libclang.so", reason)
 
