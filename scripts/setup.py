@@ -47,6 +47,10 @@ def main():
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # What no step foresaw: a disk that filled up meanwhile, a folder without permission.
+        print(f"setup: {error.filename or root}: {error.strerror}; mend that and run this again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("setup: stopped; the next run goes on where this one was", file=sys.stderr)
         return 130
