@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
         Command::Probe(args) => probe::run(&args, printer),
+        Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
         Command::Tune(_)
         | Command::Resume(_)
         | Command::Plan(_)
@@ -46,7 +47,6 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         | Command::Export(_)
         | Command::Score(_)
         | Command::Simulate(_)
-        | Command::Completions { .. }
-        | Command::Worker => Err(Expected::environment("not built yet").into()),
+        | Command::Completions { .. } => Err(Expected::environment("not built yet").into()),
     }
 }

@@ -4,15 +4,11 @@
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
 pub mod generate;
-#[cfg(feature = "llama")]
-pub mod ggml;
 pub mod kernels;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod mmap;
 pub mod mock;
-#[cfg(feature = "llama")]
-pub mod quantize;
 pub mod sys;
 
 use std::path::Path;
