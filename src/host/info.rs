@@ -253,7 +253,7 @@ impl fmt::Display for HostWarning {
         match self {
             HostWarning::Busy { load, threads } => write!(
                 f,
-                "the ceilings were measured on a busy machine (load {load:.1} on {threads} usable threads); \
+                "the ceilings were measured on a busy machine (load {load:.1}, usable threads {threads}); \
                  `autotune probe --refresh` measures again"
             ),
             HostWarning::NoCacheFolder => f.write_str(

@@ -94,7 +94,7 @@ pub fn probe_with(options: &ProbeOptions, sources: &Sources<'_>) -> Result<HostI
         Ok(Ceilings { load_before: load.map(|load| load.one), ..ceilings })
     };
     let calm = load.is_none_or(|load| !is_busy(load.one, cpu.usable_threads));
-    let kept = Kept { options, fingerprint: &fingerprint, threads: cpu.usable_threads, calm };
+    let kept = Kept { options, fingerprint: &fingerprint, threads: cpu.usable_threads, effort, calm };
     let ceilings = kept.or_measured(meter, &mut warnings)?;
     warnings.extend(doubts(&ceilings, &cpu));
     if power.on_battery == Some(true) {
@@ -194,26 +194,29 @@ struct Kept<'a> {
     options: &'a ProbeOptions,
     fingerprint: &'a str,
     threads: u32,
+    /// What a measurement would take now.
+    effort: Effort,
     /// Whether nothing much runs beside this process.
     calm: bool,
 }
 
 impl Kept<'_> {
     /// The ceilings from the cache, else measured and kept. Those that were measured beside other work are measured again as soon as
-    /// the machine is calm.
+    /// the machine is calm, and those of a cramped buffer as soon as there is memory for a larger one.
     fn or_measured(
         &self,
         measure: impl FnOnce() -> Result<Ceilings, HostError>,
         warnings: &mut Vec<HostWarning>,
     ) -> Result<Ceilings, HostError> {
-        let Self { options, fingerprint, threads, calm } = *self;
+        let Self { options, fingerprint, threads, effort, calm } = *self;
         let Some(folder) = options.cache_dir.clone().or_else(default_cache_dir) else {
             warnings.push(HostWarning::NoCacheFolder);
             return measure();
         };
         if let Some(cached) = cache::load(&folder, fingerprint, threads) {
             let was_busy = cached.load_before.is_some_and(|load| is_busy(load, threads));
-            let again = options.refresh || (was_busy && calm);
+            let was_cramped = cached.buffer_bytes < effort.buffer_bytes / 2;
+            let again = options.refresh || (was_busy && calm) || was_cramped;
             if !again {
                 return Ok(cached);
             }
@@ -268,21 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_a_busy_machine_are_replaced_once_it_is_calm() {
+    fn figures_of_a_busy_or_cramped_machine_are_replaced_once_it_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let options = ProbeOptions { cache_dir: Some(folder.path().to_owned()), ..ProbeOptions::default() };
-        let ask = |calm, load, rate| {
-            let kept = Kept { options: &options, fingerprint: "f", threads: 2, calm };
+        let ask = |room, calm, load, rate| {
+            let effort = Effort { buffer_bytes: room, ..Effort::sized(None, 0) };
+            let kept = Kept { options: &options, fingerprint: "f", threads: 2, effort, calm };
             let mut warnings = Vec::new();
             let found = kept.or_measured(|| Ok(ceilings(load, rate)), &mut warnings).unwrap();
             assert_eq!(warnings, []);
             (found.from_cache, found.read_bytes_per_s)
         };
-        assert_eq!(ask(false, 5.0, 1.0), (false, 1.0), "nothing kept yet");
-        assert_eq!(ask(false, 5.0, 2.0), (true, 1.0), "still busy: no better figures to be had");
-        assert_eq!(ask(true, 0.1, 3.0), (false, 3.0), "calm at last");
-        assert_eq!(ask(true, 0.1, 4.0), (true, 3.0), "calm figures stay");
-        assert_eq!(ask(false, 5.0, 4.0), (true, 3.0), "whatever comes");
+        assert_eq!(ask(100, false, 5.0, 1.0), (false, 1.0), "nothing kept yet");
+        assert_eq!(ask(100, false, 5.0, 2.0), (true, 1.0), "still busy: no better figures to be had");
+        assert_eq!(ask(100, true, 0.1, 3.0), (false, 3.0), "calm at last");
+        assert_eq!(ask(100, true, 0.1, 4.0), (true, 3.0), "calm figures stay");
+        assert_eq!(ask(100, false, 5.0, 4.0), (true, 3.0), "whatever comes");
+        assert_eq!(ask(200, true, 0.1, 4.0), (true, 3.0), "nearly as large a buffer as there could be");
+        assert_eq!(ask(300, true, 0.1, 5.0), (false, 5.0), "a cramped buffer");
     }
 
     #[test]
