@@ -11,18 +11,21 @@ Only Python's standard library is used; packages come through `pip download` wit
     python3 scripts/setup.py --clean       remove `.deps/` and the cargo settings written here
 """
 
-import argparse
 import sys
-from pathlib import Path
 
+# Nothing above or below this line may need a newer Python to be read, or the sentence would not be seen.
 if sys.version_info < (3, 9):
     sys.exit("setup: Python %d.%d is too old: install Python 3.9 or newer" % sys.version_info[:2])
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from autotune_setup import run  # noqa: E402 (the path must be set first)
-from autotune_setup.console import SetupError  # noqa: E402
+from autotune_setup.console import SetupError, say  # noqa: E402
 
 
 def main():
@@ -45,14 +48,18 @@ def main():
             return run.clean(root)
         return run.set_up(root, model=not args.build_only, tests=args.tests)
     except SetupError as error:
-        print(f"setup: {error}", file=sys.stderr)
+        say(error)
         return 1
+    except BrokenPipeError:
+        # The reader of `--check` had enough; the interpreter must not complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         # What no step foresaw: a disk that filled up meanwhile, a folder without permission.
-        print(f"setup: {error.filename or root}: {error.strerror}; mend that and run this again", file=sys.stderr)
+        say("%s: %s; mend that and run this again" % (error.filename or root, error.strerror))
         return 1
     except KeyboardInterrupt:
-        print("setup: stopped; the next run goes on where this one was", file=sys.stderr)
+        say("stopped; the next run goes on where this one was")
         return 130
 
 

@@ -78,7 +78,7 @@ def check(root):
         ("Chromium", bool(system.find_chromium()), system.find_chromium() or "a test is skipped without", False),
     ]
     for name, there, text, _ in rows:
-        print(f"{'ok     ' if there else 'missing'}  {name:<26}{text}")
+        print(f"{'ok     ' if there else 'missing'}  {name:<26}{text}", flush=True)
     return 0 if all(there for _, there, _, required in rows if required) else 1
 
 
