@@ -21,6 +21,7 @@ mod stopping;
 #[cfg(test)]
 mod testing;
 
+pub use autotune::predict;
 pub use history::{Estimate, History, Observation, TrialState};
 pub use hypervolume::hypervolume;
 pub use pareto::{crowding, dominates, knee, nondominated_sort, pareto_front, pareto_front_with_intervals};

@@ -10,7 +10,10 @@ mod start;
 use std::collections::HashSet;
 
 use super::feasible::{FeasiblePoints, neighbours};
-use super::{Ask, History, Problem, Random, Region, Sampler, TrialState, hypervolume, pareto_front};
+use super::{
+    Ask, Estimate, History, Objective, Problem, Random, Region, Sampler, TrialState, hypervolume,
+    pareto_front,
+};
 use crate::space::Point;
 use columns::Columns;
 use ehvi::Boxes;
@@ -47,6 +50,25 @@ impl Sampler for Autotune {
         };
         chosen.or_else(|| self.points.draw(problem, &mut random, &visited)).map_or(Ask::Exhausted, Ask::Point)
     }
+}
+
+/// What the default sampler's models predict of points: each objective in its own unit, with a 95 % interval for the value
+/// without measurement noise. `None` while an objective was never measured.
+///
+/// A prediction is shown as one and never as a result.
+#[must_use]
+pub fn predict(problem: &dyn Problem, history: &History, points: &[Point]) -> Option<Vec<Vec<Estimate>>> {
+    let columns = Columns::new(problem);
+    let models = Models::new(problem, &columns, history)?;
+    let estimate = |point: &Point| -> Vec<Estimate> {
+        let losses = models.predict(problem, &columns, point);
+        let estimate = |(objective, (mean, deviation)): (&Objective, (f64, f64))| {
+            let (a, b) = (objective.value(mean - 1.96 * deviation), objective.value(mean + 1.96 * deviation));
+            Estimate { value: objective.value(mean), low: a.min(b), high: a.max(b) }
+        };
+        problem.objectives().iter().zip(losses).map(estimate).collect()
+    };
+    Some(points.iter().filter(|p| super::history::is_in_space(problem.space(), p)).map(estimate).collect())
 }
 
 /// The candidate of highest expected improvement, and that improvement as a fraction of the hypervolume reached.
