@@ -1,1 +1,3 @@
 //! The room `quality`; see `docs/ARCHITECTURE.md`.
+
+pub mod codebleu;
