@@ -1,8 +1,12 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+pub mod database;
 pub mod exit;
 pub mod printer;
+mod report;
+mod studies;
+mod trials;
 
 use std::process::ExitCode;
 
@@ -33,15 +37,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, _printer: &mut Printer) -> anyhow::Result<Exit> {
+fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
+        Command::Studies(args) => studies::run(&args, printer),
+        Command::Trials(args) => trials::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
         Command::Tune(_)
         | Command::Resume(_)
         | Command::Probe(_)
         | Command::Plan(_)
-        | Command::Studies(_)
-        | Command::Trials(_)
-        | Command::Report(_)
         | Command::Export(_)
         | Command::Score(_)
         | Command::Simulate(_)
