@@ -63,18 +63,18 @@ impl FrontSummary {
         }
         let mut head: Vec<(&str, Align)> = vec![("trial", Align::Right)];
         head.extend(self.columns.iter().map(|c| (c.as_str(), Align::Right)));
-        head.extend([("configuration", Align::Left), ("", Align::Left)]);
+        head.extend([("", Align::Left), ("configuration", Align::Left)]);
         let rows: Vec<Vec<String>> = self
             .front
             .iter()
             .map(|row| {
                 let mut cells = vec![row.number.to_string()];
                 cells.extend(row.values.iter().map(|v| v.text.clone()));
+                cells.push(titles(&row.titles));
                 cells.push(match &row.preset {
                     Some(preset) => format!("{preset} (preset)"),
                     None => row.configuration.clone(),
                 });
-                cells.push(titles(&row.titles));
                 cells
             })
             .collect();
@@ -87,7 +87,7 @@ impl FrontSummary {
         lines.extend(table(&head, &rows));
         lines.push(String::new());
         for pick in &self.picks {
-            let gain = pick.gain.as_deref().unwrap_or("a preset that nothing tried here beats");
+            let gain = pick.gain.as_deref().unwrap_or("a preset that no trial dominates");
             lines.push(format!("{}: trial {}, {}", titles(&pick.titles), pick.number, pick.name));
             lines.push(format!("    {gain}"));
             lines.push(format!("    {}", pick.commands.export));

@@ -26,7 +26,7 @@ pub fn place(
     let mut placed = Vec::new();
     for (text, (x, y)) in labels {
         let width = text.chars().count() as i32 * size * 11 / 20;
-        let (gap, half) = (size * 2 / 3, size / 2);
+        let (gap, half) = (size * 5 / 6, size / 2);
         let choices = [
             (x + gap, *y),
             (x - gap - width, *y),

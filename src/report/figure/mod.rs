@@ -31,7 +31,7 @@ const PRESET: RGBColor = RGBColor(0xb3, 0x50, 0x00);
 const DIM: &str = "#9AA4AF";
 
 /// Drawn at twice the size at which it is shown, because plotters places things on whole pixels.
-const SIZE: (u32, u32) = (1240, 920);
+const SIZE: (u32, u32) = (1120, 860);
 const LEFT: i32 = 140;
 const RIGHT: i32 = 36;
 const TOP: i32 = 28;
@@ -269,13 +269,13 @@ fn staircase(root: &Area<'_>, frame: &Frame, points: &[&Point], x: Direction, y:
         path.push(at);
     }
     if path.len() > 1 {
-        root.draw(&PathElement::new(path, FRONT.mix(0.5).stroke_width(3)))?;
+        root.draw(&PathElement::new(path, FRONT.mix(0.7).stroke_width(4)))?;
     }
     Ok(())
 }
 
 fn error_bars(root: &Area<'_>, frame: &Frame, point: &Point) -> Painted {
-    let colour = colour(point).mix(0.55).stroke_width(3);
+    let colour = colour(point).mix(0.4).stroke_width(2);
     let (x, y) = frame.at(point);
     const CAP: i32 = 6;
     if let Some((low, high)) = point.x.interval() {

@@ -13,8 +13,9 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let complete = analysis.trials.iter().filter(|t| t.state == TrialState::Complete).count();
     let recommendation = &analysis.recommendation;
     html! {
-        section aria-label="Recommended" {
+        section #answer aria-label="Recommended" {
             @if recommendation.outcome == Outcome::Found {
+                @if let Some(pick) = recommendation.picks.first() { (lead(pick)) }
                 p {
                     "Of " (count(analysis.trials.len(), "trial")) ", " (complete) " completed and "
                     (recommendation.front.len()) " are on the front. "
@@ -33,6 +34,19 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     }
 }
 
+/// The whole answer in a sentence.
+fn lead(pick: &Pick) -> Markup {
+    html! {
+        p.lead {
+            "Start with " a href=(format!("#t{}", pick.number)) { "trial " (pick.number) } " (" (titles(&pick.titles)) ")"
+            @match &pick.comparison {
+                Some(comparison) => { ": " (comparison.sentence()) "." },
+                None => ".",
+            }
+        }
+    }
+}
+
 fn card(analysis: &Analysis, pick: &Pick) -> Markup {
     let Some(trial) = analysis.trial(pick.number) else { return html! {} };
     let commands = analysis.commands(trial);
@@ -44,7 +58,12 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
                 @for metric in shown(analysis) {
                     @if let Some(reading) = Reading::of(trial, &metric.name) {
                         dt { (metric.short) }
-                        dd { (metric.show_interval(reading)) }
+                        dd {
+                            (metric.show(reading.value))
+                            @if let Some((low, high)) = reading.interval() {
+                                small { (metric.bare(low)) " to " (metric.bare(high)) }
+                            }
+                        }
                     }
                 }
             }
@@ -57,13 +76,29 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
                     ul { @for part in &comparison.parts { li class=(format!("{:?}", part.verdict)) { (part.text) } } }
                 }
                 None if trial.origin.preset_name().is_some() => {
-                    p.muted { "A preset: no other trial beats it here." }
+                    p.muted { "A preset that no trial dominates." }
                 }
                 None => p.muted { "No preset was graded to compare with." }
             }
-            pre { (commands.export) @if let Some(run) = &commands.run { "\n" (run) } }
+            (command(&commands.export))
+            @if let Some(run) = &commands.run { (command(run)) }
         }
     }
+}
+
+/// A command line that is broken only between options.
+fn command(line: &str) -> Markup {
+    let mut groups: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        match groups.last_mut() {
+            Some(group) if !word.starts_with('-') && group.starts_with('-') => {
+                group.push(' ');
+                group.push_str(word);
+            }
+            _ => groups.push(word.to_owned()),
+        }
+    }
+    html! { pre { @for (i, group) in groups.iter().enumerate() { @if i > 0 { " " } span { (group) } } } }
 }
 
 /// The objectives and the peak.

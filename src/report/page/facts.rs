@@ -10,7 +10,7 @@ use crate::units::Bytes;
 pub(super) fn section(analysis: &Analysis) -> Markup {
     let study = &analysis.study;
     html! {
-        section {
+        section #facts {
             h2 { "How this was done" }
             pre { (study.command) }
             dl.facts {

@@ -28,7 +28,7 @@ pub(super) fn section(analysis: &Analysis) -> Result<Markup> {
         return Ok(html! {});
     }
     Ok(html! {
-        section {
+        section #fronts {
             h2 { "The fronts" }
             div.figures {
                 @for (caption, figure) in &figures { (panel(caption, figure)) }

@@ -7,6 +7,8 @@ mod fronts;
 mod trials;
 mod trust;
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Analysis, Result};
@@ -60,14 +62,25 @@ fn header(analysis: &Analysis) -> Markup {
         (StudyState::Finished, Some(reason)) => format!("finished: {reason}"),
         (StudyState::Finished, None) => "finished".to_owned(),
     };
+    let work = analysis.trials.iter().map(|t| t.work()).sum();
     html! {
         header {
             h1 { (model_name(&study.model_path)) " under " (Bytes(study.budget_bytes)) }
             p.muted {
                 "Study " (study.name) ", " (study.engine) ", begun "
-                (study.created.strftime("%Y-%m-%d %H:%M")) " UTC, " (state) "."
+                (study.created.strftime("%Y-%m-%d %H:%M")) " UTC, " (duration(work)) " of work in its trials, " (state) "."
             }
         }
+    }
+}
+
+/// `12 s`, `3 min 20 s`, `2 h 5 min`
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 

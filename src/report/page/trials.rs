@@ -15,7 +15,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let first = analysis.recommendation.front.iter().filter_map(|n| analysis.trial(*n));
     let rest = analysis.trials.iter().filter(|t| !front.contains(&t.number));
     html! {
-        section {
+        section #trials {
             h2 { "All trials" }
             p.muted { "The front first; the ends of 95 % intervals are below the values. `autotune trials --csv` has every number." }
             div.scroll tabindex="0" role="region" aria-label="Table of trials" {

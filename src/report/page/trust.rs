@@ -21,12 +21,12 @@ pub(super) fn failures(analysis: &Analysis) -> Markup {
         }
     }
     html! {
-        section {
+        section #failures {
             h2 { "What did not complete" }
             @if groups.is_empty() { p { "Nothing failed, was stopped or was over the budget." } }
             @for ((state, kind), trials) in &groups {
                 details open[groups.len() <= 3 && trials.len() <= 12] {
-                    summary { (state) ", " (kind) ": " (count(trials.len(), "trial")) }
+                    summary { (state) ", " (kind.replace('_', " ")) ": " (count(trials.len(), "trial")) }
                     div.scroll tabindex="0" role="region" aria-label=(format!("{state}, {kind}")) {
                         table {
                             thead { tr { th.n scope="col" { "trial" } th scope="col" { "after" } th scope="col" { "reason" } th scope="col" { "configuration" } } }
@@ -64,7 +64,7 @@ pub(super) fn predictions(analysis: &Analysis) -> Markup {
         return html! {};
     }
     html! {
-        section {
+        section #predictions {
             h2 { "Predictions against measurements" }
             p { "Predictions decide only what is tried next; every value above was measured." }
             div.scroll tabindex="0" role="region" aria-label="Prediction errors" {
