@@ -1,9 +1,20 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod completions;
+mod database;
 pub mod exit;
+mod export;
+mod interrupt;
+mod plan;
 pub mod printer;
-pub mod probe;
+mod probe;
+mod progress;
+mod report;
+mod settings;
+mod studies;
+mod trials;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -36,17 +47,16 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
+        Command::Tune(args) => tune::tune(&args, printer),
+        Command::Resume(args) => tune::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
+        Command::Plan(args) => plan::run(&args, printer),
+        Command::Studies(args) => studies::run(&args, printer),
+        Command::Trials(args) => trials::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
+        Command::Export(args) => export::run(&args, printer),
+        Command::Score(_) | Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
+        Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
-        Command::Tune(_)
-        | Command::Resume(_)
-        | Command::Plan(_)
-        | Command::Studies(_)
-        | Command::Trials(_)
-        | Command::Report(_)
-        | Command::Export(_)
-        | Command::Score(_)
-        | Command::Simulate(_)
-        | Command::Completions { .. } => Err(Expected::environment("not built yet").into()),
     }
 }
