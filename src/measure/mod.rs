@@ -1,1 +1,5 @@
-//! The room `measure`; see `docs/ARCHITECTURE.md`.
+//! Measuring: the worker process, the timing protocol, statistics, peak memory.
+
+pub mod stats;
+pub mod timing;
+pub mod workload;

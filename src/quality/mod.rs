@@ -1,1 +1,3 @@
-//! The room `quality`; see `docs/ARCHITECTURE.md`.
+//! Grades: completions and logits in, scores out. Knows no engine's workings.
+
+pub mod divergence;
