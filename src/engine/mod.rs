@@ -6,10 +6,17 @@
 pub mod generate;
 pub mod kernels;
 #[cfg(feature = "llama")]
+pub mod ggml;
+#[cfg(feature = "llama")]
 pub mod llama;
 pub mod mmap;
 pub mod mock;
+#[cfg(feature = "llama")]
+pub mod quantize;
 pub mod sys;
+
+#[cfg(feature = "llama")]
+pub use llama::activations;
 
 use std::path::Path;
 use std::sync::OnceLock;

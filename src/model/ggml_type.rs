@@ -5,8 +5,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A storage type. Only types that are found in current GGUF files are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+use serde::{Deserialize, Serialize};
+
+/// A storage type. Only types that are found in current GGUF files are listed. Serialized as its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 #[allow(missing_docs, non_camel_case_types)]
 pub enum GgmlType {
     F32,
@@ -171,6 +174,20 @@ impl GgmlType {
 impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+impl From<GgmlType> for String {
+    fn from(ty: GgmlType) -> Self {
+        ty.name().to_owned()
+    }
+}
+
+impl TryFrom<String> for GgmlType {
+    type Error = UnknownType;
+
+    fn try_from(name: String) -> Result<Self, UnknownType> {
+        name.parse()
     }
 }
 

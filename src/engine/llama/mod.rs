@@ -1,7 +1,8 @@
 //! llama.cpp through its C interface (crate `llama-cpp-sys-2`), linked statically.
 #![allow(unsafe_code)]
 
-mod log;
+pub mod activations;
+pub(super) mod log;
 mod session;
 
 use std::ffi::CStr;

@@ -11,7 +11,7 @@ use crate::engine::{EngineError, FlashAttention, Row, RunConfig, Session, Sessio
 use crate::space::KvType;
 
 /// Owns a model; freed when dropped.
-struct Model(NonNull<ffi::llama_model>);
+pub(super) struct Model(pub(super) NonNull<ffi::llama_model>);
 
 impl Drop for Model {
     fn drop(&mut self) {
@@ -21,7 +21,7 @@ impl Drop for Model {
 }
 
 /// Owns a context; freed when dropped, always before its model.
-struct Context(NonNull<ffi::llama_context>);
+pub(super) struct Context(pub(super) NonNull<ffi::llama_context>);
 
 impl Drop for Context {
     fn drop(&mut self) {
@@ -113,7 +113,7 @@ impl LlamaSession {
     }
 }
 
-fn load_model(artifact: &Path, run: &RunConfig) -> Result<Model, EngineError> {
+pub(super) fn load_model(artifact: &Path, run: &RunConfig) -> Result<Model, EngineError> {
     let fail = |detail: String| EngineError::Load { path: artifact.display().to_string(), detail };
     let path = CString::new(artifact.as_os_str().as_encoded_bytes())
         .map_err(|_| fail("its path holds a NUL byte".to_owned()))?;

@@ -78,6 +78,12 @@ impl MetaArray {
         Self { elem: MetaType::U32, len: values.len() as u64, raw }
     }
 
+    /// An array of bytes.
+    #[must_use]
+    pub fn from_u8(values: &[u8]) -> Self {
+        Self { elem: MetaType::U8, len: values.len() as u64, raw: values.to_vec() }
+    }
+
     /// An array of signed numbers.
     #[must_use]
     pub fn from_i32(values: &[i32]) -> Self {
