@@ -63,7 +63,8 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_requests: workload.requests,
     };
     let LoadedSpace { space, .. } =
-        load_space(&args.space, &facts).map_err(|e| Expected::usage(e.to_string()))?;
+        load_space(&args.space, &facts)
+        .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
     let problem = StudyProblem::new(
         &space,
         kit.as_ref(),

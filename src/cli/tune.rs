@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::args::{ResumeArgs, TuneArgs};
+use super::database::{expected, open_for_writing};
 use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
@@ -34,11 +35,11 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let kit = open_kit(&settings)?;
     let host = probe(&args.store.results)?;
     let LoadedSpace { space, notes } = load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
-        .map_err(|e| Expected::usage(e.to_string()))?;
+        .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
     for note in &notes {
         printer.remark(&format!("space: {note}"));
     }
-    let store = open_store(&args.store.results)?;
+    let store = open_for_writing(&args.store)?;
     let id = store.create_study(&new_study(&settings, &space, kit.as_ref(), &host)?)?;
     let record = store.study_by_id(id)?;
     Run { store: &store, record: &record, settings: &settings, space: &space, kit: kit.as_ref(), host: &host, results: &args.store.results }
@@ -58,8 +59,8 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         ))
         .into());
     }
-    let store = open_store(&args.store.results)?;
-    let record = store.study(args.study.as_deref()).map_err(|e| Expected::usage(e.to_string()))?;
+    let store = open_for_writing(&args.store)?;
+    let record = store.study(args.study.as_deref()).map_err(expected)?;
     let mut settings: Settings = serde_json::from_str(&record.settings_json)
         .with_context(|| format!("the settings of study {} are damaged", record.id.0))?;
     if let Some(time) = &args.time {
@@ -199,7 +200,7 @@ impl Run<'_> {
     }
 
     fn report_path(&self) -> PathBuf {
-        self.settings.reports.join(format!("{}.html", self.record.name))
+        report::default_path(&self.settings.reports, &self.record.name)
     }
 
     fn conclude(&self, json: bool, report: &Path, printer: &mut Printer) -> anyhow::Result<()> {
@@ -207,7 +208,7 @@ impl Run<'_> {
         if json {
             printer.data(&serde_json::to_string(&summary)?);
         } else {
-            for line in report::terminal::lines(&summary) {
+            for line in summary.lines() {
                 printer.data(&line);
             }
         }
@@ -257,8 +258,9 @@ pub(super) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
 
 pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
-    let options = ProbeOptions { disk_path, ..ProbeOptions::default() };
-    host::probe(&options).map_err(|e| Expected::environment(e.to_string()).into())
+    let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
+    host::probe(&options)
+        .map_err(|e| Expected::environment(format!("{:#}", anyhow::Error::from(e))).into())
 }
 
 pub(super) fn ceilings(host: &HostInfo) -> Ceilings {
@@ -279,25 +281,6 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
         model: Some(kit.facts()),
         workload_context_tokens: settings.workload.context_tokens(),
         workload_requests: settings.workload.requests,
-    }
-}
-
-/// Opens the database of a results folder.
-///
-/// # Errors
-/// What the store says, with the exit code that fits.
-pub(super) fn open_store(results: &Path) -> anyhow::Result<Store> {
-    Store::open(&results.join(DATABASE_FILE)).map_err(store_error)
-}
-
-/// A store's error with its exit code.
-pub(super) fn store_error(error: crate::store::StoreError) -> anyhow::Error {
-    if error.is_environment() {
-        Expected::environment(error.to_string()).into()
-    } else if error.is_expected() {
-        Expected::usage(error.to_string()).into()
-    } else {
-        error.into()
     }
 }
 
@@ -323,4 +306,25 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),
     })
+}
+
+fn grading(_settings: &Settings, _threads: u32) -> anyhow::Result<Stub> {
+    let tasks = crate::quality::tasks::load(&_settings.tasks, _settings.task_limit)?;
+    Ok(Stub(tasks.tasks.iter().map(|t| crate::engine::generate::Prompt { id: t.id.clone(), text: t.generation_prompt().to_owned(), stop: t.stop.iter().chain(&t.closing).cloned().collect(), max_tokens: 2 * t.canonical.as_ref().map_or(300, String::len) as u32 / 3 + 24 }).collect(), tasks))
+}
+struct Stub(Vec<crate::engine::generate::Prompt>, crate::quality::tasks::TaskSet);
+impl crate::study::Grading for Stub {
+    fn prompts(&self) -> &[crate::engine::generate::Prompt] { &self.0 }
+    fn grade(&mut self, g: &[crate::engine::generate::Generation]) -> anyhow::Result<crate::study::Graded> {
+        let mut n = 0;
+        let mut gens = vec![];
+        for x in g {
+            let t = self.1.get(&x.id).unwrap();
+            let c = crate::quality::extract::completion(t, &x.text, crate::quality::extract::Style::Continuation);
+            let ok = t.canonical.as_ref().is_some_and(|k| k.trim() == c.trim());
+            n += u64::from(ok);
+            gens.push(crate::store::NewGeneration { task: x.id.clone(), completion: c, verdict: if ok {"passed".into()} else {"failed".into()}, ..Default::default() });
+        }
+        Ok(crate::study::Graded { generations: gens, measurements: vec![crate::study::metrics::row("pass_at_1", "fraction", &crate::measure::stats::wilson(n, g.len() as u64))], summary: format!("{n}") })
+    }
 }

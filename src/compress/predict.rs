@@ -1,6 +1,6 @@
 //! The size of an artifact before anything is read: exact for tensor data, near enough for the header.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use super::layout::{Layout, SourceTensors, Typing, data_bytes};
@@ -10,8 +10,21 @@ use super::{
     AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, PrunePlan, PruneRequest,
 };
 use crate::model::gguf::{Gguf, TensorDecl, header_bytes, padded};
-use crate::model::{ArchKind, Architecture, LayerShape};
+use crate::model::{ArchKind, Architecture, GgmlType, LayerShape};
 use crate::space::{Config, WeightPlan};
+
+/// Sums the matrices of the layers by type.
+fn layer_bytes<'t>(
+    tensors: impl Iterator<Item = (&'t str, usize, GgmlType, Option<u64>)>,
+) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for (name, dims, ty, bytes) in tensors {
+        if name.starts_with("blk.") && dims >= 2 {
+            *sums.entry(ty.name()).or_default() += bytes.unwrap_or(0);
+        }
+    }
+    sums
+}
 
 /// What an artifact will be.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +39,8 @@ pub struct Prediction {
     pub layers: Vec<LayerShape>,
     /// Tensors that will not have the type asked for.
     pub fallbacks: Vec<Fallback>,
+    /// Bytes of the matrices of the layers by the name of their type: what an engine may repack.
+    pub layer_bytes: BTreeMap<&'static str, u64>,
 }
 
 /// Predicts sizes for one model. Cheap to ask: some hundred tensors are laid out by name and shape. Shares its rules with the builder;
@@ -39,6 +54,7 @@ pub struct Predictor {
     importance: Option<Importance>,
     weighted: BTreeSet<String>,
     shipped_bytes: Option<u64>,
+    shipped_layers: BTreeMap<&'static str, u64>,
     /// Prune plans reduced to counts, by request: a search asks for few of them many times.
     counts: Mutex<HashMap<[u64; 4], Vec<(u32, LayerShape)>>>,
 }
@@ -66,6 +82,9 @@ impl Predictor {
             importance,
             weighted: stats.map(|s| s.mean_square.keys().cloned().collect()).unwrap_or_default(),
             shipped_bytes: None,
+            shipped_layers: layer_bytes(
+                reference.tensors().iter().map(|t| (t.name.as_str(), t.dims.len(), t.ty, Some(t.bytes()))),
+            ),
             counts: Mutex::new(HashMap::new()),
         })
     }
@@ -109,6 +128,9 @@ impl Predictor {
             tensor_bytes,
             kind: layout.kind,
             layers: layout.shapes,
+            layer_bytes: layer_bytes(
+                layout.tensors.iter().map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
+            ),
             fallbacks: layout.fallbacks,
         })
     }
@@ -121,6 +143,7 @@ impl Predictor {
             kind: self.arch.kind,
             layers: self.arch.layers.clone(),
             fallbacks: Vec::new(),
+            layer_bytes: self.shipped_layers.clone(),
         })
     }
 

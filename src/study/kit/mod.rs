@@ -1,5 +1,6 @@
 //! What a study needs of a model, whatever its format: facts, exact sizes, and the jobs that build from it.
 
+mod gguf;
 mod mock;
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,6 @@ pub trait Kit {
 pub fn open(engine: EngineKind, path: &Path) -> anyhow::Result<Box<dyn Kit>> {
     match engine {
         EngineKind::Mock => Ok(Box::new(mock::MockKit::open(path)?)),
-        EngineKind::LlamaCpp => anyhow::bail!("not integrated"),
+        EngineKind::LlamaCpp => Ok(Box::new(gguf::GgufKit::open(path)?)),
     }
 }
