@@ -53,8 +53,8 @@ struct Slot {
 
 /// Continues every prompt greedily, `slots` at a time, and hands each finished generation to `done`; `done` returning false stops.
 ///
-/// Prompts are processed alone (in chunks of `chunk` tokens), then join the batch. Greedy text may depend on the batch on some
-/// settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
+/// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
+/// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
 ///
 /// # Errors
 /// A decode call failed.
@@ -62,53 +62,33 @@ pub fn generate(
     session: &mut dyn Session,
     prompts: &[Prompt],
     slots: u32,
-    chunk: u32,
+    call: u32,
     mut done: impl FnMut(Generation) -> bool,
 ) -> Result<(), EngineError> {
     let mut waiting = 0..prompts.len();
     let mut active: Vec<Option<Slot>> = (0..slots.max(1)).map(|_| None).collect();
     session.forget(None);
     loop {
-        for (sequence, place) in active.iter_mut().enumerate() {
-            while place.is_none() {
-                let Some(prompt) = waiting.next() else { break };
-                let slot = begin(session, &prompts[prompt], prompt, sequence as u32, chunk)?;
-                match settle(session, prompts, slot) {
-                    Settled::Going(slot) => *place = Some(slot),
-                    Settled::Finished(generation) => {
-                        session.forget(Some(sequence as u32));
-                        if !done(generation) {
-                            return Ok(());
-                        }
-                    }
-                }
+        let mut begun = Vec::new();
+        for (sequence, place) in active.iter().enumerate() {
+            if place.is_none()
+                && let Some(prompt) = waiting.next()
+            {
+                begun.push((sequence, prompt, prompt_tokens(session, &prompts[prompt])?));
             }
         }
-        let mut rows = Vec::new();
-        for (sequence, slot) in active.iter().enumerate() {
-            if let Some(slot) = slot {
-                rows.push(Row {
-                    token: slot.next,
-                    position: slot.position,
-                    sequence: sequence as u32,
-                    logits: true,
-                });
-            }
+        let mut moved = prefill(session, &begun, call)?;
+        if begun.is_empty() {
+            moved = step(session, &mut active)?;
         }
-        if rows.is_empty() {
+        if moved.is_empty() {
             return Ok(());
         }
-        session.decode(&rows)?;
-        for (index, row) in rows.iter().enumerate() {
-            let next = argmax(session.logits(index)?);
-            let place = &mut active[row.sequence as usize];
-            let Some(mut slot) = place.take() else { continue };
-            slot.position += 1;
-            slot.next = next;
+        for (sequence, slot) in moved {
             match settle(session, prompts, slot) {
-                Settled::Going(slot) => *place = Some(slot),
+                Settled::Going(slot) => active[sequence] = Some(slot),
                 Settled::Finished(generation) => {
-                    session.forget(Some(row.sequence));
+                    session.forget(Some(sequence as u32));
                     if !done(generation) {
                         return Ok(());
                     }
@@ -118,43 +98,82 @@ pub fn generate(
     }
 }
 
-/// Processes a prompt in sequence `sequence`; the slot's next token is the first one generated.
-fn begin(
+/// Decodes one token of every active sequence; the slots come back with their next tokens.
+fn step(
     session: &mut dyn Session,
-    prompt: &Prompt,
-    index: usize,
-    sequence: u32,
-    chunk: u32,
-) -> Result<Slot, EngineError> {
+    active: &mut [Option<Slot>],
+) -> Result<Vec<(usize, Slot)>, EngineError> {
+    let mut taken: Vec<(usize, Slot)> =
+        active.iter_mut().enumerate().filter_map(|(sequence, s)| Some((sequence, s.take()?))).collect();
+    let rows: Vec<Row> = taken
+        .iter()
+        .map(|(sequence, slot)| Row {
+            token: slot.next,
+            position: slot.position,
+            sequence: *sequence as u32,
+            logits: true,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(taken);
+    }
+    session.decode(&rows)?;
+    for (index, (_, slot)) in taken.iter_mut().enumerate() {
+        slot.next = argmax(session.logits(index)?);
+        slot.position += 1;
+    }
+    Ok(taken)
+}
+
+/// The tokens of a prompt, its front cut off where it would not leave room for the answer: what lies next to the cursor matters most.
+fn prompt_tokens(session: &dyn Session, prompt: &Prompt) -> Result<Vec<Token>, EngineError> {
     let mut tokens = session.tokenize(&prompt.text, true)?;
     let room = session.info().context.saturating_sub(prompt.max_tokens).max(1) as usize;
     if tokens.len() > room {
-        // What lies next to the cursor matters most: cut the front.
         tokens.drain(..tokens.len() - room);
     }
     if tokens.is_empty() {
         return Err(EngineError::Misuse(format!("the prompt of {} has no tokens", prompt.id)));
     }
-    let last = tokens.len() - 1;
-    let mut next = 0;
-    for (c, part) in tokens.chunks(chunk.max(1) as usize).enumerate() {
-        let start = c * chunk.max(1) as usize;
-        let rows: Vec<Row> = part
-            .iter()
-            .enumerate()
-            .map(|(i, &token)| Row {
-                token,
-                position: (start + i) as u32,
-                sequence,
-                logits: start + i == last,
+    Ok(tokens)
+}
+
+/// Processes prompts into their sequences, as many tokens a call as it takes; each slot's next token is the first one generated.
+fn prefill(
+    session: &mut dyn Session,
+    begun: &[(usize, usize, Vec<Token>)],
+    call: u32,
+) -> Result<Vec<(usize, Slot)>, EngineError> {
+    let mut slots = Vec::new();
+    let all: Vec<(usize, Row)> = begun
+        .iter()
+        .enumerate()
+        .flat_map(|(which, (sequence, _, tokens))| {
+            tokens.iter().enumerate().map(move |(i, &token)| {
+                let logits = i + 1 == tokens.len();
+                (which, Row { token, position: i as u32, sequence: *sequence as u32, logits })
             })
-            .collect();
+        })
+        .collect();
+    for part in all.chunks(call.max(1) as usize) {
+        let rows: Vec<Row> = part.iter().map(|(_, row)| *row).collect();
         session.decode(&rows)?;
-        if start + part.len() == tokens.len() {
-            next = argmax(session.logits(rows.len() - 1)?);
+        for (index, (which, row)) in part.iter().enumerate() {
+            if row.logits {
+                let (sequence, prompt, tokens) = &begun[*which];
+                let next = argmax(session.logits(index)?);
+                let slot = Slot {
+                    prompt: *prompt,
+                    position: tokens.len() as u32,
+                    next,
+                    bytes: Vec::new(),
+                    tokens: 0,
+                };
+                slots.push((*sequence, slot));
+            }
         }
     }
-    Ok(Slot { prompt: index, position: tokens.len() as u32, next, bytes: Vec::new(), tokens: 0 })
+    Ok(slots)
 }
 
 enum Settled {

@@ -33,9 +33,26 @@ pub fn is_finished(task: &Task, raw: &str) -> bool {
 /// The continuation up to its first stop text; a closing text is kept.
 #[must_use]
 pub fn cut<'a>(task: &Task, raw: &'a str) -> &'a str {
-    let exclusive = task.stop.iter().filter_map(|text| raw.find(text.as_str()));
+    let exclusive = task.stop.iter().filter_map(|text| raw.find(text.as_str())).chain(dedent(task, raw));
     let inclusive = task.closing.iter().filter_map(|text| raw.find(text.as_str()).map(|at| at + text.len()));
     &raw[..exclusive.chain(inclusive).min().unwrap_or(raw.len())]
+}
+
+/// Where a Python body ends: at the first line, after some text, that is not indented.
+fn dedent(task: &Task, raw: &str) -> Option<usize> {
+    if !ends_at_dedent(task) {
+        return None;
+    }
+    raw.match_indices('\n').map(|(at, _)| at).find(|&at| {
+        let rest = &raw[at + 1..];
+        !raw[..at].trim().is_empty() && rest.chars().next().is_some_and(|c| !c.is_whitespace())
+    })
+}
+
+/// Whether the completion is the indented body of a Python function, so that the first line at the margin ends it.
+#[must_use]
+pub fn ends_at_dedent(task: &Task) -> bool {
+    task.language == TaskLanguage::Python && task.kind == Kind::Continuation
 }
 
 /// A fenced block: the word after the fence and its text. A fence that is never closed ends with the answer.

@@ -53,9 +53,9 @@ impl Settings {
     /// Tokens of each window.
     pub const WINDOW_TOKENS: u32 = 256;
     /// Calibration tokens that activation statistics rest on, at most.
-    pub const CALIBRATION_TOKENS: u32 = 8192;
+    pub const CALIBRATION_TOKENS: u32 = 4096;
     /// Sequences that are graded together.
-    pub const GRADING_SLOTS: u32 = 8;
+    pub const GRADING_SLOTS: u32 = 16;
     /// Context of a graded sequence, in tokens.
-    pub const GRADING_CONTEXT: u32 = 1024;
+    pub const GRADING_CONTEXT: u32 = 768;
 }

@@ -7,12 +7,12 @@ use super::metrics;
 use crate::engine::generate::{Generation, Prompt};
 use crate::measure::stats::{Interval, wilson};
 use crate::quality::codebleu;
-use crate::quality::extract::{Style, completion};
+use crate::quality::extract::{Style, completion, ends_at_dedent};
 use crate::quality::sandbox::{Judge, Judgement, Verdict};
 use crate::quality::tasks::{Task, TaskLanguage, TaskSet, program};
 use crate::store::{NewGeneration, NewMeasurement};
 
-/// A completion may be this many times as long as the canonical one, in bytes (a token is about three) ...
+/// A completion may be this many times as long as the canonical one, counting four bytes a token (code has three to four) ...
 const LENGTH_FACTOR: usize = 2;
 /// ... and this many tokens longer,
 const LENGTH_MARGIN: u32 = 24;
@@ -37,11 +37,15 @@ impl<'a> TaskGrading<'a> {
 
 fn prompt(task: &Task) -> Prompt {
     let usual = task.canonical.as_ref().map_or(600, String::len);
-    let max_tokens = (LENGTH_FACTOR * usual / 3) as u32 + LENGTH_MARGIN;
+    let max_tokens = (LENGTH_FACTOR * usual / 4) as u32 + LENGTH_MARGIN;
+    let mut stop: Vec<String> = task.stop.iter().chain(&task.closing).cloned().collect();
+    if ends_at_dedent(task) {
+        stop.extend((b'!'..=b'~').map(|c| format!("\n{}", char::from(c))));
+    }
     Prompt {
         id: task.id.clone(),
         text: task.generation_prompt().to_owned(),
-        stop: task.stop.iter().chain(&task.closing).cloned().collect(),
+        stop,
         max_tokens: max_tokens.min(LONGEST),
     }
 }
