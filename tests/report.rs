@@ -62,8 +62,8 @@ fn the_summary_of_a_search() {
        17  1195 ms       226 MB  24.4 %   134 tok/s   124 MB   0.0956                attn Q6_K, embd IQ4_NL, ffn Q8_0, KV q4_0, batch 2, threads 2
        24  1218 ms       201 MB  28.9 %   131 tok/s   110 MB   0.0527  balanced      attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
        26  1407 ms       196 MB  26.7 %   114 tok/s   108 MB   0.0898                attn IQ4_NL, embd IQ4_NL, ffn Q8_0, KV f16, batch 1, threads 2, no repack
-        2  1510 ms       224 MB  31.1 %   106 tok/s   123 MB  0.00450                Q8_0 (preset)
-        3  1620 ms       220 MB  31.1 %  98.8 tok/s   121 MB   0.0100  best quality  Q6_K (preset)
+        2  1510 ms       224 MB  31.1 %   106 tok/s   123 MB  0.00450  best quality  Q8_0 (preset)
+        3  1620 ms       220 MB  31.1 %  98.8 tok/s   121 MB   0.0100                Q6_K (preset)
        25  1652 ms       160 MB  22.2 %  96.8 tok/s  87.8 MB    0.160                Q5_K, KV q8_0, FFN −8 %, batch 1, threads 2, no repack
         4  1890 ms       194 MB  26.7 %  84.7 tok/s   107 MB   0.0720                Q5_K_M (preset)
        19  2438 ms       155 MB  16.7 %  65.6 tok/s  85.3 MB    0.328  smallest      attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
@@ -75,9 +75,9 @@ fn the_summary_of_a_search() {
     fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
         beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1
         autotune export smollm2 --trial 20 --out smollm2-20.gguf --results [results]
-    best quality: trial 3, Q6_K
+    best quality: trial 2, Q8_0
         a preset that no trial dominates
-        autotune export smollm2 --trial 3 --out smollm2-3.gguf --results [results]
+        autotune export smollm2 --trial 2 --out smollm2-2.gguf --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
         beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1
         autotune export smollm2 --trial 19 --out smollm2-19.gguf --results [results]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::front::{cost, eligible, non_dominated};
 use super::gain::{Comparison, Paired, compare};
 use super::metric::{Family, Metric, PEAK, Reading};
-use crate::store::{Objective, TrialRecord, TrialState};
+use crate::store::{Direction, Objective, TrialRecord, TrialState};
 
 /// What a trial is recommended for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -15,7 +15,7 @@ pub enum Title {
     Knee,
     /// Best in the first objective of speed.
     Fastest,
-    /// Best in the first objective of quality.
+    /// Best in the first objective of quality; among those within its error, best by a finer measure.
     BestQuality,
     /// Best in the first objective of memory.
     Smallest,
@@ -182,29 +182,61 @@ fn family(objective: &Objective) -> Family {
 /// The holder of a title; ties go to the trial nearer to the ideal, then to the earlier one.
 fn winner<'a>(title: Title, region: &[&'a TrialRecord], objectives: &[Objective]) -> Option<&'a TrialRecord> {
     let scale = Scale::of(region.iter().copied(), objectives);
-    let single = |wanted: Family| objectives.iter().find(|o| family(o) == wanted).cloned();
-    let objective = match title {
-        Title::Knee => None,
-        Title::Fastest => Some(single(Family::Speed)?),
-        Title::BestQuality => Some(single(Family::Quality)?),
-        Title::Smallest => Some(single(Family::Memory).unwrap_or_else(|| Objective {
-            metric: PEAK.into(),
-            direction: crate::store::Direction::Min,
-            log: false,
-            bound: None,
-        })),
+    let ideal = |trial: &TrialRecord| scale.position(trial).iter().map(|x| x * x).sum::<f64>();
+    let first = |wanted: Family| objectives.iter().find(|o| family(o) == wanted);
+    let (rows, decides): (Vec<&TrialRecord>, Option<(&str, Direction)>) = match title {
+        Title::Knee => (region.to_vec(), None),
+        Title::Fastest => {
+            let o = first(Family::Speed)?;
+            (region.to_vec(), Some((&o.metric, o.direction)))
+        }
+        Title::Smallest => {
+            let o = first(Family::Memory);
+            (region.to_vec(), Some(o.map_or((PEAK, Direction::Min), |o| (&o.metric, o.direction))))
+        }
+        Title::BestQuality => best_quality(first(Family::Quality)?, region),
     };
     let key = |trial: &TrialRecord| {
-        let first = objective.as_ref().map_or(0.0, |o| {
-            Reading::of(trial, &o.metric).map_or(f64::INFINITY, |r| cost(o.direction, r.value))
+        let value = decides.map_or(0.0, |(metric, direction)| {
+            Reading::of(trial, metric).map_or(f64::INFINITY, |r| cost(direction, r.value))
         });
-        let ideal: f64 = scale.position(trial).iter().map(|x| x * x).sum();
-        (first, ideal)
+        (value, ideal(trial))
     };
-    region.iter().copied().min_by(|a, b| {
+    rows.into_iter().min_by(|a, b| {
         let (a_key, b_key) = (key(a), key(b));
         a_key.0.total_cmp(&b_key.0).then(a_key.1.total_cmp(&b_key.1)).then(a.number.cmp(&b.number))
     })
+}
+
+/// Scores of generated code are coarse: the highest of many is mostly the luckiest. So all trials within one standard error of the
+/// highest count as equal (the one-standard-error rule of Breiman et al., 1984), and a finer measure of quality that all of them have decides.
+fn best_quality<'a, 'o>(
+    objective: &'o Objective,
+    region: &[&'a TrialRecord],
+) -> (Vec<&'a TrialRecord>, Option<(&'o str, Direction)>) {
+    const FINER: [&str; 4] = ["kl_mean", "canonical_nll", "top1_agreement", "codebleu"];
+    /// A 95 % interval is so many standard errors wide.
+    const WIDTH: f64 = 2.0 * 1.96;
+    let costs = |trial: &TrialRecord| {
+        Reading::of(trial, &objective.metric).map_or(f64::INFINITY, |r| cost(objective.direction, r.value))
+    };
+    let Some(best) = region.iter().min_by(|a, b| costs(a).total_cmp(&costs(b))) else {
+        return (Vec::new(), None);
+    };
+    let error = Reading::of(best, &objective.metric)
+        .and_then(|r| r.interval())
+        .map_or(0.0, |(low, high)| (high - low) / WIDTH);
+    let equal: Vec<&TrialRecord> =
+        region.iter().copied().filter(|t| costs(t) <= costs(best) + error).collect();
+    let finite = |t: &&TrialRecord, metric| Reading::of(t, metric).is_some_and(|r| r.value.is_finite());
+    let finer = FINER
+        .into_iter()
+        .find(|metric| *metric != objective.metric && equal.iter().all(|t| finite(t, metric)));
+    let decides = match finer {
+        Some(metric) if equal.len() > 1 => (metric, Metric::of(metric).direction),
+        _ => (objective.metric.as_str(), objective.direction),
+    };
+    (equal, Some(decides))
 }
 
 /// Places trials in a cube: each objective (its logarithm, where ratios matter) scaled so that 0 is the best and 1 the worst seen.
@@ -287,4 +319,171 @@ fn why_nothing(trials: &[TrialRecord], budget_bytes: u64) -> Outcome {
         .min_by(|a, b| a.peak_bytes.total_cmp(&b.peak_bytes));
     let over = smallest.is_none_or(|s| s.peak_bytes > budget_bytes as f64);
     if infeasible && over && !open { Outcome::NothingFits { smallest } } else { Outcome::NothingComplete }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::space::{Candidate, Value};
+    use crate::store::{Measurement, Origin, Rung, StudyId, TrialId};
+
+    const BUDGET: u64 = 1000;
+
+    fn objectives() -> Vec<Objective> {
+        ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
+            .map(|name| Objective {
+                metric: name.into(),
+                direction: Metric::of(name).direction,
+                log: name.ends_with("_ms"),
+                bound: None,
+            })
+            .to_vec()
+    }
+
+    fn reading(value: f64, low: Option<f64>, high: Option<f64>) -> Measurement {
+        Measurement { rung: Rung::Graded, unit: String::new(), value: Some(value), low, high, samples: 1 }
+    }
+
+    /// Latency, peak, Pass@1; everything exact.
+    fn trial(number: u64, preset: bool, state: TrialState, values: [f64; 3]) -> TrialRecord {
+        let name = format!("P{number}");
+        TrialRecord {
+            id: TrialId(number.cast_signed()),
+            study: StudyId(1),
+            number,
+            candidate: Candidate::default().with("n", Value::Int(number.cast_signed())),
+            hash: String::new(),
+            origin: if preset { Origin::preset(&name) } else { Origin::sampler("s") },
+            state,
+            rung: Some(Rung::Graded),
+            failure: None,
+            artifact: None,
+            unfinished_at_ask: Vec::new(),
+            attempts: 1,
+            worker: None,
+            created: Timestamp::UNIX_EPOCH,
+            started: None,
+            ended: None,
+            rungs: Vec::new(),
+            measurements: objectives()
+                .into_iter()
+                .zip(values)
+                .map(|(o, v)| (o.metric, reading(v, None, None)))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    fn done(number: u64, preset: bool, values: [f64; 3]) -> TrialRecord {
+        trial(number, preset, TrialState::Complete, values)
+    }
+
+    fn titled(recommendation: &Recommendation, title: Title) -> Option<u64> {
+        recommendation.picks.iter().find(|p| p.titles.contains(&title)).map(|p| p.number)
+    }
+
+    #[test]
+    fn each_title_goes_where_it_belongs() {
+        let trials = [
+            done(1, true, [100.0, 500.0, 0.50]),
+            done(2, false, [50.0, 600.0, 0.50]),
+            done(3, false, [200.0, 200.0, 0.51]),
+            done(4, false, [90.0, 900.0, 0.80]),
+            done(5, false, [10.0, 1001.0, 0.99]),
+            done(6, false, [20.0, 100.0, 0.10]),
+        ];
+        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        assert_eq!(r.front, [6, 2, 4, 1, 3], "5 is over the budget");
+        assert_eq!(titled(&r, Title::Fastest), Some(2), "6 is worse than every preset");
+        assert_eq!(titled(&r, Title::Smallest), Some(3));
+        assert_eq!(titled(&r, Title::BestQuality), Some(4));
+        let fastest = r.picks.iter().find(|p| p.number == 2).unwrap().comparison.clone().unwrap();
+        assert_eq!(
+            fastest.sentence(),
+            "beside P1: 2.00 × faster, 100 B more peak memory, indistinguishable pass@1"
+        );
+        assert_eq!(
+            r.floor.unwrap(),
+            "chosen from the front with pass@1 no worse than the worst preset's 50.0 %"
+        );
+    }
+
+    #[test]
+    fn the_luckiest_score_is_not_the_best_quality() {
+        let mut trials = vec![
+            done(1, true, [100.0, 500.0, 0.50]),
+            done(2, false, [200.0, 600.0, 0.52]),
+            done(3, false, [90.0, 500.0, 0.30]),
+        ];
+        for (trial, kl) in trials.iter_mut().zip([0.001, 0.05, 0.5]) {
+            let pass = trial.value("pass_at_1").unwrap();
+            trial.measurements.insert("pass_at_1".into(), reading(pass, Some(pass - 0.1), Some(pass + 0.1)));
+            trial.measurements.insert("kl_mean".into(), reading(kl, None, None));
+        }
+        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        assert_eq!(
+            titled(&r, Title::BestQuality),
+            Some(1),
+            "within the error of trial 2, and nearer to the reference"
+        );
+    }
+
+    #[test]
+    fn bounds_replace_the_floor_and_are_dropped_when_nothing_meets_them() {
+        let trials = [done(1, true, [100.0, 500.0, 0.5]), done(2, false, [50.0, 600.0, 0.2])];
+        let mut bounded = objectives();
+        bounded[2].bound = Some(0.1);
+        assert_eq!(titled(&recommend(&trials, &bounded, BUDGET, |_, _| None), Title::Fastest), Some(2));
+        bounded[2].bound = Some(0.9);
+        let r = recommend(&trials, &bounded, BUDGET, |_, _| None);
+        assert_eq!(titled(&r, Title::Fastest), Some(2));
+        assert!(r.floor.unwrap().starts_with("nothing on the front has pass@1 no worse than 90.0 %"));
+    }
+
+    #[test]
+    fn a_preset_over_the_budget_is_named_as_such() {
+        let trials = [done(1, true, [100.0, 5000.0, 0.5]), done(2, false, [50.0, 600.0, 0.5])];
+        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        let comparison = r.picks[0].comparison.as_ref().unwrap();
+        assert!(!comparison.fits && comparison.sentence().contains("does not fit"), "{comparison:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn picks_stand_on_a_front_within_the_budget(
+            rows in proptest::collection::vec(
+                (any::<bool>(), 0usize..6, proptest::array::uniform3(
+                    prop_oneof![4 => 0.0f64..1500.0, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(0.0)])),
+                0..30)
+        ) {
+            let trials: Vec<TrialRecord> = rows
+                .iter()
+                .enumerate()
+                .map(|(i, (preset, state, values))| trial(i as u64 + 1, *preset, TrialState::ALL[*state], *values))
+                .collect();
+            let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+            let find = |n: u64| trials.iter().find(|t| t.number == n).unwrap();
+            for n in &r.front {
+                let t = find(*n);
+                prop_assert_eq!(t.state, TrialState::Complete);
+                prop_assert!(t.value(PEAK).unwrap() <= BUDGET as f64);
+            }
+            prop_assert_eq!(r.front.is_empty(), r.outcome != Outcome::Found);
+            prop_assert_eq!(r.front.is_empty(), r.picks.is_empty());
+            let titles: Vec<Title> = r.picks.iter().flat_map(|p| p.titles.clone()).collect();
+            prop_assert_eq!(titles.len(), if r.front.is_empty() { 0 } else { 4 });
+            for pick in &r.picks {
+                prop_assert!(r.front.contains(&pick.number));
+                let is_preset = find(pick.number).origin.preset_name().is_some();
+                prop_assert!(!(is_preset && pick.comparison.is_some()));
+                if let Some(c) = &pick.comparison {
+                    prop_assert!(find(c.number).origin.preset_name().is_some());
+                }
+            }
+        }
+    }
 }

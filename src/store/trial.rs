@@ -209,11 +209,11 @@ fn number_of(connection: &Connection, study: StudyId, new: &NewTrial) -> rusqlit
 
 fn insert(connection: &Connection, study: StudyId, new: &NewTrial, now_ms: i64) -> rusqlite::Result<TrialId> {
     connection.execute(
-        "INSERT INTO trial (study_id, number, candidate, hash, origin, state, created_ms, unfinished) \
-         SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, 'queued', ?5, \
-         coalesce(json_group_array(json_array(number, rung) ORDER BY number) \
-                  FILTER (WHERE state IN ('queued', 'running')), '[]') \
-         FROM trial WHERE study_id = ?1",
+        // Two look-ups in indices: a study may have many thousands of trials.
+        "INSERT INTO trial (study_id, number, candidate, hash, origin, state, created_ms, unfinished) VALUES (?1, \
+         (SELECT coalesce(max(number), 0) + 1 FROM trial WHERE study_id = ?1), ?2, ?3, ?4, 'queued', ?5, \
+         (SELECT json_group_array(json_array(number, rung) ORDER BY number) FROM trial \
+          WHERE study_id = ?1 AND state IN ('queued', 'running')))",
         params![study.0, new.candidate.canonical_json(), new.candidate.hash(), new.origin, now_ms],
     )?;
     let id = TrialId(connection.last_insert_rowid());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use autotune::space::{Candidate, Value};
 use autotune::store::{
-    Artifact, Asked, EndState, Failure, FinishedRung, NewGeneration, NewMeasurement, NewStudy, NewTrial,
+    Added, Artifact, EndState, Failure, FinishedRung, NewGeneration, NewMeasurement, NewStudy, NewTrial,
     Origin, Rung, Store, StudyId, StudyState, WorkerIdentity,
 };
 use jiff::Timestamp;
@@ -143,14 +143,14 @@ fn rung(rung: Rung, seconds: u64) -> FinishedRung {
 
 fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usize, random: &mut Random) {
     let worker = WorkerIdentity::current();
-    let Asked::New(mut live) = store.ask_trial(study, &worker, |_| Some(new)).unwrap() else { return };
-    let number = live.number();
+    let Added::New(number) = store.add_trial(study, &new).unwrap() else { return };
+    let mut live = store.claim(study, number, &worker).unwrap().unwrap();
     let fail = |kind: &str, text: &str| Failure { kind: kind.into(), text: text.into() };
     let is_preset = live.record().origin.preset_name().is_some();
     let ending = if is_preset { 99 } else { number % 17 };
     if ending == 5 {
         let why = fail("over_budget", "predicted peak of 330 MB is over the budget of 300 MB");
-        store.end_trial(*live, EndState::Infeasible, Some(&why)).unwrap();
+        store.end_trial(live, EndState::Infeasible, Some(&why)).unwrap();
         return;
     }
     let mut built = rung(Rung::Built, 2);
@@ -162,7 +162,7 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
     store.finish_rung(&mut live, &built).unwrap();
     if ending == 11 {
         let why = fail("crash", "the worker died of signal 11 <b>while decoding</b> & left \"nothing\"");
-        store.end_trial(*live, EndState::Failed, Some(&why)).unwrap();
+        store.end_trial(live, EndState::Failed, Some(&why)).unwrap();
         return;
     }
     let mut measured = rung(Rung::Measured, 5);
@@ -179,7 +179,7 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
     store.finish_rung(&mut live, &measured).unwrap();
     if truth.peak > BUDGET as f64 {
         let why = fail("over_budget", "measured peak is over the budget of 300 MB");
-        store.end_trial(*live, EndState::Infeasible, Some(&why)).unwrap();
+        store.end_trial(live, EndState::Infeasible, Some(&why)).unwrap();
         return;
     }
     let mut diverged = rung(Rung::Diverged, 9);
@@ -190,7 +190,7 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
     store.finish_rung(&mut live, &diverged).unwrap();
     if ending == 14 {
         let why = fail("cannot_win", "the paired test against trial 2 says that it cannot reach the front");
-        store.end_trial(*live, EndState::Stopped, Some(&why)).unwrap();
+        store.end_trial(live, EndState::Stopped, Some(&why)).unwrap();
         return;
     }
     let mut graded = rung(Rung::Graded, 20);
@@ -218,7 +218,7 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
         graded.measurements = vec![NewMeasurement::exact("pass_at_1", "", f64::NAN)];
     }
     store.finish_rung(&mut live, &graded).unwrap();
-    store.end_trial(*live, EndState::Complete, None).unwrap();
+    store.end_trial(live, EndState::Complete, None).unwrap();
 }
 
 /// Fills a store with a study of the presets and `n` found candidates; `tasks` generations for each graded trial.

@@ -15,6 +15,7 @@ use super::front::{cost, non_dominated};
 use super::metric::{Metric, Reading};
 use super::{ReportError, Result};
 use crate::store::Direction;
+use labels::Label;
 use ticks::Axis;
 
 /// Text.
@@ -71,6 +72,10 @@ pub struct Point {
 impl Point {
     fn is_key(&self) -> bool {
         self.standing == Standing::Front || self.preset.is_some()
+    }
+
+    fn is_named(&self) -> bool {
+        self.preset.is_some() || !self.titles.is_empty()
     }
 }
 
@@ -175,13 +180,15 @@ fn paint(root: &Area<'_>, frame: &Frame, points: &[&Point], x: &Side, y: &Side) 
     let mut keys: Vec<&&Point> = points.iter().filter(|p| p.is_key()).collect();
     // What is recommended is drawn last, on top.
     keys.sort_by_key(|p| (!p.titles.is_empty(), p.standing == Standing::Front));
-    for point in &keys {
+    // Hundreds of intervals would hide what they belong to.
+    const MOST_INTERVALS: usize = 60;
+    for point in keys.iter().filter(|p| keys.len() <= MOST_INTERVALS || p.is_named()) {
         error_bars(root, frame, point)?;
     }
     for point in &keys {
         marker(root, frame, point)?;
     }
-    let mut labelled: Vec<(String, (i32, i32))> = Vec::new();
+    let mut labelled: Vec<Label> = Vec::new();
     for point in keys.iter().rev() {
         let words: Vec<&str> = point
             .preset
@@ -191,7 +198,8 @@ fn paint(root: &Area<'_>, frame: &Frame, points: &[&Point], x: &Side, y: &Side) 
             .filter(|w| !w.is_empty())
             .collect();
         if !words.is_empty() {
-            labelled.push((words.join(", "), frame.at(point)));
+            let must = !point.titles.is_empty();
+            labelled.push(Label { text: words.join(", "), point: frame.at(point), must });
         }
     }
     let obstacles: Vec<(i32, i32)> = keys.iter().map(|p| frame.at(p)).collect();

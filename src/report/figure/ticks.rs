@@ -47,14 +47,18 @@ impl Axis {
     #[must_use]
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let (low, high) = (self.low / self.divisor, self.high / self.divisor);
-        let marks =
-            if self.log && high / low >= 4.0 { log_ticks(low, high) } else { linear_ticks(low, high) };
+        let wide = self.log && high.ln() - low.ln() >= 4f64.ln();
+        let marks = if wide { log_ticks(low, high) } else { linear_ticks(low, high) };
         let places = decimals(&marks);
         marks
             .into_iter()
             .map(|(value, step)| {
-                let places = if self.log && high / low >= 4.0 { decimals(&[(value, step)]) } else { places };
-                (value * self.divisor, format!("{value:.places$}"))
+                let places = if wide { decimals(&[(value, step)]) } else { places };
+                let short = value == 0.0 || (1e-5..1e7).contains(&value.abs());
+                (
+                    value * self.divisor,
+                    if short { format!("{value:.places$}") } else { format!("{value:.0e}") },
+                )
             })
             .collect()
     }
@@ -63,8 +67,8 @@ impl Axis {
 fn pad(low: f64, high: f64, log: bool) -> (f64, f64) {
     const SHARE: f64 = 0.07;
     if log {
-        let ratio = (high / low).max(1.02).powf(SHARE);
-        return (low / ratio, high * ratio);
+        let ratio = ((high.ln() - low.ln()).max(0.02) * SHARE).exp();
+        return ((low / ratio).max(f64::MIN_POSITIVE), (high * ratio).min(f64::MAX));
     }
     let span = if high > low { high - low } else { low.abs().max(1e-9) * 0.2 };
     let padded = low - span * SHARE;
@@ -88,7 +92,7 @@ fn scale(unit: Unit, largest: f64) -> (f64, &'static str) {
 
 /// Multiples of 1, 2 or 5 times a power of ten, with that step.
 fn linear_ticks(low: f64, high: f64) -> Vec<(f64, f64)> {
-    let rough = (high - low) / 5.0;
+    let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
     let first = (low / step).ceil() as i64;
@@ -128,7 +132,7 @@ mod tests {
     fn marks_are_round_numbers() {
         assert_eq!(
             labels("request_latency_p50_ms", &[512.0, 1490.0], true),
-            ["600", "800", "1000", "1200", "1400"]
+            ["600", "800", "1000", "1200", "1400", "1600"]
         );
         assert_eq!(
             labels("request_latency_p50_ms", &[50.0, 1490.0], true),

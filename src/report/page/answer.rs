@@ -24,6 +24,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                 div.cards {
                     @for pick in &recommendation.picks { (card(analysis, pick)) }
                 }
+                (how())
             } @else {
                 div.note role="status" { p { (sentence(&analysis.summary().nothing())) } }
             }
@@ -82,6 +83,21 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
             }
             (command(&commands.export))
             @if let Some(run) = &commands.run { (command(run)) }
+        }
+    }
+}
+
+/// The rules behind the titles and the words.
+fn how() -> Markup {
+    html! {
+        details {
+            summary { "How these were chosen" }
+            p { "Balanced: nearest to the best of every objective at once, each scaled to the range that the front spans. "
+                "Fastest and smallest: best in the first objective of speed and of memory. "
+                "Best quality: scores within one standard error of the highest count as equal, and the divergence from the reference (or the next finer measure) decides among them." }
+            p { "The nearest preset is the one with the most similar values that fits the budget. "
+                "Pass@1 is called indistinguishable when the exact McNemar test on the tasks that both were graded on gives p ≥ 0.05; "
+                "other measures when their 95 % intervals overlap; sizes within 0.5 % are called the same." }
         }
     }
 }
