@@ -10,7 +10,7 @@ use super::{
     AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, PrunePlan, PruneRequest,
 };
 use crate::model::gguf::{Gguf, TensorDecl, header_bytes, padded};
-use crate::model::{ArchKind, Architecture, LayerShape};
+use crate::model::{ArchKind, Architecture, GgmlType, LayerShape};
 use crate::space::{Config, WeightPlan};
 
 /// What an artifact will be.
@@ -83,19 +83,32 @@ impl Predictor {
         &self.arch
     }
 
+    fn layout(&self, config: &Config) -> Result<Layout, CompressError> {
+        let typing = match &config.weights {
+            WeightPlan::Preset(name) => Typing::Preset(name.parse()?),
+            WeightPlan::PerGroup(slots) => Typing::Slots(WeightTypes::new(slots)?),
+        };
+        let kept = self.kept(&prune_request(config, &typing))?;
+        Layout::new(&self.source, &self.arch, &kept, &typing, |name| self.weighted.contains(name))
+    }
+
+    /// The type of every tensor of a candidate's artifact, by its name there. `as-shipped` is not built and has none.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn types(&self, config: &Config) -> Result<Vec<(String, GgmlType)>, CompressError> {
+        Ok(self.layout(config)?.tensors.into_iter().map(|t| (t.decl.name, t.decl.ty)).collect())
+    }
+
     /// Predicts the artifact of a candidate.
     ///
     /// # Errors
     /// Unknown types, slots or presets, or more layers to drop than there are.
     pub fn predict(&self, config: &Config) -> Result<Prediction, CompressError> {
-        let typing = match &config.weights {
-            WeightPlan::Preset(name) if name == AS_SHIPPED => return self.shipped(),
-            WeightPlan::Preset(name) => Typing::Preset(name.parse()?),
-            WeightPlan::PerGroup(slots) => Typing::Slots(WeightTypes::new(slots)?),
-        };
-        let kept = self.kept(&prune_request(config, &typing))?;
-        let layout =
-            Layout::new(&self.source, &self.arch, &kept, &typing, |name| self.weighted.contains(name))?;
+        if matches!(&config.weights, WeightPlan::Preset(name) if name == AS_SHIPPED) {
+            return self.shipped();
+        }
+        let layout = self.layout(config)?;
         let tensor_bytes = data_bytes(&layout.tensors, self.alignment);
         let infos: u64 = layout
             .tensors

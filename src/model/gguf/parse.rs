@@ -389,8 +389,16 @@ mod tests {
         assert!(matches!(lie(&name, &with(u64::MAX)), Fault::Shape { .. }));
         assert!(matches!(lie(&name, &with(0)), Fault::Shape { .. }));
         assert!(matches!(lie(&name, &with(65)), Fault::Block { row: 65, .. }));
-        assert!(matches!(lie(&name, &with(128)), Fault::Overlap { .. }));
         assert!(matches!(lie(&name, &with(1 << 40)), Fault::OutOfFile { .. }));
+    }
+
+    #[test]
+    fn tensors_on_top_of_each_other_are_refused() {
+        let mut bytes = sample();
+        let old = [b"a.weight\x02\0\0\0".as_slice(), &64u64.to_le_bytes()].concat();
+        let at = bytes.windows(old.len()).position(|w| w == old).unwrap() + 12;
+        bytes[at..at + 8].copy_from_slice(&128u64.to_le_bytes());
+        assert!(matches!(parse_header(&bytes, 1 << 20), Err(Fault::Overlap { .. })));
     }
 
     #[test]
