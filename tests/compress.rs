@@ -3,6 +3,8 @@
 //! Tests on the demo model look for `.deps/models/*.gguf` beside `Cargo.toml`, or the file named by `AUTOTUNE_DEMO_MODEL`, and are skipped
 //! with a note when there is none. The rest use small random models.
 #![cfg(feature = "llama")]
+// Clippy lets tests unwrap and print, but not their helper functions.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -160,10 +162,10 @@ fn masked(source: &Gguf, plan: &PrunePlan, out: &Path) {
         {
             assert_eq!(info.ty, GgmlType::F16);
             for row in bytes.chunks_mut(stays.len() * 2) {
-                for (c, cell) in row.chunks_mut(2).enumerate().filter(|(c, _)| !stays[*c]) {
-                    let _ = c;
-                    cell.fill(0);
-                }
+                row.chunks_mut(2)
+                    .zip(&stays)
+                    .filter(|(_, stays)| !**stays)
+                    .for_each(|(cell, _)| cell.fill(0));
             }
         }
         writer.write(&bytes).unwrap();
@@ -201,7 +203,6 @@ fn against_masked(
     let arch = Architecture::read(&made).unwrap();
     assert_eq!(arch.layers, plan.shapes(builder.arch()));
     assert_eq!(arch.layers.len(), artifact.kept.layers.len());
-    assert_eq!(arch.is_uniform(), arch.kind != ArchKind::Deci || builder.arch().kind != ArchKind::Llama);
     let bits = made.metadata().get("autotune.kept_ffn_bits").and_then(MetaValue::as_array).unwrap();
     let kept: u32 = bits.raw().iter().map(|b| b.count_ones()).sum();
     assert_eq!(u64::from(kept), arch.total_ffn());
@@ -214,7 +215,9 @@ fn a_pruned_demo_equals_its_masked_parent() {
     let pruned = [("prune.keep_ffn", Value::Real(0.85)), ("prune.keep_kv_heads", Value::Real(0.9))];
     let (kl, artifact, plan) = against_masked(&demo.reference, demo.stats.clone(), &pruned);
     assert!(kl < tolerance::F16, "KL {kl}");
-    assert!(plan.layers.iter().any(|l| l.kv_heads.len() < 3) && plan.layers.iter().any(|l| l.ffn.len() < 1536));
+    assert!(
+        plan.layers.iter().any(|l| l.kv_heads.len() < 3) && plan.layers.iter().any(|l| l.ffn.len() < 1536)
+    );
     assert!(artifact.kept.kv_heads.iter().any(|n| *n < 3));
 
     let dropped = [("prune.drop_layers", Value::Int(3)), ("prune.keep_ffn", Value::Real(0.9))];
@@ -311,7 +314,8 @@ fn the_reference_is_the_shipped_model_off_its_grid() {
     // Back to the shipped type: on the grid this would cost next to nothing.
     let gguf = Gguf::open(&demo.reference).unwrap();
     let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, None).unwrap();
-    let q4_1 = builder.build(&config(&[("weights.preset", text("Q4_1"))]), &dir.path().join("q.gguf")).unwrap();
+    let q4_1 =
+        builder.build(&config(&[("weights.preset", text("Q4_1"))]), &dir.path().join("q.gguf")).unwrap();
     let again = divergence(&float, &logits(&q4_1.path));
     assert!(again > 0.05, "KL {again}");
     let made = make_reference(&gguf, &dir.path().join("none.gguf"), 1, 2).unwrap();
@@ -324,8 +328,7 @@ fn predictions_are_what_is_built_on_the_demo() {
     let dir = tempfile::tempdir().unwrap();
     let gguf = Gguf::open(&demo.reference).unwrap();
     let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(demo.stats.clone())).unwrap();
-    let predictor =
-        Predictor::new(&gguf, Some(&demo.stats), builder.importance().cloned()).unwrap();
+    let predictor = Predictor::new(&gguf, Some(&demo.stats), builder.importance().cloned()).unwrap();
     let presets = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K"];
     let mut configs: Vec<Config> = presets.iter().map(|p| config(&[("weights.preset", text(p))])).collect();
     configs.push(config(&[("weights.ffn.late", text("Q4_K")), ("weights.attn", text("IQ2_XXS"))]));
@@ -356,7 +359,14 @@ fn preset_rules_are_llama_cpps_for_every_tensor() {
     let path = dir.path().join("m.gguf");
     let models = [
         Shapes { layers: 17, ..Shapes::tiny(ArchKind::Llama) },
-        Shapes { layers: 9, heads: 8, kv_heads: 2, head_dim: 32, tied: false, ..Shapes::tiny(ArchKind::Llama) },
+        Shapes {
+            layers: 9,
+            heads: 8,
+            kv_heads: 2,
+            head_dim: 32,
+            tied: false,
+            ..Shapes::tiny(ArchKind::Llama)
+        },
         Shapes { layers: 8, hidden: 192, head_dim: 48, tied: false, ..Shapes::tiny(ArchKind::Qwen2) },
     ];
     for shapes in models {

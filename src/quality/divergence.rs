@@ -70,7 +70,8 @@ pub struct Position {
 #[must_use]
 pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.chunks(4096).map(|c| f64::from(c.iter().map(|&l| (l - max).exp()).sum::<f32>())).sum();
+    let sum: f64 =
+        logits.chunks(4096).map(|c| f64::from(c.iter().map(|&l| (l - max).exp()).sum::<f32>())).sum();
     f64::from(max) + sum.ln()
 }
 
@@ -95,7 +96,8 @@ impl Top {
     #[must_use]
     pub fn compare(&self, logits: &[f32], next: i32) -> Position {
         let norm = log_sum_exp(logits);
-        let log_q = |token: u32| logits.get(token as usize).map_or(f64::NEG_INFINITY, |&l| f64::from(l) - norm);
+        let log_q =
+            |token: u32| logits.get(token as usize).map_or(f64::NEG_INFINITY, |&l| f64::from(l) - norm);
         let (mut kl, mut p_head, mut q_head) = (0.0, 0.0, 0.0);
         for (&token, &log_p) in self.tokens.iter().zip(&self.log_probs) {
             let (log_p, log_q) = (f64::from(log_p), log_q(token));
@@ -126,7 +128,12 @@ pub fn summarize(positions: &[Position]) -> Divergence {
     };
     let mean = |values: &[f64], most: f64| {
         if values.iter().any(|v| v.is_infinite()) {
-            return Interval { value: f64::INFINITY, low: f64::INFINITY, high: f64::INFINITY, samples: values.len() as u64 };
+            return Interval {
+                value: f64::INFINITY,
+                low: f64::INFINITY,
+                high: f64::INFINITY,
+                samples: values.len() as u64,
+            };
         }
         let mut i = block_mean(values, blocks);
         i.low = i.low.max(0.0);

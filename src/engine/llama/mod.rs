@@ -45,10 +45,13 @@ impl Engine for LlamaCpp {
 
     fn version(&self) -> String {
         // SAFETY: both return static, NUL-terminated strings.
-        let (version, system) = unsafe {
-            (CStr::from_ptr(ffi::llama_version()), CStr::from_ptr(ffi::llama_print_system_info()))
-        };
-        format!("{} ({})", version.to_string_lossy(), system.to_string_lossy().trim().trim_end_matches('|').trim())
+        let (version, system) =
+            unsafe { (CStr::from_ptr(ffi::llama_version()), CStr::from_ptr(ffi::llama_print_system_info())) };
+        format!(
+            "{} ({})",
+            version.to_string_lossy(),
+            system.to_string_lossy().trim().trim_end_matches('|').trim()
+        )
     }
 
     fn load(&self, artifact: &Path, run: &RunConfig) -> Result<Box<dyn Session>, EngineError> {

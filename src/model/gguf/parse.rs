@@ -245,7 +245,8 @@ fn read_tensor(c: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, Fault> 
 fn place(tensors: &mut [TensorInfo], data_start: u64, file_len: u64) -> Result<(), Fault> {
     for t in tensors.iter_mut() {
         let moved = t.range.start.checked_add(data_start).zip(t.range.end.checked_add(data_start));
-        let (start, end) = moved.ok_or_else(|| Fault::Shape { tensor: t.name.clone(), dims: t.dims.clone() })?;
+        let (start, end) =
+            moved.ok_or_else(|| Fault::Shape { tensor: t.name.clone(), dims: t.dims.clone() })?;
         if end > file_len {
             return Err(Fault::OutOfFile { tensor: t.name.clone(), start, end, len: file_len });
         }
@@ -342,7 +343,8 @@ mod tests {
         let h = parse(&bytes).unwrap();
         assert_eq!(h.version, 3);
         assert_eq!(h.metadata.get("llama.block_count").and_then(MetaValue::as_u64), Some(2));
-        let tokens: Vec<_> = h.metadata.get("tokens").and_then(MetaValue::as_array).unwrap().strings().collect();
+        let tokens: Vec<_> =
+            h.metadata.get("tokens").and_then(MetaValue::as_array).unwrap().strings().collect();
         assert_eq!(tokens, ["a", "é", ""]);
         assert_eq!(h.tensors[0].bytes(), 204);
         assert_eq!(h.tensors[1].range.end, bytes.len() as u64);
