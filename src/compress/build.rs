@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{Entry, Hash, SourceHashes, TensorCache, hash_tensor, hex};
 use super::floats::{RowReader, rows_per_chunk};
-use super::layout::{Layout, SourceTensors, Typing};
+use super::layout::{Layout, SourceTensors, Typing, kept_shapes};
 use super::metadata::artifact_metadata;
 use super::pick::{Picks, picks};
 use super::predict::prune_request;
@@ -100,7 +100,17 @@ impl<'a> Builder<'a> {
             None => None,
         };
         let source = SourceTensors::new(reference.tensors());
-        Ok(Self { reference, arch, source, cache, hashes, threads: threads.max(1), stats, importance, shipped: None })
+        Ok(Self {
+            reference,
+            arch,
+            source,
+            cache,
+            hashes,
+            threads: threads.max(1),
+            stats,
+            importance,
+            shipped: None,
+        })
     }
 
     /// Names the user's own file, which `as-shipped` stands for.
@@ -215,7 +225,7 @@ impl<'a> Builder<'a> {
     }
 
     fn layout(&self, typing: &Typing, plan: &PrunePlan) -> Result<Layout, CompressError> {
-        let kept: Vec<_> = plan.layers.iter().map(|l| l.source).zip(plan.shapes(&self.arch)).collect();
+        let kept = kept_shapes(plan, &self.arch);
         let has = |name: &str| self.stats.as_ref().is_some_and(|s| s.mean_square.contains_key(name));
         Layout::new(&self.source, &self.arch, &kept, typing, has)
     }
@@ -330,7 +340,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The importance data of the taken columns, for types that use them.
-    fn imatrix(&self, info: &TensorInfo, picks: &Picks, ty: GgmlType) -> Result<Option<Vec<f32>>, CompressError> {
+    fn imatrix(
+        &self,
+        info: &TensorInfo,
+        picks: &Picks,
+        ty: GgmlType,
+    ) -> Result<Option<Vec<f32>>, CompressError> {
         let unused = matches!(ty, GgmlType::Q8_0 | GgmlType::Tq1_0 | GgmlType::Tq2_0) || !ty.is_quantized();
         let Some(all) = self.stats.as_ref().and_then(|s| s.mean_square.get(&info.name)).filter(|_| !unused)
         else {
@@ -438,11 +453,7 @@ fn typing(config: &Config) -> Result<Typing, CompressError> {
     }
 }
 
-fn header_hasher(
-    metadata: &Metadata,
-    decls: &[crate::model::gguf::TensorDecl],
-    alignment: u64,
-) -> Sha256 {
+fn header_hasher(metadata: &Metadata, decls: &[crate::model::gguf::TensorDecl], alignment: u64) -> Sha256 {
     Sha256::new().chain_update(header_bytes(metadata, decls, alignment))
 }
 

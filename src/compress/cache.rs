@@ -79,7 +79,8 @@ impl TensorCache {
             fs::create_dir_all(folder).map_err(fail)?;
         }
         let temp = temp_beside(&path);
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&temp).map_err(fail)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&temp).map_err(fail)?;
         Ok(EntryWriter { path, temp, file, hasher: Sha256::new() })
     }
 
@@ -160,7 +161,8 @@ impl SourceHashes {
         let fail = |source| CompressError::Io { path: gguf.path().to_owned(), source };
         let path = gguf.path().canonicalize().map_err(fail)?;
         let meta = gguf.file().metadata().map_err(fail)?;
-        let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let changed =
+            meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         let identity = format!("{}\0{}\0{}", path.display(), meta.len(), changed.as_nanos());
         let name = hex(&Sha256::digest(identity.as_bytes())[..16]);
         let path = cache.dir.join("sources").join(format!("{name}.json"));

@@ -18,7 +18,9 @@ pub enum CompressError {
     Type { slot: String, source: UnknownType },
     #[error("weight type of `{slot}`: `{found}` holds activations or integers, not weights")]
     NotAWeightType { slot: String, found: GgmlType },
-    #[error("`{0}` is no group of weights; use attn, ffn or embd, the first two with .early, .middle or .late if wanted")]
+    #[error(
+        "`{0}` is no group of weights; use attn, ffn or embd, the first two with .early, .middle or .late if wanted"
+    )]
     Slot(String),
     #[error("`{found}` is no preset; known are {known}, as-shipped")]
     Preset { found: String, known: String },
@@ -29,15 +31,21 @@ pub enum CompressError {
         path.display()
     )]
     NotFloat { path: PathBuf, tensor: String, ty: GgmlType },
-    #[error("pruning needs activation statistics, and there are none; collect them on calibration text first")]
+    #[error(
+        "pruning needs activation statistics, and there are none; collect them on calibration text first"
+    )]
     NeedsStats,
-    #[error("the activation statistics have {found} columns for `{tensor}`, which has {expected}; they belong to another model")]
+    #[error(
+        "the activation statistics have {found} columns for `{tensor}`, which has {expected}; they belong to another model"
+    )]
     Stats { tensor: String, found: usize, expected: u64 },
     #[error("the activation statistics lack `{tensor}`; they belong to another model")]
     NoStats { tensor: String },
     #[error("{asked} layers cannot be dropped from {layers}: the first and the last stay")]
     Depth { asked: u32, layers: usize },
-    #[error("`{tensor}` cannot be kept when heads are pruned, because the architecture for unequal layers has no such tensor")]
+    #[error(
+        "`{tensor}` cannot be kept when heads are pruned, because the architecture for unequal layers has no such tensor"
+    )]
     NotInDeci { tensor: String },
     #[error("tensor `{tensor}`: {detail}")]
     Convert { tensor: String, detail: String },

@@ -2,7 +2,7 @@
 
 use super::presets::TensorShape;
 use super::types::WeightTypes;
-use super::{CompressError, Fallback, Preset, fit_type};
+use super::{CompressError, Fallback, Preset, PrunePlan, fit_type};
 use crate::model::gguf::{TensorDecl, TensorInfo};
 use crate::model::{ArchKind, Architecture, LayerShape, TensorName, TensorRole};
 
@@ -32,6 +32,19 @@ pub(super) struct LayoutTensor {
     pub source: usize,
     /// Name, shape and type in the artifact.
     pub decl: TensorDecl,
+}
+
+/// A kept layer: its number in the source, and its new sizes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptShape {
+    pub source: u32,
+    pub shape: LayerShape,
+}
+
+/// The kept layers of a plan with their sizes.
+pub(super) fn kept_shapes(plan: &PrunePlan, arch: &Architecture) -> Vec<KeptShape> {
+    let sources = plan.layers.iter().map(|l| l.source);
+    sources.zip(plan.shapes(arch)).map(|(source, shape)| KeptShape { source, shape }).collect()
 }
 
 /// All tensors of the artifact.
@@ -74,20 +87,20 @@ pub(super) fn result_kind(arch: &Architecture, shapes: &[LayerShape]) -> ArchKin
 }
 
 impl Layout {
-    /// Lays out an artifact whose layers are `kept`: the layer's number in the source and its new sizes. `has_imatrix` tells whether there
+    /// Lays out an artifact whose layers are `kept`. `has_imatrix` tells whether there
     /// are importance data for a tensor of the source.
     pub(super) fn new(
         source: &SourceTensors,
         arch: &Architecture,
-        kept: &[(u32, LayerShape)],
+        kept: &[KeptShape],
         typing: &Typing,
         has_imatrix: impl Fn(&str) -> bool,
     ) -> Result<Self, CompressError> {
-        let shapes: Vec<LayerShape> = kept.iter().map(|k| k.1).collect();
+        let shapes: Vec<LayerShape> = kept.iter().map(|k| k.shape).collect();
         let kind = result_kind(arch, &shapes);
         let mut place = vec![None; arch.layers.len()];
-        for (i, (layer, _)) in kept.iter().enumerate() {
-            if let Some(slot) = place.get_mut(*layer as usize) {
+        for (i, layer) in kept.iter().enumerate() {
+            if let Some(slot) = place.get_mut(layer.source as usize) {
                 *slot = Some(i);
             }
         }

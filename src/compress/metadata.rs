@@ -44,19 +44,16 @@ fn set_sizes(m: &mut Metadata, prefix: &str, arch: &Architecture, shapes: &[Laye
     }
     let key = |k: &str| format!("{prefix}.{k}");
     m.set(&key("block_count"), MetaValue::U32(shapes.len() as u32));
-    let sizes: [(&str, fn(&LayerShape) -> u32); 3] = [
-        ("attention.head_count", |s| s.heads),
-        ("attention.head_count_kv", |s| s.kv_heads),
-        ("feed_forward_length", |s| s.ffn),
-    ];
-    for (name, size) in sizes {
-        let values: Vec<u32> = shapes.iter().map(size).collect();
+    let mut size = |name: &str, values: Vec<u32>| {
         let value = match values.first() {
             Some(first) if values.iter().all(|v| v == first) => MetaValue::U32(*first),
             _ => MetaValue::Array(MetaArray::from_u32(&values)),
         };
         m.set(&key(name), value);
-    }
+    };
+    size("attention.head_count", shapes.iter().map(|s| s.heads).collect());
+    size("attention.head_count_kv", shapes.iter().map(|s| s.kv_heads).collect());
+    size("feed_forward_length", shapes.iter().map(|s| s.ffn).collect());
     // Left out, the loader divides the hidden size by the first layer's heads.
     for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
         m.set(&key(name), MetaValue::U32(arch.head_dim));
@@ -85,9 +82,8 @@ fn set_kept(m: &mut Metadata, arch: &Architecture, plan: &PrunePlan) {
 /// The file type number of the type that holds most bytes; llama.cpp prints it as the model's type.
 fn file_type(tensors: &[LayoutTensor]) -> Option<u32> {
     use GgmlType as T;
-    let bytes = |ty: T| -> u64 {
-        tensors.iter().filter(|t| t.decl.ty == ty).filter_map(|t| t.decl.bytes()).sum()
-    };
+    let bytes =
+        |ty: T| -> u64 { tensors.iter().filter(|t| t.decl.ty == ty).filter_map(|t| t.decl.bytes()).sum() };
     let known = [
         (T::F32, 0),
         (T::F16, 1),

@@ -37,7 +37,7 @@ pub use importance::{ActivationStats, Importance, LayerScores};
 pub use predict::{Prediction, Predictor};
 pub use presets::{AS_SHIPPED, Preset};
 pub use prune::{KeptLayer, PrunePlan, PruneRequest};
+pub use recipe::recipe_key;
 #[cfg(feature = "llama")]
 pub use reference::{Reference, make_reference};
-pub use recipe::recipe_key;
 pub use types::{Fallback, fit_type};

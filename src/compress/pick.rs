@@ -26,7 +26,8 @@ fn unless_all(list: Vec<u32>, n: u32) -> Option<Vec<u32>> {
 /// The picks of a layer's tensor when `kept` stays and the graph becomes `kind`.
 pub(super) fn picks(name: TensorName, arch: &Architecture, kept: &KeptLayer, kind: ArchKind) -> Picks {
     let Some(shape) = arch.layers.get(kept.source as usize).copied() else { return Picks::default() };
-    let reorder = arch.kind.rope_pairing() == RopePairing::Halves && kind.rope_pairing() == RopePairing::Neighbours;
+    let reorder =
+        arch.kind.rope_pairing() == RopePairing::Halves && kind.rope_pairing() == RopePairing::Neighbours;
     let heads = Heads { shape, head_dim: arch.head_dim, kept };
     let outputs = match name.role {
         TensorRole::AttnQ => unless_all(heads.query(reorder), shape.heads * arch.head_dim),

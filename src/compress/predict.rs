@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use super::layout::{Layout, SourceTensors, Typing, data_bytes};
+use super::layout::{KeptShape, Layout, SourceTensors, Typing, data_bytes, kept_shapes};
 use super::recipe::{added_bytes, recipe_json};
 use super::types::WeightTypes;
-use super::{
-    AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, PrunePlan, PruneRequest,
-};
+use super::{AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, PrunePlan, PruneRequest};
 use crate::model::gguf::{Gguf, TensorDecl, header_bytes, padded};
 use crate::model::{ArchKind, Architecture, GgmlType, LayerShape};
 use crate::space::{Config, WeightPlan};
@@ -56,7 +54,7 @@ pub struct Predictor {
     shipped_bytes: Option<u64>,
     shipped_layers: BTreeMap<&'static str, u64>,
     /// Prune plans reduced to counts, by request: a search asks for few of them many times.
-    counts: Mutex<HashMap<[u64; 4], Vec<(u32, LayerShape)>>>,
+    counts: Mutex<HashMap<[u64; 4], Vec<KeptShape>>>,
 }
 
 impl Predictor {
@@ -102,25 +100,35 @@ impl Predictor {
         &self.arch
     }
 
+    fn layout(&self, config: &Config) -> Result<Layout, CompressError> {
+        let typing = match &config.weights {
+            WeightPlan::Preset(name) => Typing::Preset(name.parse()?),
+            WeightPlan::PerGroup(slots) => Typing::Slots(WeightTypes::new(slots)?),
+        };
+        let kept = self.kept(&prune_request(config, &typing))?;
+        Layout::new(&self.source, &self.arch, &kept, &typing, |name| self.weighted.contains(name))
+    }
+
+    /// The type of every tensor of a candidate's artifact, by its name there. `as-shipped` is not built and has none.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn types(&self, config: &Config) -> Result<Vec<(String, GgmlType)>, CompressError> {
+        Ok(self.layout(config)?.tensors.into_iter().map(|t| (t.decl.name, t.decl.ty)).collect())
+    }
+
     /// Predicts the artifact of a candidate.
     ///
     /// # Errors
     /// Unknown types, slots or presets, or more layers to drop than there are.
     pub fn predict(&self, config: &Config) -> Result<Prediction, CompressError> {
-        let typing = match &config.weights {
-            WeightPlan::Preset(name) if name == AS_SHIPPED => return self.shipped(),
-            WeightPlan::Preset(name) => Typing::Preset(name.parse()?),
-            WeightPlan::PerGroup(slots) => Typing::Slots(WeightTypes::new(slots)?),
-        };
-        let kept = self.kept(&prune_request(config, &typing))?;
-        let layout =
-            Layout::new(&self.source, &self.arch, &kept, &typing, |name| self.weighted.contains(name))?;
+        if matches!(&config.weights, WeightPlan::Preset(name) if name == AS_SHIPPED) {
+            return self.shipped();
+        }
+        let layout = self.layout(config)?;
         let tensor_bytes = data_bytes(&layout.tensors, self.alignment);
-        let infos: u64 = layout
-            .tensors
-            .iter()
-            .map(|t| 24 + t.decl.name.len() as u64 + 8 * t.decl.dims.len() as u64)
-            .sum();
+        let infos: u64 =
+            layout.tensors.iter().map(|t| 24 + t.decl.name.len() as u64 + 8 * t.decl.dims.len() as u64).sum();
         let full = !config.is_pruned();
         let header = self.header_bytes + infos + added_bytes(&self.arch, &layout, full, &recipe_json(config));
         Ok(Prediction {
@@ -148,9 +156,10 @@ impl Predictor {
     }
 
     /// The kept layers with their sizes.
-    fn kept(&self, request: &PruneRequest) -> Result<Vec<(u32, LayerShape)>, CompressError> {
+    fn kept(&self, request: &PruneRequest) -> Result<Vec<KeptShape>, CompressError> {
         if request.is_nothing() {
-            return Ok(self.arch.layers.iter().enumerate().map(|(i, l)| (i as u32, *l)).collect());
+            let layers = self.arch.layers.iter().enumerate();
+            return Ok(layers.map(|(i, l)| KeptShape { source: i as u32, shape: *l }).collect());
         }
         let key = [
             request.keep_kv_heads.to_bits(),
@@ -170,7 +179,7 @@ impl Predictor {
             }
         };
         let plan = PrunePlan::choose(&self.arch, Some(importance), request)?;
-        let kept: Vec<_> = plan.layers.iter().map(|l| l.source).zip(plan.shapes(&self.arch)).collect();
+        let kept = kept_shapes(&plan, &self.arch);
         if let Ok(mut counts) = self.counts.lock() {
             counts.insert(key, kept.clone());
         }
@@ -226,7 +235,7 @@ mod tests {
         let pruned = bytes(&[("prune.keep_ffn", Value::Real(0.75))]);
         assert_eq!(f16 - pruned, 2 * 3 * (256 * 128) * 2);
         assert_eq!(bytes(&[("weights.preset", text("F16"))]), f16);
-        assert_eq!(bytes(&[("weights.preset", text("Q8_0"))]) < q8, true);
+        assert!(bytes(&[("weights.preset", text("Q8_0"))]) < q8);
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Preset {
     ) -> (Vec<GgmlType>, Vec<Fallback>) {
         let mut order: Vec<usize> = (0..tensors.len()).collect();
         // The library visits tensors by layer, then by name; its counters depend on it.
-        let key = |i: usize| (TensorName::parse(tensors[i].name).layer.map_or(-1, i64::from), tensors[i].name);
+        let key =
+            |i: usize| (TensorName::parse(tensors[i].name).layer.map_or(-1, i64::from), tensors[i].name);
         order.sort_by(|&a, &b| key(a).cmp(&key(b)));
         let mut mix = Mix {
             preset: self,

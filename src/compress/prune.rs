@@ -74,15 +74,17 @@ impl PrunePlan {
         if request.is_nothing() {
             return Ok(Self::full(arch));
         }
-        let importance = importance
-            .filter(|i| i.layers.len() == arch.layers.len())
-            .ok_or(CompressError::NeedsStats)?;
+        let importance =
+            importance.filter(|i| i.layers.len() == arch.layers.len()).ok_or(CompressError::NeedsStats)?;
         let layers = kept_layers(arch, importance, request.drop_layers)?;
         let shapes: Vec<LayerShape> = layers.iter().map(|&i| arch.layers[i]).collect();
-        let groups: Vec<Ranking> = layers.iter().map(|&i| Ranking::new(&importance.layers[i].kv_groups)).collect();
-        let channels: Vec<Ranking> = layers.iter().map(|&i| Ranking::new(&importance.layers[i].ffn)).collect();
+        let groups: Vec<Ranking> =
+            layers.iter().map(|&i| Ranking::new(&importance.layers[i].kv_groups)).collect();
+        let channels: Vec<Ranking> =
+            layers.iter().map(|&i| Ranking::new(&importance.layers[i].ffn)).collect();
         let kv = keep_best(&groups, 1, request.keep_kv_heads, 0.0);
-        let ffn = keep_best(&channels, request.ffn_multiple.max(1) as usize, request.keep_ffn, FLOOR_OF_FRACTION);
+        let ffn =
+            keep_best(&channels, request.ffn_multiple.max(1) as usize, request.keep_ffn, FLOOR_OF_FRACTION);
         let kept = (0..layers.len()).map(|i| KeptLayer {
             source: layers[i] as u32,
             kv_heads: groups[i].best(kv[i], shapes[i].kv_heads),
@@ -150,10 +152,8 @@ fn keep_best(layers: &[Ranking], multiple: usize, fraction: f64, floor: f64) -> 
     }
     let blocks: Vec<usize> = layers.iter().map(|l| l.order.len() / multiple).collect();
     let total: usize = blocks.iter().sum();
-    let floors: Vec<usize> = blocks
-        .iter()
-        .map(|&n| (((n as f64) * fraction * floor).round() as usize).max(1).min(n))
-        .collect();
+    let floors: Vec<usize> =
+        blocks.iter().map(|&n| (((n as f64) * fraction * floor).round() as usize).max(1).min(n)).collect();
     let wanted = ((total as f64) * fraction).round() as usize;
     let mut free = wanted.saturating_sub(floors.iter().sum());
     let mut kept = floors.clone();

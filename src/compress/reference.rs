@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::CompressError;
 use super::floats::rows_per_chunk;
 use super::rescale::factors;
-use super::CompressError;
 use crate::engine::ggml;
 use crate::model::gguf::{Gguf, GgufWriter, MetaValue, TensorDecl, TensorInfo};
 use crate::model::{Architecture, GgmlType, TensorName, is_quantized};

@@ -79,9 +79,7 @@ impl WeightTypes {
     pub(super) fn asked(&self, name: TensorName, layers: usize) -> Option<GgmlType> {
         let group = name.group()?;
         let third = name.layer.map(|l| (l as usize * 3 / layers.max(1)).min(2) as u32);
-        let find = |depth: Option<u32>| {
-            self.slots.iter().find(|s| s.0 == group && s.1 == depth).map(|s| s.2)
-        };
+        let find = |depth: Option<u32>| self.slots.iter().find(|s| s.0 == group && s.1 == depth).map(|s| s.2);
         let by_depth = third.and_then(|t| find(Some(t)));
         Some(by_depth.or_else(|| find(None)).unwrap_or(GgmlType::F16))
     }
@@ -104,8 +102,13 @@ mod tests {
     #[test]
     fn fallbacks_are_llama_cpps() {
         use GgmlType as T;
-        let rows_of_576 =
-            [(T::Q6_K, T::Q8_0), (T::Q5_K, T::Q5_1), (T::Q4_K, T::Q5_0), (T::Q3_K, T::Q4_0), (T::Iq2S, T::Iq4Nl)];
+        let rows_of_576 = [
+            (T::Q6_K, T::Q8_0),
+            (T::Q5_K, T::Q5_1),
+            (T::Q4_K, T::Q5_0),
+            (T::Q3_K, T::Q4_0),
+            (T::Iq2S, T::Iq4Nl),
+        ];
         for (asked, got) in rows_of_576 {
             assert_eq!(fit_type(asked, 576, true), got);
             assert_eq!(fit_type(asked, 512, true), asked);

@@ -159,7 +159,13 @@ fn spread<T: Send>(
 }
 
 /// Quantizes some rows; false when the library rejects the result.
-fn quantize_rows(ty: GgmlType, src: &[f32], dst: &mut [u8], n_per_row: usize, imatrix: Option<&[f32]>) -> bool {
+fn quantize_rows(
+    ty: GgmlType,
+    src: &[f32],
+    dst: &mut [u8],
+    n_per_row: usize,
+    imatrix: Option<&[f32]>,
+) -> bool {
     let rows = src.len() / n_per_row;
     let weights = imatrix.map_or(std::ptr::null(), <[f32]>::as_ptr);
     // SAFETY: `src` holds `rows * n_per_row` floats, `dst` the rows' bytes (both sliced in `quantize`), `weights` is null or holds
@@ -286,15 +292,27 @@ mod tests {
     #[test]
     fn what_would_abort_is_an_error() {
         let src = wave(512);
-        assert!(matches!(quantize(GgmlType::Q4_K, &src, 128, None, 1), Err(GgmlError::Shape { row: 128, .. })));
+        assert!(matches!(
+            quantize(GgmlType::Q4_K, &src, 128, None, 1),
+            Err(GgmlError::Shape { row: 128, .. })
+        ));
         assert!(matches!(quantize(GgmlType::Q4_K, &src[1..], 256, None, 1), Err(GgmlError::Shape { .. })));
-        assert_eq!(quantize(GgmlType::Iq2Xxs, &src, 256, None, 1), Err(GgmlError::NeedsImatrix(GgmlType::Iq2Xxs)));
+        assert_eq!(
+            quantize(GgmlType::Iq2Xxs, &src, 256, None, 1),
+            Err(GgmlError::NeedsImatrix(GgmlType::Iq2Xxs))
+        );
         assert_eq!(quantize(GgmlType::I32, &src, 256, None, 1), Err(GgmlError::Unsupported(GgmlType::I32)));
         let short = [1.0; 9];
-        assert!(matches!(quantize(GgmlType::Q4_0, &src, 256, Some(&short), 1), Err(GgmlError::Imatrix { .. })));
+        assert!(matches!(
+            quantize(GgmlType::Q4_0, &src, 256, Some(&short), 1),
+            Err(GgmlError::Imatrix { .. })
+        ));
         let mut broken = src.clone();
         broken[77] = f32::INFINITY;
-        assert_eq!(quantize(GgmlType::Iq3Xxs, &broken, 256, None, 1), Err(GgmlError::NotFinite(f32::INFINITY)));
+        assert_eq!(
+            quantize(GgmlType::Iq3Xxs, &broken, 256, None, 1),
+            Err(GgmlError::NotFinite(f32::INFINITY))
+        );
         assert!(matches!(dequantize(GgmlType::Q8_0, &[0; 33], 32), Err(GgmlError::Bytes { .. })));
         assert_eq!(dequantize(GgmlType::I32, &[0; 4], 1), Err(GgmlError::Unsupported(GgmlType::I32)));
     }

@@ -214,7 +214,9 @@ impl Architecture {
             let mlp = [("ffn_gate", [hidden, ffn]), ("ffn_up", [hidden, ffn]), ("ffn_down", [ffn, hidden])];
             let attn = attn.into_iter().filter(|_| l.heads > 0);
             let mlp = mlp.into_iter().filter(|_| l.ffn > 0);
-            attn.chain(mlp).map(move |(role, dims)| (format!("blk.{i}.{role}.weight"), dims)).collect::<Vec<_>>()
+            attn.chain(mlp)
+                .map(move |(role, dims)| (format!("blk.{i}.{role}.weight"), dims))
+                .collect::<Vec<_>>()
         });
         global.chain(layers)
     }
@@ -329,7 +331,11 @@ impl Keys<'_> {
             return Err(self.wrong("attention.head_count_kv", found, "heads in equal groups"));
         }
         if ffn == 0 && !free {
-            return Err(self.wrong("feed_forward_length", format!("0 in layer {index}"), "a width over zero"));
+            return Err(self.wrong(
+                "feed_forward_length",
+                format!("0 in layer {index}"),
+                "a width over zero",
+            ));
         }
         Ok(())
     }
@@ -348,7 +354,10 @@ mod tests {
         parse_header(&bytes, 1 << 40).unwrap()
     }
 
-    fn read(shapes: &Shapes, change: impl Fn(&mut Metadata, &mut Vec<TensorDecl>)) -> Result<Architecture, ArchError> {
+    fn read(
+        shapes: &Shapes,
+        change: impl Fn(&mut Metadata, &mut Vec<TensorDecl>),
+    ) -> Result<Architecture, ArchError> {
         let h = header(shapes, change);
         Architecture::from_parts(&h.metadata, |name| h.tensors.iter().find(|t| t.name == name))
     }
@@ -372,7 +381,10 @@ mod tests {
         let e = read(&shapes, |m, _| {
             m.set("deci.feed_forward_length", MetaValue::Array(MetaArray::from_u32(&[64, 96])));
         });
-        assert!(matches!(e, Err(ArchError::Shape { ref tensor, .. }) if tensor == "blk.0.ffn_gate.weight"), "{e:?}");
+        assert!(
+            matches!(e, Err(ArchError::Shape { ref tensor, .. }) if tensor == "blk.0.ffn_gate.weight"),
+            "{e:?}"
+        );
         let e = read(&shapes, |m, _| {
             m.set("deci.feed_forward_length", MetaValue::Array(MetaArray::from_u32(&[64])));
         });

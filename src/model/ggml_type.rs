@@ -162,12 +162,17 @@ impl GgmlType {
         matches!(self, GgmlType::Iq2Xxs | GgmlType::Iq2Xs | GgmlType::Iq1S)
     }
 
-    /// Whether a candidate may ask for this type: floats and the types that ggml can quantize weights to.
+    /// Whether a candidate may ask for this type: floats and the types that ggml quantizes trained weights to. Left out are those of
+    /// activations, of single GPUs, and of models trained with two or three values a weight.
     #[must_use]
     pub fn is_target(self) -> bool {
+        use GgmlType as T;
         self.is_float()
             || (self.is_quantized()
-                && !matches!(self, GgmlType::Q8_1 | GgmlType::Q8_K | GgmlType::Nvfp4 | GgmlType::Mxfp4))
+                && !matches!(
+                    self,
+                    T::Q8_1 | T::Q8_K | T::Nvfp4 | T::Mxfp4 | T::Q1_0 | T::Q2_0 | T::Tq1_0 | T::Tq2_0
+                ))
     }
 }
 

@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn foreign_names_are_other() {
-        for name in ["", "blk.", "blk.x.attn_q.weight", "blk.99999999999.attn_q.weight", "v.patch_embd.weight"] {
+        for name in
+            ["", "blk.", "blk.x.attn_q.weight", "blk.99999999999.attn_q.weight", "v.patch_embd.weight"]
+        {
             assert_eq!(TensorName::parse(name).role, TensorRole::Other, "{name}");
         }
     }

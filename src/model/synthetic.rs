@@ -113,14 +113,9 @@ impl Shapes {
     /// The tensors: matrices of type `ty`, norms and biases in F32.
     #[must_use]
     pub fn tensors(&self, ty: GgmlType) -> Vec<TensorDecl> {
-        let [hidden, ffn, q, kv, vocab] = [
-            self.hidden,
-            self.ffn,
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-            self.vocab,
-        ]
-        .map(u64::from);
+        let [hidden, ffn, q, kv, vocab] =
+            [self.hidden, self.ffn, self.heads * self.head_dim, self.kv_heads * self.head_dim, self.vocab]
+                .map(u64::from);
         let matrix = |name: String, row: u64, rows: u64| TensorDecl { name, dims: vec![row, rows], ty };
         let vector = |name: String, n: u64| TensorDecl { name, dims: vec![n], ty: GgmlType::F32 };
         let mut all = vec![matrix("token_embd.weight".into(), hidden, vocab)];
@@ -182,7 +177,8 @@ struct Weights {
 impl Weights {
     fn new(seed: u64, t: &TensorDecl) -> Self {
         let name = TensorName::parse(&t.name);
-        let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(t.name.as_bytes()).finalize();
+        let digest =
+            Sha256::new().chain_update(seed.to_le_bytes()).chain_update(t.name.as_bytes()).finalize();
         let norm = matches!(name.role, TensorRole::AttnNorm | TensorRole::FfnNorm | TensorRole::OutputNorm);
         let fan_in = t.dims.first().copied().unwrap_or(1) as f32;
         let (mean, scale) = match (norm, t.dims.len()) {
@@ -215,7 +211,8 @@ fn borrow_tokenizer(m: &mut Metadata, source: &Metadata, vocab: u32) {
     for (key, value) in source.iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
         m.set(key, value.clone());
     }
-    let strings = |key: &str| m.get(key).and_then(MetaValue::as_array).map(|a| a.strings().collect::<Vec<_>>());
+    let strings =
+        |key: &str| m.get(key).and_then(MetaValue::as_array).map(|a| a.strings().collect::<Vec<_>>());
     if let Some(mut tokens) = strings("tokenizer.ggml.tokens") {
         let from = tokens.len() as u32;
         tokens.extend((from..vocab).map(|i| format!("[PAD{i}]")));

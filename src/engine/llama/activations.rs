@@ -65,7 +65,15 @@ fn tokenize(model: &Model, text: &str) -> Result<Vec<Token>, EngineError> {
     let n = unsafe {
         let vocab = ffi::llama_model_get_vocab(model.0.as_ptr());
         let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
-        ffi::llama_tokenize(vocab, text.as_ptr().cast::<c_char>(), length, tokens.as_mut_ptr(), room, true, false)
+        ffi::llama_tokenize(
+            vocab,
+            text.as_ptr().cast::<c_char>(),
+            length,
+            tokens.as_mut_ptr(),
+            room,
+            true,
+            false,
+        )
     };
     match usize::try_from(n) {
         Ok(n) if n > 0 => {
@@ -229,7 +237,8 @@ impl Watch {
             sums.into_iter().map(|s| (s / rows.max(1) as f64) as f32).collect()
         };
         let layers = self.cosines.keys().next_back().map_or(0, |last| last + 1);
-        let cosine = |i: usize| self.cosines.get(&i).map_or(0.0, |(sum, n)| (sum / (*n).max(1) as f64) as f32);
+        let cosine =
+            |i: usize| self.cosines.get(&i).map_or(0.0, |(sum, n)| (sum / (*n).max(1) as f64) as f32);
         ActivationStats {
             tokens,
             mean_square: self.squares.into_iter().map(|(name, s)| (name, mean(s))).collect(),

@@ -30,17 +30,23 @@ pub enum Fault {
     Empty,
     #[error("is a Git LFS pointer{}, not the model itself; fetch the model with `git lfs pull` or download it", size_of(.size))]
     LfsPointer { size: Option<u64> },
-    #[error("is a text file that starts with {start:?}, not a GGUF model; check the path, or download it again")]
+    #[error(
+        "is a text file that starts with {start:?}, not a GGUF model; check the path, or download it again"
+    )]
     Text { start: String },
     #[error("is {found}, not GGUF; convert it with llama.cpp's convert_hf_to_gguf.py")]
     OtherFormat { found: &'static str },
-    #[error("starts with the bytes {found:02x?}, where GGUF is expected; check the path, or download it again")]
+    #[error(
+        "starts with the bytes {found:02x?}, where GGUF is expected; check the path, or download it again"
+    )]
     Magic { found: Vec<u8> },
     #[error("is GGUF version {found}; versions 2 and 3 are read: convert it again with a current llama.cpp")]
     Version { found: u32 },
     #[error("is big-endian GGUF; only little-endian files are read")]
     BigEndian,
-    #[error("is truncated: {what} at byte {at} needs {need} bytes, but the file ends after {len}; download it again")]
+    #[error(
+        "is truncated: {what} at byte {at} needs {need} bytes, but the file ends after {len}; download it again"
+    )]
     Truncated { what: &'static str, at: u64, need: u64, len: u64 },
     #[error("states {found} {what}, over the limit of {limit}; the file is damaged or no model")]
     Limit { what: &'static str, found: u64, limit: u64 },
@@ -60,11 +66,15 @@ pub enum Fault {
     Shape { tensor: String, dims: Vec<u64> },
     #[error("gives tensor `{tensor}` the unknown type {id}; the file needs a newer autotune, or is damaged")]
     TensorType { tensor: String, id: u32 },
-    #[error("gives tensor `{tensor}` rows of {row} elements, no multiple of the {block} that type {ty} takes")]
+    #[error(
+        "gives tensor `{tensor}` rows of {row} elements, no multiple of the {block} that type {ty} takes"
+    )]
     Block { tensor: String, row: u64, block: u64, ty: &'static str },
     #[error("puts tensor `{tensor}` at offset {offset}, no multiple of the alignment {alignment}")]
     Misaligned { tensor: String, offset: u64, alignment: u64 },
-    #[error("is truncated: tensor `{tensor}` lies at bytes {start} to {end}, but the file ends after {len}; download it again")]
+    #[error(
+        "is truncated: tensor `{tensor}` lies at bytes {start} to {end}, but the file ends after {len}; download it again"
+    )]
     OutOfFile { tensor: String, start: u64, end: u64, len: u64 },
     #[error("puts the tensors `{first}` and `{second}` at the same place; the file is damaged")]
     Overlap { first: String, second: String },

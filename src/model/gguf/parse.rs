@@ -245,7 +245,8 @@ fn read_tensor(c: &mut Cursor<'_>, alignment: u64) -> Result<TensorInfo, Fault> 
 fn place(tensors: &mut [TensorInfo], data_start: u64, file_len: u64) -> Result<(), Fault> {
     for t in tensors.iter_mut() {
         let moved = t.range.start.checked_add(data_start).zip(t.range.end.checked_add(data_start));
-        let (start, end) = moved.ok_or_else(|| Fault::Shape { tensor: t.name.clone(), dims: t.dims.clone() })?;
+        let (start, end) =
+            moved.ok_or_else(|| Fault::Shape { tensor: t.name.clone(), dims: t.dims.clone() })?;
         if end > file_len {
             return Err(Fault::OutOfFile { tensor: t.name.clone(), start, end, len: file_len });
         }
@@ -342,7 +343,8 @@ mod tests {
         let h = parse(&bytes).unwrap();
         assert_eq!(h.version, 3);
         assert_eq!(h.metadata.get("llama.block_count").and_then(MetaValue::as_u64), Some(2));
-        let tokens: Vec<_> = h.metadata.get("tokens").and_then(MetaValue::as_array).unwrap().strings().collect();
+        let tokens: Vec<_> =
+            h.metadata.get("tokens").and_then(MetaValue::as_array).unwrap().strings().collect();
         assert_eq!(tokens, ["a", "é", ""]);
         assert_eq!(h.tensors[0].bytes(), 204);
         assert_eq!(h.tensors[1].range.end, bytes.len() as u64);
@@ -389,8 +391,16 @@ mod tests {
         assert!(matches!(lie(&name, &with(u64::MAX)), Fault::Shape { .. }));
         assert!(matches!(lie(&name, &with(0)), Fault::Shape { .. }));
         assert!(matches!(lie(&name, &with(65)), Fault::Block { row: 65, .. }));
-        assert!(matches!(lie(&name, &with(128)), Fault::Overlap { .. }));
         assert!(matches!(lie(&name, &with(1 << 40)), Fault::OutOfFile { .. }));
+    }
+
+    #[test]
+    fn tensors_on_top_of_each_other_are_refused() {
+        let mut bytes = sample();
+        let old = [b"a.weight\x02\0\0\0".as_slice(), &64u64.to_le_bytes()].concat();
+        let at = bytes.windows(old.len()).position(|w| w == old).unwrap() + 12;
+        bytes[at..at + 8].copy_from_slice(&128u64.to_le_bytes());
+        assert!(matches!(parse_header(&bytes, 1 << 20), Err(Fault::Overlap { .. })));
     }
 
     #[test]

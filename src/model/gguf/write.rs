@@ -104,11 +104,20 @@ impl GgufWriter {
             sizes.push((t.name.clone(), bytes));
         }
         let header = header_bytes(metadata, tensors, alignment);
-        let total = sizes.iter().fold(header.len() as u64, |n, (_, b)| n.saturating_add(padded(*b, alignment)));
+        let total =
+            sizes.iter().fold(header.len() as u64, |n, (_, b)| n.saturating_add(padded(*b, alignment)));
         let temp = temp_beside(path);
         let file = File::create(&temp).map_err(|e| Fault::Write(e).at(path))?;
-        let mut writer =
-            Self { path: path.to_owned(), temp, file, tensors: sizes, current: 0, written: 0, alignment, total };
+        let mut writer = Self {
+            path: path.to_owned(),
+            temp,
+            file,
+            tensors: sizes,
+            current: 0,
+            written: 0,
+            alignment,
+            total,
+        };
         reserve(&writer.file, total).map_err(|e| writer.fault(e))?;
         writer.file.write_all(&header).map_err(|e| writer.fault(e))?;
         Ok(writer)
