@@ -2,4 +2,5 @@
 
 pub mod extract;
 pub mod passk;
+pub mod sandbox;
 pub mod tasks;
