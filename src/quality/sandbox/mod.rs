@@ -9,6 +9,7 @@
 
 mod interpreter;
 mod landlock;
+mod node;
 mod pool;
 mod probe;
 mod python;
@@ -158,10 +159,10 @@ pub enum SandboxError {
         reason: String,
     },
     /// A task whose language is not executed.
-    #[error("`{task_id}` is in a language that is not executed; grade it by CodeBLEU")]
+    #[error("{language:?} tasks are not executed; grade them by CodeBLEU and syntax")]
     NotExecuted {
-        /// The task.
-        task_id: String,
+        /// The language.
+        language: TaskLanguage,
     },
     /// The sandbox itself failed: a bug or a broken machine.
     #[error("the sandbox failed to {step}: {reason}")]

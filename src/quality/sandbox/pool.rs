@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, probe::probe, python::PythonServer,
+    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, node::NodeJudge, probe::probe,
+    python::PythonServer,
 };
 use crate::quality::tasks::{Program, TaskLanguage};
 
@@ -29,7 +30,8 @@ pub struct Sandbox {
 /// What was found of each interpreter, looked for once.
 #[derive(Debug, Default)]
 struct Interpreters {
-    python: Option<Result<Arc<Interpreter>, String>>,
+    python: Option<Arc<Interpreter>>,
+    node: Option<Arc<Interpreter>>,
 }
 
 /// One program to judge, and where the answer goes.
@@ -37,6 +39,8 @@ struct Job {
     index: usize,
     program: Program,
     interpreter: Arc<Interpreter>,
+    /// Another program of this language is in the list behind it.
+    followed: bool,
     answer: Sender<(usize, Result<Judgement, SandboxError>)>,
 }
 
@@ -86,13 +90,14 @@ impl Sandbox {
     pub fn interpreter(&mut self, language: TaskLanguage) -> Result<Arc<Interpreter>, SandboxError> {
         let slot = match language {
             TaskLanguage::Python => &mut self.interpreters.python,
-            _ => return Err(SandboxError::NotExecuted { task_id: format!("{language:?}") }),
+            TaskLanguage::JavaScript => &mut self.interpreters.node,
+            _ => return Err(SandboxError::NotExecuted { language }),
         };
-        if let Some(Ok(found)) = slot {
+        if let Some(found) = slot {
             return Ok(Arc::clone(found));
         }
         let found = Arc::new(interpreter::find(language)?);
-        *slot = Some(Ok(Arc::clone(&found)));
+        *slot = Some(Arc::clone(&found));
         Ok(found)
     }
 }
@@ -105,11 +110,9 @@ impl Judge for Sandbox {
             .iter()
             .enumerate()
             .map(|(index, program)| {
-                if !program.language.is_executed() {
-                    return Err(SandboxError::NotExecuted { task_id: program.task_id.clone() });
-                }
                 let interpreter = self.interpreter(program.language)?;
-                Ok(Job { index, program: program.clone(), interpreter, answer: answer.clone() })
+                let followed = programs[index + 1..].iter().any(|later| later.language == program.language);
+                Ok(Job { index, program: program.clone(), interpreter, followed, answer: answer.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         drop(answer);
@@ -137,39 +140,50 @@ impl Drop for Sandbox {
 
 /// A worker: takes programs until the queue is closed.
 fn work(queue: &Mutex<Receiver<Job>>, layers: &Layers, settings: &Settings) {
-    let mut python: Option<PythonServer> = None;
+    let (mut python, mut node) = (None, None);
     loop {
         let job = match queue.lock() {
             Ok(queue) => queue.recv(),
             Err(_) => return,
         };
         let Ok(job) = job else { return };
-        let result = judge_python(&mut python, &job, layers, settings);
+        let limits = &settings.limits;
+        let result = match job.program.language {
+            TaskLanguage::Python => with_retry(
+                &mut python,
+                || PythonServer::start(&job.interpreter, layers),
+                |server| server.judge(&job.program, limits),
+            ),
+            _ => with_retry(
+                &mut node,
+                || NodeJudge::start(Arc::clone(&job.interpreter), layers, limits),
+                |judge| judge.judge(&job.program, job.followed),
+            ),
+        };
         // The asker may have given up; the next job is none the worse.
         let _ = job.answer.send((job.index, result));
     }
 }
 
-/// Judges with a warm server; one that failed is replaced, and the program tried once more.
-fn judge_python(
-    slot: &mut Option<PythonServer>,
-    job: &Job,
-    layers: &Layers,
-    settings: &Settings,
+/// Judges with what is warm; what failed is replaced, and the program tried once more.
+fn with_retry<T>(
+    slot: &mut Option<T>,
+    start: impl Fn() -> Result<T, SandboxError>,
+    judge: impl Fn(&mut T) -> Result<Judgement, SandboxError>,
 ) -> Result<Judgement, SandboxError> {
-    let mut failure = None;
+    let mut failure = SandboxError::broken("judge", "no attempt was made");
     for _ in 0..2 {
-        let mut server = match slot.take() {
-            Some(server) => server,
-            None => PythonServer::start(&job.interpreter, layers)?,
+        let mut judging = match slot.take() {
+            Some(judging) => judging,
+            None => start()?,
         };
-        match server.judge(&job.program, &settings.limits) {
+        match judge(&mut judging) {
             Ok(judgement) => {
-                *slot = Some(server);
+                *slot = Some(judging);
                 return Ok(judgement);
             }
-            Err(error) => failure = Some(error),
+            Err(error) => failure = error,
         }
     }
-    Err(failure.unwrap_or_else(|| SandboxError::broken("judge", "no attempt was made")))
+    Err(failure)
 }

@@ -406,8 +406,8 @@ def update(old, new):
         old.clear()
         (old.update if type(old) is set else old.extend)(new)
     elif type(old) is tuple and len(old) == len(new):
-        for a, b in zip(old, new):
-            update(a, b)
+        merged = tuple(update(a, b) for a, b in zip(old, new))
+        return old if all(a is b for a, b in zip(old, merged)) else merged
     else:
         return new
     return old
