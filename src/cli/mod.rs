@@ -11,6 +11,7 @@ pub mod printer;
 mod probe;
 mod progress;
 mod report;
+mod score_passk;
 mod settings;
 mod studies;
 mod trials;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ScoreCommand};
 use exit::{Exit, Expected};
 use printer::Printer;
 
@@ -55,6 +56,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Trials(args) => trials::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Export(args) => export::run(&args, printer),
+        Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(_) | Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),

@@ -4,4 +4,5 @@ pub mod codebleu;
 pub mod divergence;
 pub mod extract;
 pub mod passk;
+pub mod sandbox;
 pub mod tasks;

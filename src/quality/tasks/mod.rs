@@ -5,6 +5,7 @@
 
 mod formats;
 mod program;
+mod samples;
 pub mod stops;
 pub mod warmup;
 
@@ -17,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use program::{Program, program};
+pub use samples::{Sample, SampleError, canonical_samples, read_samples};
 
 /// The name that stands for the shipped tasks.
 pub const WARMUP: &str = "warmup";
