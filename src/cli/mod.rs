@@ -3,12 +3,13 @@
 pub mod args;
 pub mod exit;
 pub mod printer;
+mod score_codebleu;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ScoreCommand};
 use exit::{Exit, Expected};
 use printer::Printer;
 
@@ -33,8 +34,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, _printer: &mut Printer) -> anyhow::Result<Exit> {
+fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
+        Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
         Command::Tune(_)
         | Command::Resume(_)
         | Command::Probe(_)

@@ -25,7 +25,6 @@ fn is_docstring(language: Language, tree: &Tree<'_>, at: u32) -> bool {
     let is_string = |child: u32| matches!(tree.kind(child), "string" | "concatenated_string");
     language == Language::Python
         && tree.kind(at) == "expression_statement"
-        && tree.node(at).next_sibling != at
         && tree.children(at).all(is_string)
         && tree.has_children(at)
 }
