@@ -1,6 +1,8 @@
 //! The tokens of a program as its own grammar cuts them, for the sound score: how a source is laid out, whether strings stand in single
 //! or double quotes, and what comments say does not matter.
 
+use std::borrow::Cow;
+
 use super::keywords::is_keyword;
 use super::language::Language;
 use super::ngram::Token;
@@ -65,27 +67,48 @@ fn is_optional_semicolon(language: Language, tree: &Tree<'_>, at: u32) -> bool {
             && matches!(tree.kind(parent), "for_statement" | "for_clause" | "empty_statement"))
 }
 
-/// The tokens, in order.
-pub(super) fn tokens(language: Language, tree: &Tree<'_>, ignored: &[bool]) -> Vec<Token> {
-    let leaves = (0..tree.nodes.len() as u32).filter(|at| !tree.has_children(*at) && !ignored[*at as usize]);
-    leaves
-        .filter_map(|at| {
-            let text = tree.source(at);
-            let text = if text == "\"" && quotes_are_alike(language, tree, at) { "'" } else { text };
-            let unquoted = (language == Language::Python && tree.kind(at).starts_with("string_"))
-                .then(|| text.replace('"', "'"))
-                .filter(|_| tree.kind(at) != "string_content");
-            let text = unquoted.as_deref().unwrap_or(text);
-            let keyword = !tree.node(at).named && is_keyword(language, text);
-            (!text.is_empty())
-                .then(|| Token::new(text, keyword || is_named_keyword(tree, at, language, text)))
-        })
-        .collect()
+/// A token and, if it is a bound variable, its number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lexeme {
+    /// The token as it is spelled.
+    pub(super) token: Token,
+    /// The variable, or [`NONE`].
+    pub(super) variable: u32,
 }
 
-/// Some keywords are nodes with a name: `None`, `int`, `self`.
-fn is_named_keyword(tree: &Tree<'_>, at: u32, language: Language, text: &str) -> bool {
-    tree.node(at).named && tree.kind(at) != "identifier" && is_keyword(language, text)
+/// The tokens, in order. `variables` tells which nodes are which bound variables.
+pub(super) fn lexemes(
+    language: Language,
+    tree: &Tree<'_>,
+    ignored: &[bool],
+    variables: &[u32],
+) -> Vec<Lexeme> {
+    let mut lexemes = Vec::with_capacity(tree.nodes.len() / 2);
+    let mut inside_until = 0;
+    for at in 0..tree.nodes.len() as u32 {
+        let variable = variables[at as usize];
+        let is_token = !tree.has_children(at) || variable != NONE;
+        if at < inside_until || ignored[at as usize] || !is_token {
+            continue;
+        }
+        inside_until = tree.node(at).end;
+        let text = spelling(language, tree, at);
+        if !text.is_empty() {
+            let keyword = tree.kind(at) != "identifier" && variable == NONE && is_keyword(language, &text);
+            lexemes.push(Lexeme { token: Token::new(&text, keyword), variable });
+        }
+    }
+    lexemes
+}
+
+/// A leaf's text, with the choice between two kinds of quotes undone.
+fn spelling<'t>(language: Language, tree: &Tree<'t>, at: u32) -> Cow<'t, str> {
+    let text = tree.source(at);
+    match tree.kind(at) {
+        "\"" if quotes_are_alike(language, tree, at) => "'".into(),
+        "string_start" | "string_end" if language == Language::Python => text.replace('"', "'").into(),
+        _ => text.into(),
+    }
 }
 
 /// Whether a quote could as well be the other one.

@@ -1,9 +1,9 @@
 //! The sound score: see `docs/CODEBLEU.md` for each difference from the published one, with examples.
 
-use super::dataflow::sound::Edges;
+use super::dataflow::sound::{Matching, Variables};
 use super::language::{Dialect, Language};
-use super::lexer;
-use super::ngram::{Grams, bleu, filled_orders, weighted_recall};
+use super::lexer::{self, Lexeme};
+use super::ngram::{Grams, Token, bleu, filled_orders, weighted_recall};
 use super::syntax::{Detail, Subtrees};
 use super::tree::Tree;
 
@@ -20,9 +20,10 @@ pub(super) struct Components {
 /// A source in the forms that are compared.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    lexemes: Vec<Lexeme>,
     grams: Grams,
     subtrees: Subtrees,
-    edges: Edges,
+    variables: Variables,
 }
 
 /// The grammar for a source: PHP has one for code with an opening tag and one for code without.
@@ -39,37 +40,91 @@ impl Prepared {
         let dialect = dialect(language, source);
         let tree = Tree::parse(dialect, source);
         let ignored = lexer::ignored(language, &tree);
+        let (variables, of_nodes) = Variables::extract(language, dialect, &tree, &ignored);
+        let lexemes = lexer::lexemes(language, &tree, &ignored, &of_nodes);
+        let tokens: Vec<Token> = lexemes.iter().map(|lexeme| lexeme.token).collect();
+        let skip = |at: u32| ignored[at as usize] || (!tree.has_children(at) && lexer::is_quote(&tree, at));
         Self {
-            grams: Grams::new(&lexer::tokens(language, &tree, &ignored)),
-            subtrees: Subtrees::new(&tree, Detail::Tokens, |at| {
-                ignored[at as usize] || (!tree.has_children(at) && lexer::is_quote(&tree, at))
-            }),
-            edges: Edges::extract(language, dialect, &tree, &ignored),
+            grams: Grams::new(&tokens),
+            subtrees: Subtrees::new(&tree, Detail::Tokens, skip),
+            lexemes,
+            variables,
         }
     }
 
     /// Scores a prediction against this reference.
     pub(super) fn score(&self, prediction: &Self) -> Components {
-        if prediction.grams.tokens() == 0 || self.grams.tokens() == 0 {
+        let has_dataflow = self.variables.edges() > 0;
+        if prediction.lexemes.is_empty() || self.lexemes.is_empty() {
             // Nothing is right only where nothing was asked for.
-            let value = if prediction.grams.tokens() == self.grams.tokens() { 1.0 } else { 0.0 };
-            let dataflow = (self.edges.len() > 0).then_some(value);
+            let value = if prediction.lexemes.len() == self.lexemes.len() { 1.0 } else { 0.0 };
+            let dataflow = has_dataflow.then_some(value);
             return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow };
         }
-        let orders = filled_orders(&prediction.grams, &self.grams);
-        let reference = std::iter::once(&self.grams);
+        let syntax = balanced(
+            self.subtrees.in_common(&prediction.subtrees),
+            self.subtrees.len(),
+            prediction.subtrees.len(),
+        );
+        let dataflow = has_dataflow.then(|| {
+            let common = self.variables.edges_in_common(&prediction.variables);
+            balanced(common, self.variables.edges(), prediction.variables.edges())
+        });
+        let spelled = NgramScores::new(&prediction.grams, &self.grams);
+        let named = self.renamed(prediction, spelled);
+        // As far as values flow alike, other names are a matter of taste.
+        let trust = dataflow.unwrap_or(0.0);
+        let toward = |spelled: f64, named: f64| spelled + trust * (named - spelled).max(0.0);
         Components {
-            ngram: bleu(&prediction.grams, reference.clone(), orders),
-            weighted_ngram: weighted_recall(&prediction.grams, reference, orders),
-            syntax: balanced(
-                self.subtrees.in_common(&prediction.subtrees),
-                self.subtrees.len(),
-                prediction.subtrees.len(),
-            ),
-            dataflow: (self.edges.len() > 0).then(|| {
-                balanced(self.edges.in_common(&prediction.edges), self.edges.len(), prediction.edges.len())
-            }),
+            ngram: toward(spelled.ngram, named.ngram),
+            weighted_ngram: toward(spelled.weighted, named.weighted),
+            syntax,
+            dataflow,
         }
+    }
+
+    /// The n-gram scores when matched variables are given common names, in the better matching.
+    fn renamed(&self, prediction: &Self, spelled: NgramScores) -> NgramScores {
+        let scores = |matching| {
+            let reference = self.relabelled(&self.variables.labels(&prediction.variables, matching));
+            let prediction = prediction.relabelled(&prediction.variables.labels(&self.variables, matching));
+            NgramScores::new(&prediction, &reference)
+        };
+        // With equal names the matching by name is the spelling.
+        let by_name =
+            if self.variables.same_names(&prediction.variables) { spelled } else { scores(Matching::Name) };
+        if by_name.ngram >= 1.0 { by_name } else { by_name.better(scores(Matching::Order)) }
+    }
+
+    fn relabelled(&self, labels: &[u64]) -> Grams {
+        let token = |lexeme: &Lexeme| match labels.get(lexeme.variable as usize) {
+            Some(label) => Token::variable(*label),
+            None => lexeme.token,
+        };
+        let tokens: Vec<Token> = self.lexemes.iter().map(token).collect();
+        Grams::new(&tokens)
+    }
+}
+
+/// The two n-gram components.
+#[derive(Debug, Clone, Copy)]
+struct NgramScores {
+    ngram: f64,
+    weighted: f64,
+}
+
+impl NgramScores {
+    fn new(prediction: &Grams, reference: &Grams) -> Self {
+        let orders = filled_orders(prediction, reference);
+        let reference = std::iter::once(reference);
+        Self {
+            ngram: bleu(prediction, reference.clone(), orders),
+            weighted: weighted_recall(prediction, reference, orders),
+        }
+    }
+
+    fn better(self, other: Self) -> Self {
+        if other.ngram + other.weighted > self.ngram + self.weighted { other } else { self }
     }
 }
 

@@ -8,6 +8,17 @@ use super::tokens::Tokens;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoProgram;
 
+/// What the visit of a token means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mention {
+    /// A use.
+    Use,
+    /// A use that also defines a name that has no definition.
+    FirstUse,
+    /// A definition without a value: a parameter.
+    Binding,
+}
+
 /// How many steps and list entries a program may have. The published rules repeat code in nested update clauses, and an assignment
 /// inside an assignment lists its sources twice; no real source comes near.
 const SIZE_LIMIT: usize = 4_000_000;
@@ -39,7 +50,7 @@ impl<'a, 't> Builder<'a, 't> {
     pub(super) fn build(
         tree: &'a Tree<'t>,
         tokens: Tokens,
-        is_identifier: impl Fn(u16) -> bool,
+        mention: impl Fn(u32) -> Mention,
         mut visit: impl FnMut(&mut Self, u32) -> Result<(), NoProgram>,
     ) -> Result<Program, NoProgram> {
         let mut this =
@@ -51,10 +62,7 @@ impl<'a, 't> Builder<'a, 't> {
             match task {
                 Task::Visit(node) => match this.tokens.of(node) {
                     Some((_, true)) => {}
-                    Some((token, false)) => {
-                        let identifier = is_identifier(tree.node(node).kind);
-                        this.program.ops.push(Op::Use { token, identifier });
-                    }
+                    Some((token, false)) => this.mention(token, mention(node)),
                     None => {
                         visit(&mut this, node)?;
                         // The plan is in order, and the stack gives the last first.
@@ -84,6 +92,19 @@ impl<'a, 't> Builder<'a, 't> {
         program.name_hashes = this.tokens.name_hashes;
         program.names = this.tokens.names;
         Ok(program)
+    }
+
+    fn mention(&mut self, token: u32, mention: Mention) {
+        self.program.ops.push(match mention {
+            Mention::Use => Op::Use { token, identifier: false },
+            Mention::FirstUse => Op::Use { token, identifier: true },
+            Mention::Binding => {
+                let start = self.program.lists.len() as u32;
+                self.program.lists.push(token);
+                let targets = List { start, end: start + 1 };
+                Op::Define { targets, parents: targets, relation: Relation::ComesFrom, form: Form::Bare }
+            }
+        });
     }
 
     fn here(&self) -> u32 {

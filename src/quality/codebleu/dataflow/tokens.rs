@@ -102,6 +102,12 @@ impl Tokens {
         (token != NONE).then(|| (self.stands_for[token as usize], self.plain[token as usize]))
     }
 
+    /// The name of each node that is a token; the largest number for the others.
+    pub(super) fn names_of_nodes(&self) -> Vec<u32> {
+        let name = |token: &u32| if *token == NONE { NONE } else { self.names[*token as usize] };
+        self.of_node.iter().map(name).collect()
+    }
+
     /// The tokens below (or at) a node that are not spelled like their kinds: names and literals.
     pub(super) fn variables<'s>(&'s self, tree: &Tree<'_>, node: u32) -> impl Iterator<Item = u32> + 's {
         let range = self.before[node as usize]..self.before[tree.node(node).end as usize];

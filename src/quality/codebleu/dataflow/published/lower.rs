@@ -1,7 +1,7 @@
 //! The published rules applied to a tree: what each kind of node means is looked up in the language's [`Rules`].
 
 use super::super::super::tree::Tree;
-use super::super::builder::{Builder, NoProgram};
+use super::super::builder::{Builder, Mention, NoProgram};
 use super::super::program::{Form, Program, Relation};
 use super::super::tokens::Tokens;
 
@@ -87,7 +87,7 @@ pub(super) fn lower(tree: &Tree<'_>, tokens: Tokens, rules: &Rules) -> Result<Pr
     Builder::build(
         tree,
         tokens,
-        |kind| flag(&rules.identifier, kind),
+        |node| if flag(&rules.identifier, tree.node(node).kind) { Mention::FirstUse } else { Mention::Use },
         |builder, node| visit(builder, rules, node),
     )
 }

@@ -1,17 +1,18 @@
 //! The sound rules applied to a tree.
 
 use super::super::super::tree::Tree;
-use super::super::builder::{Builder, NoProgram};
+use super::super::builder::{Builder, Mention, NoProgram};
 use super::super::program::{Form, List, Program, Relation};
 use super::super::tokens::Tokens;
 use super::rules::{Role, Rules, flag};
 
 /// Lowers a tree. A statement that lacks a part is read for what it has.
 pub(super) fn lower(tree: &Tree<'_>, tokens: Tokens, rules: &Rules) -> Result<Program, NoProgram> {
+    let binds = rules.bindings(tree);
     Builder::build(
         tree,
         tokens,
-        |_| true,
+        |node| if binds[node as usize] { Mention::Binding } else { Mention::Use },
         |builder, node| {
             if visit(builder, rules, node).is_err() {
                 builder.discard_plan();

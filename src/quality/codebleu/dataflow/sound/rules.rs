@@ -2,6 +2,7 @@
 //! that two grammars share means the same in both; a few that do not are told apart by language.
 
 use super::super::super::language::{Dialect, Grammar, Language};
+use super::super::super::tree::Tree;
 
 /// What a kind of node means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -206,6 +207,22 @@ const NAMED_OTHERWISE: &[&str] = &[
 const NO_VARIABLES_INSIDE: &[&str] =
     &["type", "generic_name", "function_declarator", "dotted_name_import", "package_clause"];
 
+/// Fields whose identifiers are bound, not read: parameters.
+const BINDING_FIELDS: &[&str] = &["parameter", "parameters", "receiver"];
+
+/// Kinds whose identifiers are bound, not read.
+const BINDING_KINDS: &[&str] = &[
+    "as_pattern_target",
+    "case_pattern",
+    "match_pattern",
+    "exception_variable",
+    "catch_formal_parameter",
+    "catch_declaration",
+];
+
+/// Fields inside a binding that are read: default values, sizes.
+const READ_FIELDS: &[&str] = &["value", "default_value", "right", "size", "body", "condition"];
+
 /// `a[i]`, `a.b`, `*a`: assigning to one updates the object.
 const ACCESS: &[&str] = &[
     "attribute",
@@ -269,6 +286,13 @@ pub(super) struct Rules {
     named_otherwise: Vec<bool>,
     no_variables_inside: Vec<bool>,
     name_field: u16,
+    binding_field: Vec<bool>,
+    binding_kind: Vec<bool>,
+    read_field: Vec<bool>,
+    /// C's declarations, whose declarators bind when nothing is assigned.
+    declaration: Vec<bool>,
+    assigned_declarator: Vec<bool>,
+    declarator: u16,
     /// `a[i]`, `a.b`, `*a`.
     pub(super) access: Vec<bool>,
     /// Lists whose items are matched up.
@@ -304,6 +328,10 @@ impl Rules {
         let grammar = dialect.grammar();
         let named =
             |names: &[&str]| grammar.kinds().iter().map(|kind| names.contains(kind)).collect::<Vec<bool>>();
+        let fields =
+            |names: &[&str]| grammar.fields().iter().map(|f| names.contains(f)).collect::<Vec<bool>>();
+        let fields =
+            |names: &[&str]| grammar.fields().iter().map(|f| names.contains(f)).collect::<Vec<bool>>();
         let own = own_roles(language);
         let role = |kind: &&'static str| {
             let entry = own.iter().chain(ROLES).find(|(name, _)| name == kind);
@@ -312,11 +340,13 @@ impl Rules {
         Self {
             roles: grammar.kinds().iter().map(role).collect(),
             variable: named(VARIABLES),
-            not_variable_field: grammar
-                .fields()
-                .iter()
-                .map(|field| NOT_VARIABLE_FIELDS.contains(field))
-                .collect(),
+            not_variable_field: fields(NOT_VARIABLE_FIELDS),
+            binding_field: fields(BINDING_FIELDS),
+            binding_kind: named(BINDING_KINDS),
+            read_field: fields(READ_FIELDS),
+            declaration: named(&["declaration"]),
+            assigned_declarator: named(&["init_declarator", "function_declarator"]),
+            declarator: grammar.field("declarator"),
             named_otherwise: named(NAMED_OTHERWISE),
             no_variables_inside: named(NO_VARIABLES_INSIDE),
             name_field: grammar.field("name"),
@@ -342,6 +372,23 @@ impl Rules {
                 flag(&self.no_variables_inside, parent)
                     || (field == self.name_field && field != 0 && flag(&self.named_otherwise, parent))
             })
+    }
+
+    /// For each node whether a variable there is bound rather than read.
+    pub(super) fn bindings(&self, tree: &Tree<'_>) -> Vec<bool> {
+        let mut binds = vec![false; tree.nodes.len()];
+        for (at, node) in tree.nodes.iter().enumerate().skip(1) {
+            let parent = tree.node(node.parent);
+            let declares = flag(&self.declaration, parent.kind)
+                && node.field == self.declarator
+                && !flag(&self.assigned_declarator, node.kind);
+            binds[at] = !flag(&self.read_field, node.field)
+                && (binds[node.parent as usize]
+                    || declares
+                    || flag(&self.binding_field, node.field)
+                    || flag(&self.binding_kind, node.kind));
+        }
+        binds
     }
 
     /// Whether a kind with children is one variable: PHP's `$x`.
