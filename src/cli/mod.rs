@@ -11,6 +11,7 @@ pub mod printer;
 mod probe;
 mod progress;
 mod report;
+mod score_codebleu;
 mod score_passk;
 mod settings;
 mod studies;
@@ -57,7 +58,8 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Report(args) => report::run(&args, printer),
         Command::Export(args) => export::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
-        Command::Score(_) | Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
+        Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
+        Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }

@@ -13,6 +13,8 @@ use super::progress::Progress;
 use super::settings;
 use crate::host::{self, HostInfo, ProbeOptions};
 use crate::measure::supervisor::Supervisor;
+use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
+use crate::quality::tasks;
 use crate::report;
 use crate::space::{LoadedSpace, Space, SpaceFacts, load_space};
 use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
@@ -20,7 +22,7 @@ use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, Unmet, check_budget, kit, objectives,
+    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, Unmet, check_budget, kit, objectives,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -161,7 +163,7 @@ impl Run<'_> {
     ) -> anyhow::Result<StudyEnd> {
         let supervisor = Supervisor::of_this_program()?;
         let ceilings = ceilings(self.host);
-        let mut grading = grading(self.settings, ceilings.threads)?;
+        let mut grading = grading(self.settings, progress)?;
         let preparation = Preparation {
             kit: self.kit,
             settings: self.settings,
@@ -308,23 +310,30 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
     })
 }
 
-fn grading(_settings: &Settings, _threads: u32) -> anyhow::Result<Stub> {
-    let tasks = crate::quality::tasks::load(&_settings.tasks, _settings.task_limit)?;
-    Ok(Stub(tasks.tasks.iter().map(|t| crate::engine::generate::Prompt { id: t.id.clone(), text: t.generation_prompt().to_owned(), stop: t.stop.iter().chain(&t.closing).cloned().collect(), max_tokens: 2 * t.canonical.as_ref().map_or(300, String::len) as u32 / 3 + 24 }).collect(), tasks))
-}
-struct Stub(Vec<crate::engine::generate::Prompt>, crate::quality::tasks::TaskSet);
-impl crate::study::Grading for Stub {
-    fn prompts(&self) -> &[crate::engine::generate::Prompt] { &self.0 }
-    fn grade(&mut self, g: &[crate::engine::generate::Generation]) -> anyhow::Result<crate::study::Graded> {
-        let mut n = 0;
-        let mut gens = vec![];
-        for x in g {
-            let t = self.1.get(&x.id).unwrap();
-            let c = crate::quality::extract::completion(t, &x.text, crate::quality::extract::Style::Continuation);
-            let ok = t.canonical.as_ref().is_some_and(|k| k.trim() == c.trim());
-            n += u64::from(ok);
-            gens.push(crate::store::NewGeneration { task: x.id.clone(), completion: c, verdict: if ok {"passed".into()} else {"failed".into()}, ..Default::default() });
+/// The tasks with their judge; tasks of a language that cannot be executed here are left out, with a remark.
+fn grading(settings: &Settings, progress: &mut Progress<'_>) -> anyhow::Result<TaskGrading<'static>> {
+    let mut set = tasks::load(&settings.tasks, settings.task_limit)
+        .map_err(|e| Expected::usage(format!("--tasks: {:#}", anyhow::Error::from(e))))?;
+    let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
+    let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
+    let refused = |e: SandboxError| Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"));
+    let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
+    let mut left_out: Vec<String> = Vec::new();
+    set.tasks.retain(|task| match judge.interpreter(task.language) {
+        Ok(_) => true,
+        Err(error) => {
+            let text = error.to_string();
+            if !left_out.contains(&text) {
+                left_out.push(text);
+            }
+            false
         }
-        Ok(crate::study::Graded { generations: gens, measurements: vec![crate::study::metrics::row("pass_at_1", "fraction", &crate::measure::stats::wilson(n, g.len() as u64))], summary: format!("{n}") })
+    });
+    for text in left_out {
+        progress.hear(&Event::Remark { text: format!("tasks left out: {text}") });
     }
+    if set.tasks.is_empty() {
+        return Err(Expected::environment("none of the tasks can be executed on this machine").into());
+    }
+    Ok(TaskGrading::new(set, Box::new(judge)))
 }

@@ -12,7 +12,7 @@ pub mod presets;
 mod problem;
 mod run;
 mod settings;
-//mod tasks;
+mod tasks;
 mod trial;
 pub mod worker;
 
@@ -22,7 +22,7 @@ pub use grading::{Graded, Grading};
 pub use problem::{Ceilings, StudyProblem, objectives};
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::Settings;
-//pub use tasks::TaskGrading;
+pub use tasks::TaskGrading;
 pub use trial::Climb;
 
 /// The user asked the study to stop; what was finished is durable.

@@ -6,7 +6,7 @@ use super::grading::{Graded, Grading};
 use super::metrics;
 use crate::engine::generate::{Generation, Prompt};
 use crate::measure::stats::{Interval, wilson};
-use crate::quality::codebleu;
+use crate::quality::codebleu::{self, CodeBleu, References, Weights, syntax_valid};
 use crate::quality::extract::{Style, completion, ends_at_dedent};
 use crate::quality::sandbox::{Judge, Judgement, Verdict};
 use crate::quality::tasks::{Task, TaskLanguage, TaskSet, program};
@@ -23,6 +23,7 @@ const LONGEST: u32 = 384;
 pub struct TaskGrading<'a> {
     tasks: TaskSet,
     prompts: Vec<Prompt>,
+    references: Vec<Option<References>>,
     judge: Box<dyn Judge + 'a>,
 }
 
@@ -31,8 +32,16 @@ impl<'a> TaskGrading<'a> {
     #[must_use]
     pub fn new(tasks: TaskSet, judge: Box<dyn Judge + 'a>) -> Self {
         let prompts = tasks.tasks.iter().map(prompt).collect();
-        Self { tasks, prompts, judge }
+        let references = tasks.tasks.iter().map(reference).collect();
+        Self { tasks, prompts, references, judge }
     }
+}
+
+/// The task's own solution, parsed once for all comparisons.
+fn reference(task: &Task) -> Option<References> {
+    let language = task.language_name.parse().ok()?;
+    let whole = format!("{}{}", task.prompt, task.canonical.as_ref()?);
+    References::new(language, codebleu::Mode::Sound, &[whole]).ok()
 }
 
 fn prompt(task: &Task) -> Prompt {
@@ -70,36 +79,39 @@ impl Grading for TaskGrading<'_> {
             judgements.len(),
             programs.len()
         );
-        Ok(collect(&written, &judgements))
+        Ok(collect(&written, &self.references, &judgements))
     }
 }
 
-fn collect(written: &[(&Task, String)], judgements: &[Judgement]) -> Graded {
+fn collect(
+    written: &[(&Task, String)],
+    references: &[Option<References>],
+    judgements: &[Judgement],
+) -> Graded {
     let mut graded = Graded::default();
     let mut tallies: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     let (mut valid, mut similarities) = (0u64, Vec::new());
-    for ((task, text), judgement) in written.iter().zip(judgements) {
-        let passed = judgement.verdict == Verdict::Passed;
+    for (((task, text), reference), judgement) in written.iter().zip(references).zip(judgements) {
         for name in ["", language(task.language)] {
             let tally = tallies.entry(name).or_default();
-            tally.0 += u64::from(passed);
+            tally.0 += u64::from(judgement.verdict.is_pass());
             tally.1 += 1;
         }
-        let scores = similarity(task, text);
-        valid += u64::from(scores.as_ref().is_some_and(|s| s.valid));
-        similarities.extend(scores.as_ref().and_then(|s| s.total));
+        let whole = format!("{}{text}", task.prompt);
+        valid += u64::from(task.language_name.parse().is_ok_and(|l| syntax_valid(l, &whole)));
+        let scores: Option<CodeBleu> = reference.as_ref().map(|r| r.score(&whole, &Weights::default()));
+        similarities.extend(scores.as_ref().map(|s| s.total));
         graded.generations.push(NewGeneration {
             task: task.id.clone(),
             sample: 0,
             completion: text.clone(),
-            verdict: judgement.verdict.name().to_owned(),
+            verdict: name_of(judgement.verdict),
             detail: judgement.detail.clone(),
-            codebleu_json: scores.and_then(|s| s.json),
+            codebleu_json: scores.and_then(|s| serde_json::to_string(&s).ok()),
         });
     }
     for (name, (passed, n)) in &tallies {
-        let metric =
-            if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
+        let metric = if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
         graded.measurements.push(metrics::row(&metric, "fraction", &wilson(*passed, *n)));
     }
     let n = written.len() as u64;
@@ -110,6 +122,14 @@ fn collect(written: &[(&Task, String)], judgements: &[Judgement]) -> Graded {
     let (passed, n) = tallies.get("").copied().unwrap_or_default();
     graded.summary = format!("pass@1 {passed}/{n}");
     graded
+}
+
+/// The verdict's name as the database keeps it.
+fn name_of(verdict: Verdict) -> String {
+    match serde_json::to_value(verdict) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{verdict:?}").to_lowercase(),
+    }
 }
 
 /// The mean over tasks with a normal 95 % interval of the mean.
@@ -130,26 +150,4 @@ fn language(language: TaskLanguage) -> &'static str {
         TaskLanguage::TypeScript => "typescript",
         TaskLanguage::Other => "other",
     }
-}
-
-/// What CodeBLEU says of one completion.
-struct Similarity {
-    valid: bool,
-    total: Option<f64>,
-    json: Option<String>,
-}
-
-fn similarity(task: &Task, text: &str) -> Option<Similarity> {
-    let language: codebleu::Language = task.language_name.parse().ok()?;
-    let whole = format!("{}{text}", task.prompt);
-    let valid = codebleu::syntax_valid(language, &whole);
-    let scores = task.canonical.as_ref().map(|canonical| {
-        let reference = format!("{}{canonical}", task.prompt);
-        codebleu::score(language, &whole, &[reference])
-    });
-    Some(Similarity {
-        valid,
-        total: scores.as_ref().map(|s| s.total),
-        json: scores.as_ref().and_then(|s| serde_json::to_string(s).ok()),
-    })
 }

@@ -183,6 +183,11 @@ impl Grammar {
         &self.kinds
     }
 
+    /// All field names by their numbers; the first stands for no field.
+    pub(super) fn fields(&self) -> &[&'static str] {
+        &self.fields
+    }
+
     /// The number of a field's name, or 0 (no field) when this grammar lacks it.
     pub(super) fn field(&self, name: &str) -> u16 {
         self.fields.iter().skip(1).position(|field| *field == name).map_or(0, |at| at as u16 + 1)

@@ -26,6 +26,11 @@ impl Token {
     pub(super) fn new(text: &str, keyword: bool) -> Self {
         Self { hash: hash::text(text), keyword }
     }
+
+    /// The token of a variable of which only a label matters.
+    pub(super) fn variable(label: u64) -> Self {
+        Self { hash: hash::mix(u64::MAX, label), keyword: false }
+    }
 }
 
 /// The n-grams of one token sequence, counted.

@@ -1,7 +1,7 @@
 //! The score of PyPI `codebleu` 0.7.0, with the one thing that it leaves to chance (the order of parent variables, which follows the
 //! interpreter's hash seed) fixed to first occurrence.
 
-use super::dataflow::{self, Relations};
+use super::dataflow::published::Relations;
 use super::keywords::is_keyword;
 use super::language::{Dialect, Language};
 use super::ngram::{ALL_ORDERS, Grams, Token, bleu, published_weighted_penalty, weighted_recall};
@@ -31,7 +31,7 @@ impl Parsed {
         let tree = Tree::parse(Dialect::Main(language), stripped);
         Self {
             subtrees: Subtrees::new(&tree, Detail::Named, |_| false),
-            relations: dataflow::published(language, &tree),
+            relations: Relations::extract(language, &tree),
         }
     }
 }

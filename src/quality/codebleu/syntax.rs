@@ -26,7 +26,7 @@ pub(super) struct Subtrees {
 /// Seeds that keep the kinds of list entries apart.
 const ANONYMOUS: u64 = 1;
 const MISSING: u64 = 2;
-const CHARACTER: u64 = 3;
+const UNREADABLE: u64 = 3;
 const NAMED: u64 = 4;
 
 /// The children of a node as a polynomial over the hashes of its entries, so that the children of an unprinted node can be spliced in.
@@ -61,6 +61,7 @@ impl Subtrees {
             Detail::Tokens => Vec::new(),
         };
         let mut hidden = hidden.into_iter().rev().peekable();
+        let mut error_leaves = tree.error_leaves.iter().rev().peekable();
         // What each node contributes to its parent's sequence, built from the last node to the first.
         let mut inside = vec![Sequence::EMPTY; tree.nodes.len()];
         let mut sorted = Vec::with_capacity(tree.nodes.len() / 2 + 1);
@@ -92,9 +93,9 @@ impl Subtrees {
             let kind = u64::from(node.kind);
             let skipped =
                 detail == Detail::Tokens && (node.extra && !Grammar::is_error(node.kind) || skip(at));
-            let whole = if Grammar::is_error(node.kind) && is_leaf && node.bytes.0 < node.bytes.1 {
-                let first = tree.source(at).chars().next().unwrap_or_default();
-                hash::mix(CHARACTER, u64::from(u32::from(first)))
+            let error_leaf = error_leaves.next_if(|(leaf, _)| *leaf == at);
+            let whole = if let Some((_, text)) = error_leaf {
+                hash::mix(UNREADABLE, hash::text(text))
             } else if node.missing {
                 hash::mix(MISSING, hash::text(tree.kind(at)))
             } else {

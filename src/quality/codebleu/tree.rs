@@ -52,6 +52,8 @@ pub(super) struct Tree<'t> {
     pub(super) nodes: Vec<Node>,
     /// How many nodes lie on the longest way from the root to a leaf.
     pub(super) depth: u32,
+    /// The s-expressions of error nodes without children, by node: some name the character that no token starts with.
+    pub(super) error_leaves: Vec<(u32, String)>,
     /// The s-expression of the whole, for shallow trees with errors: it shows missing tokens that are no visible nodes.
     pub(super) error_text: Option<String>,
 }
@@ -63,21 +65,32 @@ thread_local! {
     static PARSERS: RefCell<[Option<Parser>; Dialect::COUNT]> = const { RefCell::new([const { None }; Dialect::COUNT]) };
 }
 
+/// The parser's own tree.
+fn raw(dialect: Dialect, text: &str) -> Option<tree_sitter::Tree> {
+    PARSERS.with_borrow_mut(|parsers| {
+        let slot = &mut parsers[dialect.index()];
+        if slot.is_none() {
+            let mut parser = Parser::new();
+            // Every pinned grammar is accepted (a test sees to it); a refused one would parse nothing and score 0.
+            parser.set_language(&dialect.grammar().language).ok()?;
+            *slot = Some(parser);
+        }
+        slot.as_mut()?.parse(text, None)
+    })
+}
+
+/// Whether a source parses without errors and without missing parts.
+pub(super) fn is_valid(dialect: Dialect, text: &str) -> bool {
+    raw(dialect, text).is_some_and(|tree| !tree.root_node().has_error())
+}
+
 impl<'t> Tree<'t> {
     /// Parses a source. Wrong code gives a tree with error nodes.
     pub(super) fn parse(dialect: Dialect, text: &'t str) -> Self {
         let grammar = dialect.grammar();
-        let tree = PARSERS.with_borrow_mut(|parsers| {
-            let slot = &mut parsers[dialect.index()];
-            if slot.is_none() {
-                let mut parser = Parser::new();
-                // Every pinned grammar is accepted (a test sees to it); a refused one would parse nothing and score 0.
-                parser.set_language(&grammar.language).ok()?;
-                *slot = Some(parser);
-            }
-            slot.as_mut()?.parse(text, None)
-        });
-        let mut flat = Self { text, grammar, nodes: Vec::new(), depth: 0, error_text: None };
+        let tree = raw(dialect, text);
+        let mut flat =
+            Self { text, grammar, nodes: Vec::new(), depth: 0, error_leaves: Vec::new(), error_text: None };
         if let Some(tree) = tree {
             flat.flatten(&mut tree.walk());
             if flat.depth <= PRINTABLE_DEPTH && flat.nodes.first().is_some_and(|root| root.has_error) {
@@ -103,6 +116,9 @@ impl<'t> Tree<'t> {
                 (parent, previous) = (at, NONE);
                 depth += 1;
                 continue;
+            }
+            if Grammar::is_error(self.node(at).kind) {
+                self.error_leaves.push((at, cursor.node().to_sexp()));
             }
             previous = at;
             loop {

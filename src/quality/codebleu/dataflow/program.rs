@@ -3,7 +3,7 @@
 
 /// How a value reaches a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Relation {
+pub(super) enum Relation {
     /// A use of what was defined before, or a declaration.
     ComesFrom,
     /// An assignment.
@@ -12,7 +12,7 @@ pub(in super::super) enum Relation {
 
 /// A slice of [`Program::lists`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct List {
+pub(super) struct List {
     pub(super) start: u32,
     pub(super) end: u32,
 }
@@ -29,7 +29,7 @@ impl List {
 
 /// What a definition records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(super) enum Form {
     /// Each target once with all parents as they stand, repetitions included, even when there are none.
     Together,
     /// Each target with each parent; nothing without parents.
@@ -40,7 +40,7 @@ pub(in super::super) enum Form {
 
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Op {
+pub(super) enum Op {
     /// A token is read. It comes from the definitions of its name; an identifier without any becomes one.
     Use { token: u32, identifier: bool },
     /// The targets are defined by the parents.
@@ -61,7 +61,7 @@ pub(in super::super) enum Op {
 
 /// Where a loop's parts are in [`Program::ops`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct Loop {
+pub(super) struct Loop {
     pub(super) begin: u32,
     pub(super) between: u32,
     pub(super) end: u32,
@@ -69,7 +69,7 @@ pub(in super::super) struct Loop {
 
 /// The list.
 #[derive(Debug, Default)]
-pub(in super::super) struct Program {
+pub(super) struct Program {
     /// The steps.
     pub(super) ops: Vec<Op>,
     /// Tokens, sliced by the definitions.
@@ -78,6 +78,8 @@ pub(in super::super) struct Program {
     pub(super) loops: Vec<Loop>,
     /// The name of each token.
     pub(super) names: Vec<u32>,
+    /// Hash of each name.
+    pub(super) name_hashes: Vec<u64>,
     /// How many names there are.
     pub(super) name_count: u32,
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::super::hash;
 use super::super::text::Lines;
 use super::super::tree::Tree;
 
@@ -27,12 +28,12 @@ pub(super) struct Tokens {
     before: Vec<u32>,
     /// For each token the one that stands for all tokens of the same place (empty ones can coincide): the last.
     stands_for: Vec<u32>,
-    /// For each token whether it is spelled like its kind: keywords and punctuation.
+    /// For each token whether it is spelled like its kind: keywords and punctuation, by the published rule.
     plain: Vec<bool>,
     /// For each token the number of its name (its text).
     pub(super) names: Vec<u32>,
-    /// How many names there are.
-    pub(super) name_count: u32,
+    /// Hash of each name.
+    pub(super) name_hashes: Vec<u64>,
 }
 
 impl Tokens {
@@ -56,7 +57,7 @@ impl Tokens {
             stands_for: Vec::new(),
             plain: Vec::new(),
             names: Vec::new(),
-            name_count: 0,
+            name_hashes: Vec::new(),
         };
         let mut numbers: HashMap<Cow<'_, str>, u32> = HashMap::new();
         let mut places: Vec<((u32, u32), (u32, u32))> = Vec::new();
@@ -76,13 +77,16 @@ impl Tokens {
                 (None, _) => tree.source(at).into(),
             };
             tokens.of_node[at as usize] = tokens.names.len() as u32;
-            tokens.plain.push(text == tree.kind(at));
+            tokens.plain.push(slicing == Slicing::PublishedColumns && text == tree.kind(at));
             let next = numbers.len() as u32;
-            tokens.names.push(*numbers.entry(text).or_insert(next));
+            let name = *numbers.entry(text).or_insert_with_key(|text| {
+                tokens.name_hashes.push(hash::text(text));
+                next
+            });
+            tokens.names.push(name);
             places.push((node.start_point, node.end_point));
         }
         tokens.before.push(tokens.names.len() as u32);
-        tokens.name_count = numbers.len() as u32;
         tokens.stands_for = (0..places.len() as u32).collect();
         for at in (1..places.len()).rev() {
             if places[at] == places[at - 1] {
@@ -96,6 +100,12 @@ impl Tokens {
     pub(super) fn of(&self, node: u32) -> Option<(u32, bool)> {
         let token = self.of_node[node as usize];
         (token != NONE).then(|| (self.stands_for[token as usize], self.plain[token as usize]))
+    }
+
+    /// The name of each node that is a token; the largest number for the others.
+    pub(super) fn names_of_nodes(&self) -> Vec<u32> {
+        let name = |token: &u32| if *token == NONE { NONE } else { self.names[*token as usize] };
+        self.of_node.iter().map(name).collect()
     }
 
     /// The tokens below (or at) a node that are not spelled like their kinds: names and literals.

@@ -1,6 +1,6 @@
-//! Building [`Rules`] from names of node kinds.
+//! The published rules by name, and their resolution to a grammar's numbers.
 
-use super::super::language::Grammar;
+use super::super::super::language::Grammar;
 use super::lower::{Choices, Role, Rules};
 
 /// Names that become [`Rules`].
@@ -23,12 +23,10 @@ pub(super) struct RuleNames<'n> {
 /// A [`Role`] with the names of its fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RoleNames {
-    Nothing,
     Declare(&'static str, &'static str),
     DeclareTwoChildren,
     DeclareSecondChild,
     Assign(&'static str, &'static str),
-    Update(&'static str, &'static str),
     AssignItems,
     AssignEnds,
     ForClause,
@@ -39,7 +37,6 @@ pub(super) enum RoleNames {
     RepeatWithUpdate,
     ForItems(&'static str, &'static str),
     ForEach(&'static str, &'static str),
-    ForEachIf(&'static str, &'static str),
     ForEachVariables,
 }
 
@@ -47,16 +44,10 @@ impl RoleNames {
     fn resolve(self, grammar: &Grammar) -> Role {
         let field = |name| grammar.field(name);
         match self {
-            Self::Nothing => Role::Nothing,
             Self::Declare(name, value) => Role::Declare { name: field(name), value: field(value) },
             Self::DeclareTwoChildren => Role::DeclareTwoChildren,
             Self::DeclareSecondChild => Role::DeclareSecondChild,
-            Self::Assign(left, right) => {
-                Role::Assign { left: field(left), right: field(right), update: false }
-            }
-            Self::Update(left, right) => {
-                Role::Assign { left: field(left), right: field(right), update: true }
-            }
+            Self::Assign(left, right) => Role::Assign { left: field(left), right: field(right) },
             Self::AssignItems => Role::AssignItems { left: field("left"), right: field("right") },
             Self::AssignEnds => Role::AssignEnds,
             Self::ForClause => Role::ForClause { left: field("left") },
@@ -69,7 +60,6 @@ impl RoleNames {
             Self::ForEach(name, value) => {
                 Role::ForEach { name: field(name), value: field(value), body: field("body") }
             }
-            Self::ForEachIf(name, value) => Role::ForEachIf { name: field(name), value: field(value) },
             Self::ForEachVariables => Role::ForEachVariables { body: field("body") },
         }
     }

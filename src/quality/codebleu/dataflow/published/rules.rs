@@ -1,11 +1,8 @@
 //! The data-flow rules of PyPI `codebleu` 0.7.0, language by language, dead rules included.
 
-use super::super::language::{Dialect, Language};
+use super::super::super::language::{Dialect, Language};
 use super::lower::{Choices, Rules};
-use super::rules::{RoleNames as R, RuleNames};
-
-/// Kinds that are one token although they have children.
-pub(super) const WHOLE: &[&str] = &["string_literal", "string", "character_literal"];
+use super::names::{RoleNames as R, RuleNames};
 
 /// Rules of the languages that came after Python: one branch child makes all later children branches.
 const STICKY: Choices = Choices { sticky: true, always_skippable: false };
