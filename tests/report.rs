@@ -70,16 +70,16 @@ fn the_summary_of_a_search() {
        18  2756 ms       176 MB  28.9 %  58.1 tok/s  96.5 MB   0.0742                attn IQ4_NL, embd Q8_0, ffn Q5_K, KV q8_0, batch 1, threads 1, no repack
 
     balanced: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
-        beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1
+        beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
         autotune export smollm2 --trial 24 --out smollm2-24.gguf --results [results]
     fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-        beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1
+        beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1, KL 0.0660 lower
         autotune export smollm2 --trial 20 --out smollm2-20.gguf --results [results]
     best quality: trial 2, Q8_0
         a preset that no trial dominates
         autotune export smollm2 --trial 2 --out smollm2-2.gguf --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
-        beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1
+        beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1, KL 0.256 higher
         autotune export smollm2 --trial 19 --out smollm2-19.gguf --results [results]
     ");
 }
@@ -258,8 +258,8 @@ fn listings_for_people() {
     insta::assert_snapshot!(head.join("\n"), @r"
     trial  state       rung       latency  peak memory  pass@1      decode     file       KL     configuration                                                                                       remark
         1  infeasible  measured   2480 ms       345 MB       –  64.5 tok/s   190 MB        –     F16 (preset)                                                                                        over_budget: measured peak is over the budget of 300 MB
-        2  complete    graded     1510 ms       224 MB  31.1 %   106 tok/s   123 MB  0.00450  *  Q8_0 (preset)
-        3  complete    graded     1620 ms       220 MB  31.1 %  98.8 tok/s   121 MB   0.0100  *  Q6_K (preset)                                                                                       best quality
+        2  complete    graded     1510 ms       224 MB  31.1 %   106 tok/s   123 MB  0.00450  *  Q8_0 (preset)                                                                                       best quality
+        3  complete    graded     1620 ms       220 MB  31.1 %  98.8 tok/s   121 MB   0.0100  *  Q6_K (preset)
         4  complete    graded     1890 ms       194 MB  26.7 %  84.7 tok/s   107 MB   0.0720  *  Q5_K_M (preset)
         5  complete    graded     1600 ms       196 MB  25.6 %   100 tok/s   108 MB   0.0560     Q4_K_M (preset)
     ");

@@ -114,7 +114,10 @@ impl Paired {
     }
 }
 
-/// Sets a trial beside a preset. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
+/// The finest measure of quality there is: compared although it is no objective, so that a coarse score hides no loss.
+const FINE: &str = "kl_mean";
+
+/// Sets a trial beside a preset in the objectives, and in the divergence where both have it. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
 #[must_use]
 pub fn compare(
     trial: &TrialRecord,
@@ -123,13 +126,16 @@ pub fn compare(
     objectives: &[Objective],
     paired: Option<Paired>,
 ) -> Comparison {
+    let fine = (FINE, Direction::Min);
     let parts = objectives
         .iter()
-        .filter_map(|objective| {
-            let ours = Reading::of(trial, &objective.metric)?;
-            let theirs = Reading::of(preset, &objective.metric)?;
-            let paired = paired.filter(|p| p.both > 0 && objective.metric == "pass_at_1");
-            Some(part(&Metric::of(&objective.metric), objective.direction, ours, theirs, paired))
+        .map(|o| (o.metric.as_str(), o.direction))
+        .chain((!objectives.iter().any(|o| o.metric == FINE)).then_some(fine))
+        .filter_map(|(name, direction)| {
+            let ours = Reading::of(trial, name)?;
+            let theirs = Reading::of(preset, name)?;
+            let paired = paired.filter(|p| p.both > 0 && name == "pass_at_1");
+            Some(part(&Metric::of(name), direction, ours, theirs, paired))
         })
         .collect();
     Comparison {
