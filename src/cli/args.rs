@@ -91,7 +91,7 @@ pub struct TuneArgs {
     /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
-    /// Begin no trial after this long, for example 30m or 2h. Default: 10m, unless --trials is given.
+    /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<String>,
     /// Stop after this many trials that ran, presets included.
@@ -112,8 +112,8 @@ pub struct TuneArgs {
     /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
     #[arg(long, default_value = "warmup", value_name = "TASKS")]
     pub tasks: String,
-    /// Use only the first N tasks (0: all).
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Grade with N of the tasks, spread evenly over the set (0: all).
+    #[arg(long, default_value_t = 60, value_name = "N")]
     pub task_limit: usize,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]

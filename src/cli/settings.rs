@@ -13,7 +13,7 @@ use crate::study::Settings;
 use crate::units::parse_bytes;
 
 /// How long a study may begin trials when the user names neither time nor trials.
-const DEFAULT_TIME: Duration = Duration::from_secs(10 * 60);
+const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60);
 
 /// Resolves the flags of `tune`.
 ///

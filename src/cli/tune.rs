@@ -161,6 +161,7 @@ impl Run<'_> {
         progress: &mut Progress<'_>,
         report: &Path,
     ) -> anyhow::Result<StudyEnd> {
+        let begun = std::time::Instant::now();
         let supervisor = Supervisor::of_this_program()?;
         let ceilings = ceilings(self.host);
         let mut grading = grading(self.settings, progress)?;
@@ -198,7 +199,7 @@ impl Run<'_> {
             artifact_bytes: (disk as f64 * DISK_SHARE) as u64,
             cancelled,
         };
-        study.run(&mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))
+        study.run(begun, &mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))
     }
 
     fn report_path(&self) -> PathBuf {
@@ -312,7 +313,7 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
 
 /// The tasks with their judge; tasks of a language that cannot be executed here are left out, with a remark.
 fn grading(settings: &Settings, progress: &mut Progress<'_>) -> anyhow::Result<TaskGrading<'static>> {
-    let mut set = tasks::load(&settings.tasks, settings.task_limit)
+    let mut set = tasks::load(&settings.tasks, 0)
         .map_err(|e| Expected::usage(format!("--tasks: {:#}", anyhow::Error::from(e))))?;
     let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
     let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
@@ -332,8 +333,39 @@ fn grading(settings: &Settings, progress: &mut Progress<'_>) -> anyhow::Result<T
     for text in left_out {
         progress.hear(&Event::Remark { text: format!("tasks left out: {text}") });
     }
+    spread(&mut set.tasks, settings.task_limit);
     if set.tasks.is_empty() {
         return Err(Expected::environment("none of the tasks can be executed on this machine").into());
     }
     Ok(TaskGrading::new(set, Box::new(judge)))
+}
+
+/// Keeps `most` items, evenly spread, so that every part of a graded set is still there; 0 keeps all.
+fn spread<T>(items: &mut Vec<T>, most: usize) {
+    let n = items.len();
+    if most == 0 || n <= most {
+        return;
+    }
+    let mut index = 0;
+    items.retain(|_| {
+        let keep = (index + 1) * most / n > index * most / n;
+        index += 1;
+        keep
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_tasks_is_spread_over_the_set() {
+        let mut items: Vec<usize> = (0..100).collect();
+        spread(&mut items, 60);
+        assert_eq!(items.len(), 60);
+        assert!(items.windows(2).all(|w| w[1] - w[0] <= 2), "{items:?}");
+        let mut few = vec![1, 2];
+        spread(&mut few, 60);
+        assert_eq!(few, [1, 2]);
+    }
 }

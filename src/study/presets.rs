@@ -1,7 +1,7 @@
 //! The baselines that people use today; trials of every study.
 
 use crate::measure::workload::Workload;
-use crate::space::{Candidate, Value};
+use crate::space::{Candidate, Space, Value};
 
 /// The name under which the source file itself, untouched, is a preset.
 pub const AS_SHIPPED: &str = "as-shipped";
@@ -71,6 +71,33 @@ pub fn as_groups(candidate: &Candidate) -> Candidate {
         .with("prune.keep_kv_heads", Value::Real(1.0))
         .with("prune.keep_ffn", Value::Real(1.0))
         .with("prune.drop_layers", Value::Int(0))
+}
+
+/// A preset's place in a space: its groups' types, or where the space lacks one, the type with the nearest number of bits.
+#[must_use]
+pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
+    let mut placed = as_groups(candidate);
+    for param in space.params.iter().filter(|p| p.name.starts_with("weights.")) {
+        let Some(Value::Text(wanted)) = placed.get(&param.name) else { continue };
+        let (wanted, bits) = (wanted.clone(), bits(wanted));
+        let distance = |level: &Value| match level {
+            Value::Text(name) if *name == wanted => -1.0,
+            Value::Text(name) => (self::bits(name) - bits).abs(),
+            _ => f64::INFINITY,
+        };
+        if let Some(level) = param.levels.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) {
+            placed = placed.with(&param.name, level.clone());
+        }
+    }
+    placed
+}
+
+/// Bits per weight of a type, by its name's digit (a K-quant's scales take about half a bit more, as the others' do).
+fn bits(name: &str) -> f64 {
+    if name.ends_with("F16") {
+        return 16.0;
+    }
+    name.chars().find_map(|c| c.to_digit(10)).map_or(8.0, f64::from)
 }
 
 #[cfg(test)]

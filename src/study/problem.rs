@@ -127,8 +127,9 @@ impl<'a> StudyProblem<'a> {
                 Observation {
                     number: trial.number,
                     exact: exact.is_some(),
-                    point: exact
-                        .unwrap_or_else(|| self.space.nearest_point(&presets::as_groups(&trial.candidate))),
+                    point: exact.unwrap_or_else(|| {
+                        self.space.nearest_point(&presets::in_space(&trial.candidate, self.space))
+                    }),
                     state: match trial.state {
                         store::TrialState::Complete => search::TrialState::Complete,
                         store::TrialState::Stopped => search::TrialState::Partial,

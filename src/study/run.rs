@@ -76,17 +76,17 @@ pub struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// Runs until there is a reason to stop. `after` is called after every trial, when its results are durable (to write the report).
+    /// Runs until there is a reason to stop; the time allowed counts from `begun`. `after` is called after every trial, when its results are durable (to write the report).
     ///
     /// # Errors
     /// The database, the disk, or the judge broke. What was finished is durable.
     pub fn run(
         &self,
+        begun: Instant,
         grading: &mut dyn Grading,
         observer: &mut dyn Observer,
         after: &mut dyn FnMut(&Store) -> anyhow::Result<()>,
     ) -> anyhow::Result<StudyEnd> {
-        let begun = Instant::now();
         let worker = WorkerIdentity::current();
         let problem = self.problem;
         let presets = self.presets();
