@@ -8,6 +8,43 @@ use super::language::Language;
 use super::ngram::Token;
 use super::tree::{NONE, Tree};
 
+/// Whether a node only brackets an expression that would mean the same without: where no operator, call or access is around it, a
+/// formatter puts parentheses and takes them away.
+pub(super) fn is_redundant_bracket(tree: &Tree<'_>, at: u32) -> bool {
+    const BINDING: &[&str] = &[
+        "binary",
+        "unary",
+        "operator",
+        "attribute",
+        "member",
+        "subscript",
+        "call",
+        "await",
+        "conditional",
+        "field",
+        "index",
+        "cast",
+        "lambda",
+        "arrow_function",
+        "ternary",
+        "range",
+        "update",
+        "selector",
+        "access",
+        "invocation",
+        "generator",
+        "as_expression",
+        "reference",
+        "try_expression",
+        "error",
+        "ERROR",
+    ];
+    let parent = tree.node(at).parent;
+    tree.kind(at) == "parenthesized_expression"
+        && parent != NONE
+        && !BINDING.iter().any(|kind| tree.kind(parent).contains(kind))
+}
+
 /// For each node whether it is no part of the program: comments, docstrings, layout, trailing commas, optional semicolons.
 pub(super) fn ignored(language: Language, tree: &Tree<'_>) -> Vec<bool> {
     let mut ignored = vec![false; tree.nodes.len()];
@@ -37,6 +74,7 @@ fn is_layout(language: Language, tree: &Tree<'_>, at: u32) -> bool {
         return false;
     }
     match tree.kind(at) {
+        "(" | ")" => node.parent != NONE && is_redundant_bracket(tree, node.parent),
         "," => is_trailing_comma(tree, at),
         ";" => is_optional_semicolon(language, tree, at),
         // Go's grammar shows line ends.

@@ -78,11 +78,6 @@ impl Grams {
         Self { tokens: tokens.len(), orders }
     }
 
-    /// Number of tokens.
-    pub(super) fn tokens(&self) -> usize {
-        self.tokens
-    }
-
     fn total(&self, order: usize) -> f64 {
         self.tokens.saturating_sub(order) as f64
     }

@@ -6,7 +6,7 @@ use super::keywords::is_keyword;
 use super::language::{Dialect, Language};
 use super::ngram::{ALL_ORDERS, Grams, Token, bleu, published_weighted_penalty, weighted_recall};
 use super::strip::strip_comments;
-use super::syntax::{Detail, Subtrees};
+use super::syntax::Subtrees;
 use super::text::{python_split, python_strip};
 use super::tree::Tree;
 
@@ -29,10 +29,7 @@ struct Parsed {
 impl Parsed {
     fn new(language: Language, stripped: &str) -> Self {
         let tree = Tree::parse(Dialect::Main(language), stripped);
-        Self {
-            subtrees: Subtrees::new(&tree, Detail::Named, |_| false),
-            relations: Relations::extract(language, &tree),
-        }
+        Self { subtrees: Subtrees::printed(&tree), relations: Relations::extract(language, &tree) }
     }
 }
 

@@ -4,7 +4,7 @@ use super::dataflow::sound::{Matching, Variables};
 use super::language::{Dialect, Language};
 use super::lexer::{self, Lexeme};
 use super::ngram::{Grams, Token, bleu, filled_orders, weighted_recall};
-use super::syntax::{Detail, Subtrees};
+use super::syntax::Subtrees;
 use super::tree::Tree;
 
 /// The four components against one reference.
@@ -46,7 +46,7 @@ impl Prepared {
         let skip = |at: u32| ignored[at as usize] || (!tree.has_children(at) && lexer::is_quote(&tree, at));
         Self {
             grams: Grams::new(&tokens),
-            subtrees: Subtrees::new(&tree, Detail::Tokens, skip),
+            subtrees: Subtrees::of_program(&tree, skip, |at| lexer::is_redundant_bracket(&tree, at)),
             lexemes,
             variables,
         }
