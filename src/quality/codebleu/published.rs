@@ -83,7 +83,7 @@ impl References {
         }
         Components {
             ngram: bleu(&grams, references.clone(), ALL_ORDERS),
-            weighted_ngram: weighted_recall(&grams, references, ALL_ORDERS)
+            weighted_ngram: weighted_recall(&grams, references, ALL_ORDERS, 1.0)
                 * published_weighted_penalty(&grams),
             syntax: subtrees.value(),
             dataflow: relations.value(),

@@ -115,11 +115,13 @@ struct NgramScores {
 
 impl NgramScores {
     fn new(prediction: &Grams, reference: &Grams) -> Self {
-        let orders = filled_orders(prediction, reference);
+        let (of_reference, of_either) =
+            (filled_orders(reference.tokens()), filled_orders(reference.tokens().max(prediction.tokens())));
         let reference = std::iter::once(reference);
         Self {
-            ngram: bleu(prediction, reference.clone(), orders),
-            weighted: weighted_recall(prediction, reference, orders),
+            // A prediction too short for an order misses what the reference has there.
+            ngram: bleu(prediction, reference.clone(), of_either),
+            weighted: weighted_recall(prediction, reference, of_reference, 0.0),
         }
     }
 
