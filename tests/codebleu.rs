@@ -247,3 +247,81 @@ fn an_empty_input_is_worth_a_warning() {
         .stdout("")
         .stderr(predicate::str::contains("no pairs"));
 }
+
+/// Pieces that grammars, comment strippers and tokenizers stumble over.
+const PIECES: &[&str] = &[
+    "def f(a, b):\n",
+    "    return a + b\n",
+    "x = 1\n",
+    "for i in range(3):\n",
+    "if (x) {",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "\"",
+    "'",
+    "\"\"\"",
+    "/*",
+    "*/",
+    "//",
+    "#",
+    "\\",
+    "\n",
+    "\t",
+    " ",
+    "é",
+    "\u{1c}",
+    "\u{2028}",
+    "\u{0}",
+    "var x = y;",
+    "let z = x + 1;",
+    "x := y",
+    "$a = $b;",
+    "<?php ",
+    "fn f<'a>(x: &'a str) {",
+    "`${x}`",
+    "lambda q: q",
+    "else",
+    "case 1:",
+    "\r\n",
+    "😀",
+    ";",
+    ",",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(200))]
+
+    #[test]
+    fn any_text_scores_between_0_and_1_and_equals_itself(
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..25),
+        others in proptest::collection::vec(proptest::sample::select(PIECES), 0..25),
+        language in proptest::sample::select(Language::ALL.to_vec()),
+    ) {
+        let (source, other) = (pieces.concat(), others.concat());
+        let itself = codebleu::score(language, &source, &[&source]);
+        proptest::prop_assert!((itself.total - 1.0).abs() < 1e-12, "{:?}", itself);
+        for mode in [Mode::Sound, Mode::Published] {
+            let Ok(references) = References::new(language, mode, &[&other, &source]) else { continue };
+            let score = references.score(&source, &Weights::default());
+            let dataflow = score.dataflow.unwrap_or(0.0);
+            for value in [score.total, score.ngram, score.weighted_ngram, score.syntax, dataflow] {
+                proptest::prop_assert!((0.0..=1.0 + 1e-12).contains(&value), "{:?} {:?}", mode, score);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_better_reference_can_only_help() {
+    let weights = Weights::default();
+    let prediction = "def f(a):\n    return a * 2\n";
+    let bad = "class A:\n    pass\n";
+    let total = |references: &[&str]| {
+        References::new(Language::Python, Mode::Sound, references).unwrap().score(prediction, &weights).total
+    };
+    assert_eq!(total(&[bad, prediction]), 1.0);
+    assert!(total(&[bad]) < 0.3);
+}
