@@ -49,7 +49,10 @@ pub(super) fn run(args: &CodebleuArgs, printer: &mut Printer) -> anyhow::Result<
         }
         let pair: Pair = serde_json::from_str(&line).map_err(|e| {
             let wanted = "expected one object a line: {\"prediction\": \"...\", \"references\": [\"...\"]}";
-            Expected::usage(format!("{}: {e}; {wanted}", place()))
+            // The place in serde's text counts lines of this one line.
+            let text = e.to_string();
+            let text = text.split(" at line 1 column").next().unwrap_or_default();
+            Expected::usage(format!("{}:{}: {text}; {wanted}", place(), e.column()))
         })?;
         let references = match prepared.take() {
             Some((texts, references)) if texts == pair.references => (texts, references),

@@ -129,11 +129,13 @@ pub(super) fn published_weighted_penalty(prediction: &Grams) -> f64 {
 }
 
 /// The keyword-weighted match of a prediction: recall, summed over the references. Unigrams that are no keywords weigh a fifth; longer
-/// n-grams weigh 1.
+/// n-grams weigh 1. A reference's total counts as at least `least`: 1 in the published package, where the one token `x`, weighing a
+/// fifth, is therefore recalled by a fifth at most.
 pub(super) fn weighted_recall<'g>(
     prediction: &Grams,
     references: impl Iterator<Item = &'g Grams>,
     orders: usize,
+    least: f64,
 ) -> f64 {
     let mut numerators = [0.0; ORDERS];
     let mut denominators = [0.0; ORDERS];
@@ -144,7 +146,7 @@ pub(super) fn weighted_recall<'g>(
                 numerators[order] += f64::from(grams[at].count.min(count)) * grams[at].weight(order);
             });
             let total: f64 = grams.iter().map(|gram| f64::from(gram.count) * gram.weight(order)).sum();
-            denominators[order] += total.max(1.0);
+            denominators[order] += total.max(least);
         }
     }
     smoothed_mean(&numerators, &denominators, orders)
@@ -179,9 +181,9 @@ fn brevity_penalty(length: usize, references: impl Iterator<Item = usize>) -> f6
 /// The orders that the published package always uses.
 pub(super) const ALL_ORDERS: usize = ORDERS;
 
-/// The orders that two sequences can fill at all: a pair of three-token lines has no 4-grams to miss.
-pub(super) fn filled_orders(prediction: &Grams, reference: &Grams) -> usize {
-    prediction.tokens.max(reference.tokens).clamp(1, ORDERS)
+/// The orders that a sequence of this many tokens has n-grams of: three tokens have no 4-grams to miss.
+pub(super) fn filled_orders(tokens: usize) -> usize {
+    tokens.clamp(1, ORDERS)
 }
 
 #[cfg(test)]
@@ -208,15 +210,15 @@ mod tests {
     #[test]
     fn keywords_weigh_five_times() {
         let reference = grams("return x");
-        let keyword = weighted_recall(&grams("return y"), [&reference].into_iter(), 1);
-        let name = weighted_recall(&grams("y x"), [&reference].into_iter(), 1);
+        let keyword = weighted_recall(&grams("return y"), [&reference].into_iter(), 1, 1.0);
+        let name = weighted_recall(&grams("y x"), [&reference].into_iter(), 1, 1.0);
         assert!((keyword / name - 5.0).abs() < 1e-12, "{keyword} {name}");
     }
 
     #[test]
     fn a_short_identical_pair_fills_two_orders() {
         let line = grams("return x");
-        assert_eq!(filled_orders(&line, &line), 2);
+        assert_eq!(filled_orders(line.tokens), 2);
         assert!((bleu(&line, [&line].into_iter(), 2) - 1.0).abs() < 1e-12);
         assert!(
             bleu(&line, [&line].into_iter(), ALL_ORDERS) < 0.4,

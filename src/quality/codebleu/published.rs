@@ -6,7 +6,7 @@ use super::keywords::is_keyword;
 use super::language::{Dialect, Language};
 use super::ngram::{ALL_ORDERS, Grams, Token, bleu, published_weighted_penalty, weighted_recall};
 use super::strip::strip_comments;
-use super::syntax::{Detail, Subtrees};
+use super::syntax::Subtrees;
 use super::text::{python_split, python_strip};
 use super::tree::Tree;
 
@@ -29,10 +29,7 @@ struct Parsed {
 impl Parsed {
     fn new(language: Language, stripped: &str) -> Self {
         let tree = Tree::parse(Dialect::Main(language), stripped);
-        Self {
-            subtrees: Subtrees::new(&tree, Detail::Named, |_| false),
-            relations: Relations::extract(language, &tree),
-        }
+        Self { subtrees: Subtrees::printed(&tree), relations: Relations::extract(language, &tree) }
     }
 }
 
@@ -86,7 +83,7 @@ impl References {
         }
         Components {
             ngram: bleu(&grams, references.clone(), ALL_ORDERS),
-            weighted_ngram: weighted_recall(&grams, references, ALL_ORDERS)
+            weighted_ngram: weighted_recall(&grams, references, ALL_ORDERS, 1.0)
                 * published_weighted_penalty(&grams),
             syntax: subtrees.value(),
             dataflow: relations.value(),
@@ -114,35 +111,41 @@ impl Ratio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+
+    fn score(language: Language, prediction: &str, references: &[&str]) -> Components {
+        References::new(language, references).score(prediction)
+    }
 
     #[test]
-    fn parity() {
-        let text = std::fs::read_to_string(
-            std::env::var("CB_ROWS").unwrap_or("../shared/data/codebleu/reference.jsonl".into()),
-        )
-        .unwrap();
-        let mut bad = 0;
-        let mut n = 0;
-        for line in text.lines() {
-            let row: Value = serde_json::from_str(line).unwrap();
-            let lang: Language = row["lang"].as_str().unwrap().parse().unwrap();
-            let refs: Vec<&str> =
-                row["references"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
-            let c = References::new(lang, &refs).score(row["prediction"].as_str().unwrap());
-            let s = &row["scores"];
-            let got = [c.ngram, c.weighted_ngram, c.syntax, c.dataflow];
-            let want = ["ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match"]
-                .map(|k| s[k].as_f64().unwrap());
-            n += 1;
-            if got.iter().zip(&want).any(|(a, b)| (a - b).abs() > 1e-6) {
-                bad += 1;
-                if bad < 30 {
-                    println!("{} {} {got:?} {want:?}", row["id"], row["mutation"]);
-                }
-            }
-        }
-        println!("bad {bad} of {n}");
-        assert_eq!(bad, 0);
+    fn an_accent_shifts_the_rest_of_its_line() {
+        // The column of `b` counts bytes and indexes characters, so `é = b + c` reads other names than `e = b + c`.
+        let plain = score(Language::Python, "e = b + c\nd = e", &["e = b + c\nd = e"]);
+        let shifted = score(Language::Python, "é = b + c\nd = é", &["e = b + c\nd = e"]);
+        assert_eq!(plain.dataflow, 1.0);
+        assert!(shifted.dataflow < 1.0, "{shifted:?}");
+    }
+
+    #[test]
+    fn each_further_reference_strips_the_prediction_again() {
+        // The first round leaves `"b"` in column 0, where the second takes it for a docstring.
+        let twice = score(Language::Python, "\"a\"\"b\"\n", &["\"a\"\"b\"\n"; 2]);
+        let once = score(Language::Python, "\"a\"\"b\"\n", &["\"a\"\"b\"\n"]);
+        assert_eq!(once.syntax, 1.0);
+        assert!(twice.syntax < 1.0, "{twice:?}");
+    }
+
+    #[test]
+    fn two_references_share_the_recall() {
+        let both = score(Language::C, "int x = 1;", &["int x = 1;", "void g(char *s) { free(s); }"]);
+        assert!(both.syntax < 0.6 && both.ngram == 1.0, "{both:?}");
+    }
+
+    #[test]
+    fn what_python_could_not_recurse_into_has_no_data_flow() {
+        let nested = |depth| format!("x = a\ny = {}x{}", "(".repeat(depth), ")".repeat(depth));
+        let [shallow, deep] =
+            [900, 1_000].map(|depth| score(Language::Python, &nested(depth), &[&nested(depth)]));
+        assert_eq!((shallow.dataflow, deep.dataflow), (1.0, 0.0));
+        assert_eq!(deep.syntax, 1.0);
     }
 }

@@ -140,9 +140,10 @@ mod tests {
 
     #[test]
     fn finds_the_line_end_that_python_lacks() {
-        // A source whose last statement cannot end where it does.
-        let sources =
-            ["if x:\n  y = (1\n", "def f(:\n  pass", "x = [1, 2\ny = 3\n", "class A\n  x = 1\n", "if a b"];
+        let sources = [
+            "def items(self): if self.a: self.b() with c(self): for k in d: yield k",
+            "match command.split():\n        x = 1\n    case [a]:\n    case _:\n        x = 2\n",
+        ];
         let mut found = 0;
         for source in sources {
             let tree = Tree::parse(Dialect::Main(Language::Python), source);

@@ -2,9 +2,9 @@
 
 use super::dataflow::sound::{Matching, Variables};
 use super::language::{Dialect, Language};
-use super::lexer::{self, Lexeme};
+use super::lexer::{Layout, Lexeme};
 use super::ngram::{Grams, Token, bleu, filled_orders, weighted_recall};
-use super::syntax::{Detail, Subtrees};
+use super::syntax::Subtrees;
 use super::tree::Tree;
 
 /// The four components against one reference.
@@ -39,14 +39,14 @@ impl Prepared {
     pub(super) fn new(language: Language, source: &str) -> Self {
         let dialect = dialect(language, source);
         let tree = Tree::parse(dialect, source);
-        let ignored = lexer::ignored(language, &tree);
-        let (variables, of_nodes) = Variables::extract(language, dialect, &tree, &ignored);
-        let lexemes = lexer::lexemes(language, &tree, &ignored, &of_nodes);
+        let layout = Layout::new(language, dialect, &tree);
+        let (variables, of_nodes) = Variables::extract(language, dialect, &tree, layout.ignored());
+        let lexemes = layout.lexemes(&of_nodes);
         let tokens: Vec<Token> = lexemes.iter().map(|lexeme| lexeme.token).collect();
-        let skip = |at: u32| ignored[at as usize] || (!tree.has_children(at) && lexer::is_quote(&tree, at));
+        let left_out = |at: u32| layout.ignored()[at as usize] || layout.is_quote(at);
         Self {
             grams: Grams::new(&tokens),
-            subtrees: Subtrees::new(&tree, Detail::Tokens, skip),
+            subtrees: Subtrees::of_program(&tree, left_out, |at| layout.is_redundant_bracket(at)),
             lexemes,
             variables,
         }
@@ -115,11 +115,13 @@ struct NgramScores {
 
 impl NgramScores {
     fn new(prediction: &Grams, reference: &Grams) -> Self {
-        let orders = filled_orders(prediction, reference);
+        let (of_reference, of_either) =
+            (filled_orders(reference.tokens()), filled_orders(reference.tokens().max(prediction.tokens())));
         let reference = std::iter::once(reference);
         Self {
-            ngram: bleu(prediction, reference.clone(), orders),
-            weighted: weighted_recall(prediction, reference, orders),
+            // A prediction too short for an order misses what the reference has there.
+            ngram: bleu(prediction, reference.clone(), of_either),
+            weighted: weighted_recall(prediction, reference, of_reference, 0.0),
         }
     }
 

@@ -8,15 +8,6 @@ use super::language::Grammar;
 use super::sexp;
 use super::tree::{NONE, Tree};
 
-/// What a subtree's hash is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Detail {
-    /// The s-expression's content: named nodes and fields.
-    Named,
-    /// Operators and keywords too, so that `a + b` and `a - b` differ; comments and what `skip` names are left out.
-    Tokens,
-}
-
 /// The hashes of a tree's subtrees, sorted: the root's and those of all nodes with children.
 #[derive(Debug, Default)]
 pub(super) struct Subtrees {
@@ -54,65 +45,84 @@ impl Sequence {
 }
 
 impl Subtrees {
-    /// Hashes a tree. In [`Detail::Tokens`] mode `skip` tells which leaves are no part of the program.
-    pub(super) fn new(tree: &Tree<'_>, detail: Detail, skip: impl Fn(u32) -> bool) -> Self {
-        let hidden = match detail {
-            Detail::Named => sexp::hidden_missing(tree),
-            Detail::Tokens => Vec::new(),
-        };
-        let mut hidden = hidden.into_iter().rev().peekable();
+    /// The subtrees as their s-expressions show them: named nodes and fields, the root and all nodes with children.
+    pub(super) fn printed(tree: &Tree<'_>) -> Self {
+        let mut hidden = sexp::hidden_missing(tree).into_iter().rev().peekable();
         let mut error_leaves = tree.error_leaves.iter().rev().peekable();
         // What each node contributes to its parent's sequence, built from the last node to the first.
         let mut inside = vec![Sequence::EMPTY; tree.nodes.len()];
         let mut sorted = Vec::with_capacity(tree.nodes.len() / 2 + 1);
         for at in (0..tree.nodes.len() as u32).rev() {
             let node = tree.node(at);
-            // Invisible missing tokens come after a given number of this node's printed entries.
-            let mut extra = Vec::new();
+            let mut own_hidden = Vec::new();
             while let Some(token) = hidden.next_if(|token| token.parent == at) {
-                extra.push(token);
+                own_hidden.push(token);
             }
             let mut entries = Sequence::EMPTY;
             let mut printed = 0;
-            let mut splice = |entries: &mut Sequence, printed: usize| {
-                while let Some(token) = extra.pop_if(|token| token.after <= printed) {
+            let mut insert_hidden = |entries: &mut Sequence, printed: usize| {
+                while let Some(token) = own_hidden.pop_if(|token| token.after <= printed) {
                     *entries = entries.then(Sequence::one(hash::mix(MISSING, hash::text(&token.text))));
                 }
             };
-            splice(&mut entries, printed);
+            insert_hidden(&mut entries, printed);
             for child in tree.children(at) {
                 entries = entries.then(inside[child as usize]);
                 if tree.node(child).named || tree.node(child).missing {
                     printed += 1;
-                    splice(&mut entries, printed);
+                    insert_hidden(&mut entries, printed);
                 }
             }
-            splice(&mut entries, usize::MAX);
-
-            let is_leaf = node.first_child == NONE;
-            let kind = u64::from(node.kind);
-            let skipped =
-                detail == Detail::Tokens && (node.extra && !Grammar::is_error(node.kind) || skip(at));
-            let error_leaf = error_leaves.next_if(|(leaf, _)| *leaf == at);
-            let whole = if let Some((_, text)) = error_leaf {
-                hash::mix(UNREADABLE, hash::text(text))
-            } else if node.missing {
-                hash::mix(MISSING, hash::text(tree.kind(at)))
+            insert_hidden(&mut entries, usize::MAX);
+            let whole = match error_leaves.next_if(|(leaf, _)| *leaf == at) {
+                Some((_, text)) => hash::mix(UNREADABLE, hash::text(text)),
+                None => whole(tree, at, entries),
+            };
+            inside[at as usize] = if node.named || node.missing {
+                Sequence::one(hash::mix(whole, u64::from(node.field)))
             } else {
-                let head = hash::mix(if node.named { NAMED } else { ANONYMOUS }, kind);
-                hash::mix(head, entries.hash)
+                // A node without a name prints as its children.
+                entries
             };
-            inside[at as usize] = match detail {
-                _ if skipped => Sequence::EMPTY,
-                Detail::Named if !node.named && !node.missing => entries,
-                _ => Sequence::one(hash::mix(whole, u64::from(node.field))),
-            };
-            let counts = match detail {
-                Detail::Named => at == 0 || !is_leaf,
-                // Code that did not parse earns nothing, and neither does an empty program.
-                Detail::Tokens => !is_leaf && node.named && !skipped && !Grammar::is_error(node.kind),
-            };
-            if counts {
+            if at == 0 || node.first_child != NONE {
+                sorted.push(whole);
+            }
+        }
+        sorted.sort_unstable();
+        Self { sorted }
+    }
+
+    /// The subtrees of a program: operators and keywords count, so that `a + b` and `a - b` differ. Nodes that are `ignored` are left
+    /// out, and those that are `transparent` are taken for their children.
+    pub(super) fn of_program(
+        tree: &Tree<'_>,
+        ignored: impl Fn(u32) -> bool,
+        transparent: impl Fn(u32) -> bool,
+    ) -> Self {
+        let mut fields: Vec<u16> = Vec::with_capacity(tree.nodes.len());
+        let mut is_transparent: Vec<bool> = Vec::with_capacity(tree.nodes.len());
+        for (at, node) in tree.nodes.iter().enumerate() {
+            let inherits = node.parent != NONE && is_transparent[node.parent as usize];
+            fields.push(if inherits { fields[node.parent as usize] } else { node.field });
+            is_transparent.push(transparent(at as u32));
+        }
+        let mut inside = vec![Sequence::EMPTY; tree.nodes.len()];
+        let mut sorted = Vec::with_capacity(tree.nodes.len() / 2 + 1);
+        for at in (0..tree.nodes.len() as u32).rev() {
+            if ignored(at) {
+                continue;
+            }
+            let entries =
+                tree.children(at).fold(Sequence::EMPTY, |all, child| all.then(inside[child as usize]));
+            if is_transparent[at as usize] {
+                inside[at as usize] = entries;
+                continue;
+            }
+            let node = tree.node(at);
+            let whole = whole(tree, at, entries);
+            inside[at as usize] = Sequence::one(hash::mix(whole, u64::from(fields[at as usize])));
+            // Code that did not parse earns nothing, and neither does an empty program.
+            if node.first_child != NONE && node.named && !Grammar::is_error(node.kind) {
                 sorted.push(whole);
             }
         }
@@ -143,6 +153,16 @@ impl Subtrees {
     }
 }
 
+/// A subtree's hash, given its children's.
+fn whole(tree: &Tree<'_>, at: u32, entries: Sequence) -> u64 {
+    let node = tree.node(at);
+    if node.missing {
+        return hash::mix(MISSING, hash::text(tree.kind(at)));
+    }
+    let head = hash::mix(if node.named { NAMED } else { ANONYMOUS }, u64::from(node.kind));
+    hash::mix(head, entries.hash)
+}
+
 /// The size of the common multiset of two sorted lists.
 pub(super) fn common(a: &[u64], b: &[u64]) -> usize {
     let mut rest = b.iter().peekable();
@@ -159,24 +179,32 @@ mod tests {
     use super::super::language::{Dialect, Language};
     use super::*;
 
-    fn subtrees(source: &str, detail: Detail) -> Subtrees {
-        Subtrees::new(&Tree::parse(Dialect::Main(Language::Python), source), detail, |_| false)
+    fn tree(source: &str) -> Tree<'_> {
+        Tree::parse(Dialect::Main(Language::Python), source)
+    }
+
+    fn printed(source: &str) -> Subtrees {
+        Subtrees::printed(&tree(source))
+    }
+
+    fn of_program(source: &str) -> Subtrees {
+        Subtrees::of_program(&tree(source), |_| false, |_| false)
     }
 
     #[test]
     fn names_and_operators_do_not_show_in_s_expressions() {
-        let [a, b] = ["x = a + b", "y = c - 1"].map(|s| subtrees(s, Detail::Named));
+        let [a, b] = ["x = a + b", "y = c - 1"].map(printed);
         // module, expression_statement, assignment, binary_operator: only the literal tells them apart.
         assert_eq!((a.len(), a.occurring_in(&b)), (4, 0));
-        let b = subtrees("y = c - d", Detail::Named);
+        let b = printed("y = c - d");
         assert_eq!(a.occurring_in(&b), 4);
-        let [a, b] = ["x = a + b", "y = c - d"].map(|s| subtrees(s, Detail::Tokens));
+        let [a, b] = ["x = a + b", "y = c - d"].map(of_program);
         assert_eq!(a.in_common(&b), 0);
     }
 
     #[test]
     fn one_subtree_can_match_many() {
-        let [many, one] = ["f(x)\nf(x)\nf(x)", "f(x)"].map(|s| subtrees(s, Detail::Named));
+        let [many, one] = ["f(x)\nf(x)\nf(x)", "f(x)"].map(printed);
         // expression_statement, call, argument_list, three times; the modules differ
         assert_eq!((many.len(), many.occurring_in(&one), many.in_common(&one)), (10, 9, 3));
     }
@@ -184,7 +212,7 @@ mod tests {
     #[test]
     fn a_node_without_name_is_transparent() {
         // `is not` is one anonymous node over two tokens.
-        let [a, b] = ["x = a is not b", "x = a is b"].map(|s| subtrees(s, Detail::Named));
+        let [a, b] = ["x = a is not b", "x = a is b"].map(printed);
         assert_eq!((a.len(), b.len()), (5, 4));
         assert_eq!(b.occurring_in(&a), 4);
     }

@@ -128,6 +128,11 @@ const WORK_LIMIT: usize = 50_000_000;
 
 /// Runs the analysis; `None` when it would take too much work.
 pub(super) fn analyse(program: &Program) -> Option<Flow> {
+    counted(program).map(|(flow, _)| flow)
+}
+
+/// Runs the analysis and tells how much work it was.
+fn counted(program: &Program) -> Option<(Flow, usize)> {
     let tokens = program.names.len();
     let mut walk = Walk {
         program,
@@ -151,7 +156,8 @@ pub(super) fn analyse(program: &Program) -> Option<Flow> {
     walk.state.restart(UNDEFINED);
     walk.run(0, program.ops.len() as u32, true)?;
     walk.sets.flag_used(&mut walk.is_parent);
-    Some(Flow { items: walk.items.into_iter().flatten().collect(), is_parent: walk.is_parent })
+    let flow = Flow { items: walk.items.into_iter().flatten().collect(), is_parent: walk.is_parent };
+    Some((flow, walk.work))
 }
 
 /// The values of all names, with a log of changes to take them back.
@@ -461,5 +467,227 @@ impl Walk<'_> {
             }
             slot => *slot = Some(Item { token, relation, sources: vec![source], merged }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A program as a tree, to be run literally.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Use { name: u32, identifier: bool },
+        Define { name: u32, parents: Vec<u32>, form: Form },
+        Choice { branches: Vec<Vec<Step>>, skippable: bool },
+        Loop { body: Vec<Step>, between: Vec<Step> },
+    }
+
+    const NAMES: u32 = 4;
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let form = prop_oneof![Just(Form::Together), Just(Form::Pairwise), Just(Form::Bare)];
+        let leaf = prop_oneof![
+            (0..NAMES, any::<bool>()).prop_map(|(name, identifier)| Step::Use { name, identifier }),
+            (0..NAMES, prop::collection::vec(0..NAMES, 0..3), form)
+                .prop_map(|(name, parents, form)| Step::Define { name, parents, form }),
+        ];
+        let step = leaf.prop_recursive(5, 40, 4, |inner| {
+            let block = prop::collection::vec(inner, 0..4);
+            prop_oneof![
+                (prop::collection::vec(block.clone(), 1..4), any::<bool>())
+                    .prop_map(|(branches, skippable)| Step::Choice { branches, skippable }),
+                (block.clone(), prop_oneof![Just(Vec::new()), block])
+                    .prop_map(|(body, between)| Step::Loop { body, between }),
+            ]
+        });
+        prop::collection::vec(step, 0..6)
+    }
+
+    fn token(program: &mut Program, name: u32) -> u32 {
+        program.names.push(name);
+        program.names.len() as u32 - 1
+    }
+
+    fn list(program: &mut Program, names: &[u32]) -> List {
+        let start = program.lists.len() as u32;
+        for name in names {
+            let token = token(program, *name);
+            program.lists.push(token);
+        }
+        List { start, end: program.lists.len() as u32 }
+    }
+
+    fn lower(program: &mut Program, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::Use { name, identifier } => {
+                    let token = token(program, *name);
+                    program.ops.push(Op::Use { token, identifier: *identifier });
+                }
+                Step::Define { name, parents, form } => {
+                    let (targets, parents) = (list(program, &[*name]), list(program, parents));
+                    program.ops.push(Op::Define {
+                        targets,
+                        parents,
+                        relation: Relation::ComputedFrom,
+                        form: *form,
+                    });
+                }
+                Step::Choice { branches, skippable } => {
+                    for (number, branch) in branches.iter().enumerate() {
+                        program.ops.push(if number == 0 { Op::ChoiceBegin } else { Op::ChoiceNext });
+                        lower(program, branch);
+                    }
+                    program.ops.push(Op::ChoiceEnd { skippable: *skippable });
+                }
+                Step::Loop { body, between } => {
+                    let number = program.loops.len() as u32;
+                    program.loops.push(Loop::default());
+                    let here = |program: &Program| program.ops.len() as u32;
+                    program.loops[number as usize].begin = here(program);
+                    program.ops.push(Op::LoopBegin { number });
+                    lower(program, body);
+                    program.loops[number as usize].between = here(program);
+                    program.ops.push(Op::LoopBetween { number });
+                    lower(program, between);
+                    program.loops[number as usize].end = here(program);
+                    program.ops.push(Op::LoopEnd { number });
+                }
+            }
+        }
+    }
+
+    type Definitions = BTreeMap<u32, BTreeSet<u32>>;
+
+    /// What the published package would have recorded: per token whether it came from itself, from which lists, and how many records.
+    #[derive(Debug, Default, PartialEq)]
+    struct Record {
+        itself: bool,
+        lists: BTreeSet<(u32, u32)>,
+        merged: bool,
+    }
+
+    #[derive(Default)]
+    struct Literal {
+        records: BTreeMap<u32, Record>,
+        counts: BTreeMap<u32, usize>,
+        parents: BTreeSet<u32>,
+    }
+
+    impl Literal {
+        /// Runs ops literally, loops twice, and returns the position after the block's end.
+        fn run(&mut self, program: &Program, mut at: usize, state: &mut Definitions) -> usize {
+            while at < program.ops.len() {
+                match program.ops[at] {
+                    Op::Use { token, identifier } => {
+                        let name = program.names[token as usize];
+                        *self.counts.entry(token).or_default() += 1;
+                        let record = self.records.entry(token).or_default();
+                        if let Some(definitions) = state.get(&name) {
+                            record.itself = true;
+                            self.parents.extend(definitions);
+                        } else if identifier {
+                            state.insert(name, BTreeSet::from([token]));
+                        }
+                    }
+                    Op::Define { targets, parents, form, .. } => {
+                        for target in &program.lists[targets.range()] {
+                            if form != Form::Pairwise || !parents.is_empty() {
+                                *self.counts.entry(*target).or_default() += 1;
+                                let record = self.records.entry(*target).or_default();
+                                if form != Form::Bare {
+                                    record.lists.insert((parents.start, parents.end));
+                                    self.parents.extend(&program.lists[parents.range()]);
+                                }
+                                record.merged |= form == Form::Pairwise;
+                            }
+                            state.insert(program.names[*target as usize], BTreeSet::from([*target]));
+                        }
+                    }
+                    Op::ChoiceBegin => {
+                        let base = state.clone();
+                        let mut outcomes = Vec::new();
+                        loop {
+                            let mut branch = base.clone();
+                            at = self.run(program, at + 1, &mut branch);
+                            outcomes.push(branch);
+                            if let Op::ChoiceEnd { skippable } = program.ops[at] {
+                                outcomes.extend(skippable.then_some(base));
+                                break;
+                            }
+                        }
+                        state.clear();
+                        for (name, definitions) in outcomes.into_iter().flatten() {
+                            state.entry(name).or_default().extend(definitions);
+                        }
+                    }
+                    Op::LoopBegin { number } => {
+                        let Loop { begin, between, end } = program.loops[number as usize];
+                        self.run(program, begin as usize + 1, state);
+                        self.run(program, between as usize + 1, state);
+                        self.run(program, begin as usize + 1, state);
+                        at = end as usize;
+                    }
+                    Op::ChoiceNext | Op::ChoiceEnd { .. } | Op::LoopBetween { .. } | Op::LoopEnd { .. } => {
+                        return at;
+                    }
+                }
+                at += 1;
+            }
+            at
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_walk_records_what_running_every_loop_twice_records(steps in steps()) {
+            let mut program = Program { name_count: NAMES, ..Program::default() };
+            lower(&mut program, &steps);
+            let mut literal = Literal::default();
+            literal.run(&program, 0, &mut Definitions::new());
+            for (token, record) in &mut literal.records {
+                record.merged |= literal.counts[token] > 1;
+            }
+            let flow = analyse(&program).unwrap();
+            let mut records = BTreeMap::new();
+            for item in &flow.items {
+                let mut record = Record { merged: item.merged, ..Record::default() };
+                for source in &item.sources {
+                    match source {
+                        Source::Nothing => {}
+                        Source::Itself => record.itself = true,
+                        Source::Tokens(list) => {
+                            record.lists.insert((list.start, list.end));
+                        }
+                    }
+                }
+                records.insert(item.token, record);
+            }
+            prop_assert_eq!(records, literal.records);
+            let parents: BTreeSet<u32> = (0..).zip(&flow.is_parent).filter(|(_, is)| **is).map(|(t, _)| t).collect();
+            prop_assert_eq!(parents, literal.parents);
+        }
+    }
+
+    #[test]
+    fn nested_loops_take_work_in_proportion_to_their_number() {
+        let work = |depth: usize| {
+            let mut steps = vec![Step::Define { name: 0, parents: vec![0, 1], form: Form::Together }];
+            for _ in 0..depth {
+                steps.push(Step::Use { name: 1, identifier: true });
+                steps = vec![Step::Loop { body: steps, between: Vec::new() }];
+            }
+            let mut program = Program { name_count: NAMES, ..Program::default() };
+            lower(&mut program, &steps);
+            let (_, work) = counted(&program).unwrap();
+            work
+        };
+        // Running each loop twice would take 2^40 steps.
+        assert!(work(40) < 2_000 && work(80) < 3 * work(40), "{} {} {}", work(1), work(40), work(80));
     }
 }

@@ -104,6 +104,16 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
             let (value, name) = (named.next().ok_or(NoProgram)?, named.next().ok_or(NoProgram)?);
             for_each(b, rules, node, name, value);
         }
+        Role::CallWithBlock => {
+            let block = b.field(node, rules.call_block)?;
+            let (receiver, parameters) = (b.field(node, rules.receiver)?, b.field(block, rules.parameters)?);
+            let rest: Vec<u32> = tree.children(node).filter(|child| *child != block).collect();
+            b.visit_all(&rest);
+            let (targets, parents) = (b.variables(parameters), b.variables(receiver));
+            b.define(targets, parents, Relation::ComputedFrom, Form::Together);
+            let body: Vec<u32> = tree.children(block).filter(|child| *child != parameters).collect();
+            b.visit_all(&body);
+        }
     }
     Ok(())
 }

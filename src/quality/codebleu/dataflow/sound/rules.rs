@@ -34,6 +34,8 @@ pub(super) enum Role {
     ForEach { name: u16, value: u16 },
     /// The same where the first named child is the value and the second the target.
     ForEachChildren,
+    /// Ruby's call, perhaps with a block, whose parameters come from the receiver.
+    CallWithBlock,
 }
 
 /// A [`Role`] with the names of its fields.
@@ -51,6 +53,7 @@ enum Name {
     RepeatWithUpdate,
     ForEach(&'static str, &'static str),
     ForEachChildren,
+    CallWithBlock,
 }
 
 /// Kinds that mean the same in every grammar that has them.
@@ -143,7 +146,9 @@ fn own_roles(language: Language) -> &'static [(&'static str, Name)] {
             ("for_statement", Name::RepeatAfter("initialize")),
             ("foreach_statement", Name::ForEachChildren),
         ],
-        Language::Ruby => &[("optional_parameter", Name::Declare("name", "value"))],
+        Language::Ruby => {
+            &[("optional_parameter", Name::Declare("name", "value")), ("call", Name::CallWithBlock)]
+        }
         Language::Rust => &[],
     }
 }
@@ -160,19 +165,9 @@ const VARIABLES: &[&str] = &[
     "global_variable",
 ];
 
-/// Fields whose identifiers name no variable: types, members, functions that are called.
-const NOT_VARIABLE_FIELDS: &[&str] = &[
-    "type",
-    "returns",
-    "return_type",
-    "attribute",
-    "function",
-    "method",
-    "macro",
-    "constructor",
-    "field",
-    "path",
-];
+/// Fields whose identifiers name no variable: types, members, methods.
+const NOT_VARIABLE_FIELDS: &[&str] =
+    &["type", "returns", "return_type", "attribute", "method", "macro", "constructor", "field", "path"];
 
 /// Kinds whose `name` is no variable.
 const NAMED_OTHERWISE: &[&str] = &[
@@ -208,7 +203,10 @@ const NO_VARIABLES_INSIDE: &[&str] =
     &["type", "generic_name", "function_declarator", "dotted_name_import", "package_clause"];
 
 /// Fields whose identifiers are bound, not read: parameters.
-const BINDING_FIELDS: &[&str] = &["parameter", "parameters", "receiver"];
+const BINDING_FIELDS: &[&str] = &["parameter", "parameters"];
+
+/// The same in Go.
+const GO_BINDING_FIELDS: &[&str] = &["parameters", "receiver"];
 
 /// Kinds whose identifiers are bound, not read.
 const BINDING_KINDS: &[&str] = &[
@@ -315,6 +313,12 @@ pub(super) struct Rules {
     pub(super) operator: u16,
     /// The field of a loop's update.
     pub(super) update: u16,
+    /// The field of a call's receiver.
+    pub(super) receiver: u16,
+    /// The field of a call's block.
+    pub(super) call_block: u16,
+    /// The field of a block's parameters.
+    pub(super) parameters: u16,
 }
 
 /// Looks a kind up; the parser's error node is in no table.
@@ -330,8 +334,6 @@ impl Rules {
             |names: &[&str]| grammar.kinds().iter().map(|kind| names.contains(kind)).collect::<Vec<bool>>();
         let fields =
             |names: &[&str]| grammar.fields().iter().map(|f| names.contains(f)).collect::<Vec<bool>>();
-        let fields =
-            |names: &[&str]| grammar.fields().iter().map(|f| names.contains(f)).collect::<Vec<bool>>();
         let own = own_roles(language);
         let role = |kind: &&'static str| {
             let entry = own.iter().chain(ROLES).find(|(name, _)| name == kind);
@@ -341,7 +343,8 @@ impl Rules {
             roles: grammar.kinds().iter().map(role).collect(),
             variable: named(VARIABLES),
             not_variable_field: fields(NOT_VARIABLE_FIELDS),
-            binding_field: fields(BINDING_FIELDS),
+            // A method's receiver in Go is declared; a call's in Ruby is read.
+            binding_field: fields(if language == Language::Go { GO_BINDING_FIELDS } else { BINDING_FIELDS }),
             binding_kind: named(BINDING_KINDS),
             read_field: fields(READ_FIELDS),
             declaration: named(&["declaration"]),
@@ -361,6 +364,9 @@ impl Rules {
             alternative: grammar.field("alternative"),
             operator: grammar.field("operator"),
             update: grammar.field("update"),
+            receiver: grammar.field("receiver"),
+            call_block: grammar.field("block"),
+            parameters: grammar.field("parameters"),
         }
     }
 
@@ -412,5 +418,6 @@ fn resolve(name: Name, grammar: &Grammar) -> Role {
         Name::RepeatWithUpdate => Role::RepeatWithUpdate,
         Name::ForEach(name, value) => Role::ForEach { name: field(name), value: field(value) },
         Name::ForEachChildren => Role::ForEachChildren,
+        Name::CallWithBlock => Role::CallWithBlock,
     }
 }
