@@ -50,7 +50,14 @@ impl Sandbox {
     /// # Errors
     /// The machine lacks the protection that the mode demands.
     pub fn new(settings: Settings) -> Result<Self, SandboxError> {
-        let layers = probe();
+        Self::with_layers(settings, probe())
+    }
+
+    /// As [`Sandbox::new`], with no more than these layers: what a poorer machine would have.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn with_layers(settings: Settings, layers: Layers) -> Result<Self, SandboxError> {
         layers.accept(settings.mode)?;
         let count = if settings.jobs > 0 {
             settings.jobs

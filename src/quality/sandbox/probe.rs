@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mode, SandboxError, landlock, seccomp,
+    Mode, SandboxError, landlock, scratch, seccomp,
     spawn::{self, Plan},
 };
 
@@ -78,7 +78,8 @@ pub fn probe() -> Layers {
     }
     layers.rlimits = works(Plan { limits: vec![(libc::RLIMIT_AS, 1 << 30), (libc::RLIMIT_CORE, 0)], ..Plan::default() });
     let isolated = |extra| {
-        works(Plan { namespaces: NAMESPACES | extra, tmpfs: None, drop_capabilities: true, ..Plan::default() })
+        let tmpfs = scratch::any_tmpfs();
+        works(Plan { namespaces: NAMESPACES | extra, tmpfs, drop_capabilities: true, ..Plan::default() })
     };
     layers.user_namespace = isolated(libc::CLONE_NEWUSER);
     layers.namespaces = layers.user_namespace || isolated(0);

@@ -50,8 +50,15 @@ const ALLOWED: &[c_long] = &[
     // Waiting.
     libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait,
     libc::SYS_eventfd2, libc::SYS_timerfd_create, libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime,
-    // Names in the scratch folder, which landlock confines.
-    libc::SYS_unlinkat, libc::SYS_renameat2,
+];
+
+/// Changes of names in the scratch folder: allowed where landlock confines them, else refused.
+const NAMES: &[c_long] = &[
+    libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_renameat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
 ];
 
 /// Older names of the above that only x86-64 has.
@@ -59,11 +66,10 @@ const ALLOWED: &[c_long] = &[
 const ALLOWED_HERE: &[c_long] = &[
     libc::SYS_stat, libc::SYS_lstat, libc::SYS_access, libc::SYS_readlink, libc::SYS_getdents, libc::SYS_dup2, libc::SYS_pipe,
     libc::SYS_arch_prctl, libc::SYS_time, libc::SYS_getpgrp, libc::SYS_poll, libc::SYS_select, libc::SYS_epoll_create,
-    libc::SYS_epoll_wait, libc::SYS_eventfd, libc::SYS_unlink, libc::SYS_rename, libc::SYS_renameat, libc::SYS_alarm,
-    libc::SYS_pause,
+    libc::SYS_epoll_wait, libc::SYS_eventfd, libc::SYS_alarm, libc::SYS_pause,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const ALLOWED_HERE: &[c_long] = &[libc::SYS_renameat];
+const ALLOWED_HERE: &[c_long] = &[];
 
 /// Refused by name, so that a program learns that it is not permitted rather than not implemented.
 const REFUSED: &[c_long] = &[
@@ -118,6 +124,18 @@ const IOCTL: &[u64] = &[
     libc::TIOCGWINSZ as u64,
 ];
 
+/// `fcntl` commands that make the kernel signal others, tell of others' files, or hold more memory.
+const FCNTL_REFUSED: &[u64] = &[
+    libc::F_SETOWN as u64,
+    F_SETSIG,
+    F_SETOWN_EX,
+    libc::F_SETLEASE as u64,
+    libc::F_NOTIFY as u64,
+    libc::F_SETPIPE_SZ as u64,
+];
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+
 /// What makes an `open` a write.
 const WRITING: u64 =
     (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u64;
@@ -139,7 +157,7 @@ pub(super) fn filters(profile: Profile) -> Result<Vec<BpfProgram>, seccompiler::
     let errno = |code: i32| SeccompAction::Errno(code as u32);
     Ok(vec![
         build(allowed(profile)?, errno(libc::ENOSYS), SeccompAction::Allow)?,
-        build(refused(profile), SeccompAction::Allow, errno(libc::EPERM))?,
+        build(refused(profile)?, SeccompAction::Allow, errno(libc::EPERM))?,
         build(processes()?, SeccompAction::Allow, errno(libc::EAGAIN))?,
     ])
 }
@@ -153,7 +171,8 @@ fn one_of(arg: u8, values: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::Back
 }
 
 fn allowed(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, Vec::new())).collect();
+    let names = if profile.read_only { &[] } else { NAMES };
+    let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).chain(names).map(|&call| (call, Vec::new())).collect();
     rules.insert(libc::SYS_prctl, one_of(0, PRCTL)?);
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTL)?);
     // Reading limits, not setting them: no new limit is given.
@@ -187,9 +206,13 @@ fn allowed(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-fn refused(profile: Profile) -> Rules {
-    let exec = profile.exec_fd.is_none().then_some(libc::SYS_execveat);
-    REFUSED.iter().chain(REFUSED_HERE).copied().chain(exec).map(|call| (call, Vec::new())).collect()
+fn refused(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
+    let exec: &[c_long] = if profile.exec_fd.is_none() { &[libc::SYS_execveat] } else { &[] };
+    let names = if profile.read_only { NAMES } else { &[] };
+    let mut rules: Rules =
+        REFUSED.iter().chain(REFUSED_HERE).chain(exec).chain(names).map(|&call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_fcntl, one_of(1, FCNTL_REFUSED)?);
+    Ok(rules)
 }
 
 /// New processes. `clone3` hides its flags behind a pointer: it is not on the allow list, and the C libraries fall back to `clone`.
@@ -220,7 +243,12 @@ mod tests {
 
     #[test]
     fn nothing_is_both_allowed_and_refused() {
-        let refused = refused(Profile::default());
-        assert!(ALLOWED.iter().chain(ALLOWED_HERE).all(|call| !refused.contains_key(call)));
+        for read_only in [false, true] {
+            let profile = Profile { exec_fd: None, read_only };
+            let (allowed, refused) = (allowed(profile).unwrap(), refused(profile).unwrap());
+            let both: Vec<_> = allowed.keys().filter(|call| refused.contains_key(call)).collect();
+            // `fcntl` is refused by its command.
+            assert_eq!(both, [&libc::SYS_fcntl]);
+        }
     }
 }

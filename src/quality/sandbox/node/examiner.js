@@ -121,8 +121,9 @@ async function examine(task) {
 function failure(reply, when) {
   const line = typeof reply.l === 'number' ? ` (line ${reply.l})` : '';
   const codes = { EPERM: 1, EAGAIN: 11, EACCES: 13, EMFILE: 24, EFBIG: 27, ENOSPC: 28, EROFS: 30, ENOSYS: 38 };
+  const outOfMemory = /allocation failed|out of memory/i.test(String(reply.d));
   return {
-    kind: String(reply.x),
+    kind: outOfMemory ? 'MemoryError' : String(reply.x),
     errno: codes[String(reply.c)] ?? null,
     detail: `${String(reply.x)} ${when}: ${String(reply.d)}${line}`,
   };

@@ -44,9 +44,6 @@ impl Incoming {
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => self.ended = true,
         }
-        if self.announced().is_some_and(|length| length > FRAME_LIMIT) {
-            self.ended = true;
-        }
     }
 
     fn announced(&self) -> Option<usize> {
@@ -56,7 +53,14 @@ impl Incoming {
 
     /// The next whole frame, without its length.
     pub(super) fn frame(&mut self) -> Option<Vec<u8>> {
-        let length = self.announced().filter(|&length| length <= FRAME_LIMIT && self.buffer.len() >= 4 + length)?;
+        let length = self.announced()?;
+        if length > FRAME_LIMIT {
+            self.ended = true;
+            return None;
+        }
+        if self.buffer.len() < 4 + length {
+            return None;
+        }
         let rest = self.buffer.split_off(4 + length);
         let mut frame = std::mem::replace(&mut self.buffer, rest);
         frame.drain(..4);
@@ -146,7 +150,7 @@ mod tests {
         let mut incoming = Incoming::new(reading).unwrap();
         writing.write_all(&u32::MAX.to_be_bytes()).unwrap();
         incoming.fill();
-        assert!(incoming.ended && incoming.frame().is_none());
+        assert!(incoming.frame().is_none() && incoming.ended);
     }
 
     #[test]

@@ -58,7 +58,29 @@ enum Turn {
 struct Outcome {
     report: Option<Report>,
     limit: Option<Limit>,
-    output: String,
+}
+
+/// What a candidate printed: how much, and the last of it.
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: u64,
+    tail: Vec<u8>,
+}
+
+impl Printed {
+    /// Bytes kept: the reason of a crash stands at the end.
+    const KEPT: usize = 4000;
+
+    fn drain(&mut self, candidate: &mut Candidate) {
+        if !candidate.output.ended {
+            candidate.output.fill();
+            let said = candidate.output.take();
+            self.bytes += said.len() as u64;
+            self.tail.extend_from_slice(&said);
+            let surplus = self.tail.len().saturating_sub(Self::KEPT);
+            self.tail.drain(..surplus);
+        }
+    }
 }
 
 impl NodeJudge {
@@ -103,11 +125,16 @@ impl NodeJudge {
         });
         examiner.control.send(task.to_string().as_bytes());
         examiner.used += 1;
-        let outcome = self.exchange(&mut candidate, &mut examiner, began, candidate_before + examiner_before);
+        let mut printed = Printed::default();
+        let cpu_before = candidate_before + examiner_before;
+        let outcome = self.exchange(&mut candidate, &mut examiner, began, cpu_before, &mut printed);
         let wall = began.elapsed();
         let examiner_cpu = examiner.child.cpu().saturating_sub(examiner_before);
         candidate.child.kill();
         let ended = candidate.child.wait();
+        while !candidate.output.ended && printed.bytes <= self.limits.output_bytes {
+            printed.drain(&mut candidate);
+        }
         self.clean();
         // Without a report the examiner is somewhere in its tests: it cannot be used again.
         if outcome.report.is_some() {
@@ -118,38 +145,39 @@ impl NodeJudge {
             report: outcome.report,
             limit: outcome.limit,
             status: ended.status,
-            output: outcome.output,
+            output: String::from_utf8_lossy(&printed.tail).into_owned(),
             cpu_ms: (ended.cpu.saturating_sub(candidate_before) + examiner_cpu).as_secs_f64() * 1e3,
             wall_ms: wall.as_secs_f64() * 1e3,
         }))
     }
 
     /// Carries frames until the examiner reports or a limit is passed.
-    fn exchange(&self, candidate: &mut Candidate, examiner: &mut Examiner, began: Instant, cpu_before: Duration) -> Outcome {
+    fn exchange(
+        &self,
+        candidate: &mut Candidate,
+        examiner: &mut Examiner,
+        began: Instant,
+        cpu_before: Duration,
+        printed: &mut Printed,
+    ) -> Outcome {
         let mut turn = Turn::Candidate;
         let mut limit = None;
         let mut unwinding: Option<Instant> = None;
-        let (mut printed, mut head) = (0u64, Vec::new());
         loop {
             wait(candidate, examiner, turn);
             candidate.requests.flush();
             examiner.replies.flush();
             examiner.control.flush();
             examiner.verdicts.fill();
-            if !candidate.output.ended {
-                candidate.output.fill();
-                let said = candidate.output.take();
-                printed += said.len() as u64;
-                head.extend_from_slice(&said[..said.len().min(4000usize.saturating_sub(head.len()))]);
-            }
+            printed.drain(candidate);
             let report = examiner.verdicts.frame();
             if report.is_some() || examiner.verdicts.ended {
                 let report = report.and_then(|frame| serde_json::from_slice(&frame).ok());
-                return Outcome { report, limit, output: String::from_utf8_lossy(&head).into_owned() };
+                return Outcome { report, limit };
             }
             turn = carry(candidate, examiner, turn);
             if limit.is_none() {
-                limit = self.exceeded(candidate, examiner, began, cpu_before, printed);
+                limit = self.exceeded(candidate, examiner, began, cpu_before, printed.bytes);
                 if limit.is_some() {
                     candidate.child.kill();
                     unwinding = Some(Instant::now());

@@ -32,7 +32,7 @@ CANDIDATE_OPERATIONS = {
 
 
 def candidate_main(reading, writing, source):
-    """Ends with EOFError when the tests' end of the channel is closed."""
+    """Ends with Gone when the tests' end of the channel is closed."""
     module = types.ModuleType("solution")
     peer = Peer(reading, writing, dict(CANDIDATE_OPERATIONS), lambda value: True)
     peer.operations["global"] = lambda name: vars(module)[name]

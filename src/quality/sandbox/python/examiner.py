@@ -21,6 +21,9 @@ def examiner_may_export(value):
     return isinstance(value, FUNCTIONS) or (hasattr(value, "__next__") and type(value).__module__ in ("builtins", "itertools"))
 
 
+GONE = {"kind": "gone", "detail": "the judged process ended before the tests did"}
+
+
 class Names(dict):
     """The tests' global names: their own, then the solution's."""
 
@@ -56,10 +59,12 @@ def run_prelude(source, names):
 
 def examine(peer, task):
     """Runs the tests; returns a description of what went wrong, or None when they returned."""
-    loaded = peer.receive()
-    while "o" in loaded:
-        peer.answer(loaded)
+    try:
         loaded = peer.receive()
+    except Gone:
+        return GONE
+    if type(loaded.get("x", loaded.get("v"))) is not list:
+        return {"kind": "ProtocolError", "detail": "the judged process did not say what it defines"}
     if "x" in loaded:
         return failure(loaded, "while loading")
     names = Names(peer, loaded["v"], task["entry_point"])
@@ -75,13 +80,15 @@ def examine(peer, task):
                 return {"kind": "NameError", "detail": "the solution defines no %s" % task["entry_point"]}
         for stage in ("setup", "tests"):
             exec(compile(task[stage], "<%s>" % stage, "exec", dont_inherit=True), names)
-    except EOFError:
-        return {"kind": "gone", "detail": "the judged process ended before the tests did"}
+    except Gone:
+        return GONE
     except BaseException as error:
         remote = getattr(error, "remote", None)
         if isinstance(remote, dict) and not isinstance(error, AssertionError):
             return failure(remote, "when called")
         return {"kind": type(error).__name__, "detail": where(error, task[stage])}
+    if peer.broken:
+        return GONE if peer.broken == "gone" else {"kind": "ProtocolError", "detail": "the judged process broke the protocol"}
     return None
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 CONTROL, VERDICT = 3, 4
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 4, 22, 38, 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -229,6 +229,8 @@ def judge(limits, layers, scratch):
 def serve():
     # Nothing is ever imported from the scratch folder.
     sys.path[:] = [path for path in sys.path if path]
+    # No process of this user may look into this one or its children through /proc.
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     init = json.loads(read_frame(CONTROL))
     for name in init["preload"]:
         __import__(name)
@@ -240,7 +242,7 @@ def serve():
     while True:
         try:
             header = json.loads(read_frame(CONTROL))
-        except EOFError:
+        except Gone:
             clean(init["scratch"])
             return
         # Without landlock no file can be opened for writing, so there is nothing to watch or to clean.
