@@ -113,7 +113,7 @@ pub struct TuneArgs {
     #[arg(long, default_value = "warmup", value_name = "TASKS")]
     pub tasks: String,
     /// Grade with N of the tasks, spread evenly over the set (0: all).
-    #[arg(long, default_value_t = 60, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N")]
     pub task_limit: usize,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]

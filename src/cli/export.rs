@@ -51,9 +51,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 
 /// Copies under a temporary name, then renames: an interrupted export leaves no half file under the real name.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let failed = |e: std::io::Error| {
-        Expected::environment(format!("failed to write {}: {e}", to.display()))
-    };
+    let failed = |e: std::io::Error| Expected::environment(format!("failed to write {}: {e}", to.display()));
     if let Some(folder) = to.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -92,8 +90,7 @@ fn rebuild(
     })?;
     let config = Config::from_candidate(&trial.candidate)?;
     let request = kit.build_request(&config, &prepared.materials, &args.out);
-    let limits =
-        Limits { time: Duration::from_secs(settings.rung_timeout_s), memory_bytes: None };
+    let limits = Limits { time: Duration::from_secs(settings.rung_timeout_s), memory_bytes: None };
     let outcome = supervisor.run(&Job::Build { request }, &limits, &never, &mut |_: Message| {})?;
     match outcome.end {
         End::Done => Ok(()),

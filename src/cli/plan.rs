@@ -62,17 +62,10 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
     };
-    let LoadedSpace { space, .. } =
-        load_space(&args.space, &facts)
+    let LoadedSpace { space, .. } = load_space(&args.space, &facts)
         .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
-    let problem = StudyProblem::new(
-        &space,
-        kit.as_ref(),
-        workload,
-        tune::ceilings(&host),
-        budget_bytes,
-        &objectives(),
-    );
+    let problem =
+        StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives());
     let planned = |name: String, config: &Config| {
         let (peak, latency) = problem.predict(config)?;
         Some(Planned {
@@ -120,7 +113,11 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 
 fn print(plan: &Plan, printer: &mut Printer) {
     printer.data(&format!("model   {}", plan.model));
-    printer.data(&format!("budget  {} on the predicted peak, workload {}", Bytes(plan.budget_bytes), plan.workload));
+    printer.data(&format!(
+        "budget  {} on the predicted peak, workload {}",
+        Bytes(plan.budget_bytes),
+        plan.workload
+    ));
     printer.data(&format!("{:<28} {:>10} {:>10} {:>12}  fits", "preset", "file", "peak", "latency"));
     let row = |p: &Planned| {
         let fits = if p.fits { "yes" } else { "no" };

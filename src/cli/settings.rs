@@ -85,9 +85,7 @@ pub fn duration(flag: &str, text: &str) -> Result<Duration, Expected> {
 pub fn model_path(model: Option<&str>) -> Result<PathBuf, Expected> {
     let path = locate(model).map_err(|e| match e {
         LocateError::Hub { .. } => Expected::environment(e.to_string()),
-        LocateError::Missing(_) if model.is_none() => {
-            Expected::usage(format!("{DEMO_VARIABLE}: {e}"))
-        }
+        LocateError::Missing(_) if model.is_none() => Expected::usage(format!("{DEMO_VARIABLE}: {e}")),
         e => Expected::usage(e.to_string()),
     })?;
     std::path::absolute(&path).map_err(|e| Expected::usage(format!("{}: {e}", path.display())))

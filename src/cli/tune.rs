@@ -22,7 +22,8 @@ use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, Unmet, check_budget, kit, objectives,
+    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, Unmet,
+    check_budget, kit, objectives,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -36,16 +37,25 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let settings = settings::resolve(args)?;
     let kit = open_kit(&settings)?;
     let host = probe(&args.store.results)?;
-    let LoadedSpace { space, notes } = load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
-        .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
+    let LoadedSpace { space, notes } =
+        load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
+            .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
     for note in &notes {
         printer.remark(&format!("space: {note}"));
     }
     let store = open_for_writing(&args.store)?;
     let id = store.create_study(&new_study(&settings, &space, kit.as_ref(), &host)?)?;
     let record = store.study_by_id(id)?;
-    Run { store: &store, record: &record, settings: &settings, space: &space, kit: kit.as_ref(), host: &host, results: &args.store.results }
-        .go(args.json, printer)
+    Run {
+        store: &store,
+        record: &record,
+        settings: &settings,
+        space: &space,
+        kit: kit.as_ref(),
+        host: &host,
+        results: &args.store.results,
+    }
+    .go(args.json, printer)
 }
 
 /// Continues a study.
@@ -92,8 +102,16 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         .into());
     }
     store.set_study_settings(record.id, &serde_json::to_string(&settings)?)?;
-    Run { store: &store, record: &record, settings: &settings, space: &space, kit: kit.as_ref(), host: &host, results: &args.store.results }
-        .go(args.json, printer)
+    Run {
+        store: &store,
+        record: &record,
+        settings: &settings,
+        space: &space,
+        kit: kit.as_ref(),
+        host: &host,
+        results: &args.store.results,
+    }
+    .go(args.json, printer)
 }
 
 /// A study with its surroundings, ready to run.
@@ -126,22 +144,19 @@ impl Run<'_> {
         let report = self.report_path();
         let outcome = self.run(&cancelled, &mut progress, &report);
         progress.finish();
-        let end = match outcome {
-            Ok(end) => end,
-            Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
-            Err(error) => {
-                self.store.set_study_state(id, StudyState::Paused, Some(&format!("{error:#}")))?;
-                return match error.downcast::<Unmet>() {
-                    Ok(unmet) => {
-                        Err(Expected { exit: Exit::Infeasible, text: unmet.to_string() }.into())
-                    }
-                    Err(error) => Err(error.context(format!(
-                        "study {} stopped; `autotune resume {}` goes on",
-                        id.0, id.0
-                    ))),
-                };
-            }
-        };
+        let end =
+            match outcome {
+                Ok(end) => end,
+                Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
+                Err(error) => {
+                    self.store.set_study_state(id, StudyState::Paused, Some(&format!("{error:#}")))?;
+                    return match error.downcast::<Unmet>() {
+                        Ok(unmet) => Err(Expected { exit: Exit::Infeasible, text: unmet.to_string() }.into()),
+                        Err(error) => Err(error
+                            .context(format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0))),
+                    };
+                }
+            };
         let (reason, paused) = match &end {
             StudyEnd::Finished(reason) => (reason.clone(), false),
             StudyEnd::Paused(reason) => (reason.clone(), true),
@@ -262,8 +277,7 @@ pub(super) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
 pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
     let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
-    host::probe(&options)
-        .map_err(|e| Expected::environment(format!("{:#}", anyhow::Error::from(e))).into())
+    host::probe(&options).map_err(|e| Expected::environment(format!("{:#}", anyhow::Error::from(e))).into())
 }
 
 pub(super) fn ceilings(host: &HostInfo) -> Ceilings {
@@ -317,7 +331,8 @@ fn grading(settings: &Settings, progress: &mut Progress<'_>) -> anyhow::Result<T
         .map_err(|e| Expected::usage(format!("--tasks: {:#}", anyhow::Error::from(e))))?;
     let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
     let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
-    let refused = |e: SandboxError| Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"));
+    let refused =
+        |e: SandboxError| Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"));
     let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
     let mut left_out: Vec<String> = Vec::new();
     set.tasks.retain(|task| match judge.interpreter(task.language) {

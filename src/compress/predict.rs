@@ -137,7 +137,10 @@ impl Predictor {
             kind: layout.kind,
             layers: layout.shapes,
             layer_bytes: layer_bytes(
-                layout.tensors.iter().map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
+                layout
+                    .tensors
+                    .iter()
+                    .map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
             ),
             fallbacks: layout.fallbacks,
         })

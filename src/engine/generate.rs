@@ -51,6 +51,9 @@ struct Slot {
     tokens: u32,
 }
 
+/// Slots are refilled when one in so many is free.
+const REFILL: usize = 4;
+
 /// Continues every prompt greedily, `slots` at a time, and hands each finished generation to `done`; `done` returning false stops.
 ///
 /// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
@@ -69,9 +72,13 @@ pub fn generate(
     let mut active: Vec<Option<Slot>> = (0..slots.max(1)).map(|_| None).collect();
     session.forget(None);
     loop {
+        // Short prompts are cheaper together: free slots wait until a quarter of them is free.
+        let free = active.iter().filter(|place| place.is_none()).count();
+        let enough = free == active.len() || free * REFILL >= active.len();
         let mut begun = Vec::new();
         for (sequence, place) in active.iter().enumerate() {
-            if place.is_none()
+            if enough
+                && place.is_none()
                 && let Some(prompt) = waiting.next()
             {
                 begun.push((sequence, prompt, prompt_tokens(session, &prompts[prompt])?));
@@ -99,10 +106,7 @@ pub fn generate(
 }
 
 /// Decodes one token of every active sequence; the slots come back with their next tokens.
-fn step(
-    session: &mut dyn Session,
-    active: &mut [Option<Slot>],
-) -> Result<Vec<(usize, Slot)>, EngineError> {
+fn step(session: &mut dyn Session, active: &mut [Option<Slot>]) -> Result<Vec<(usize, Slot)>, EngineError> {
     let mut taken: Vec<(usize, Slot)> =
         active.iter_mut().enumerate().filter_map(|(sequence, s)| Some((sequence, s.take()?))).collect();
     let rows: Vec<Row> = taken

@@ -4,9 +4,9 @@
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
 pub mod generate;
-pub mod kernels;
 #[cfg(feature = "llama")]
 pub mod ggml;
+pub mod kernels;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod mmap;

@@ -17,13 +17,17 @@ pub enum LocateError {
     #[error("{0} is a folder; give --model the GGUF file inside it")]
     Folder(PathBuf),
     /// Neither a model nor the demo.
-    #[error("no --model was given, and the demo model is not installed; `make setup` installs it under {DEMO_FOLDER}")]
+    #[error(
+        "no --model was given, and the demo model is not installed; `make setup` installs it under {DEMO_FOLDER}"
+    )]
     NoDemo,
     /// A hub name of the wrong form.
     #[error("`{0}` does not name a file on the hub; write hf:owner/repo/file.gguf")]
     HubName(String),
     /// The hub did not deliver.
-    #[error("failed to fetch {file} of {repo}: {reason}; check the name and the network, or set HF_ENDPOINT to a mirror")]
+    #[error(
+        "failed to fetch {file} of {repo}: {reason}; check the name and the network, or set HF_ENDPOINT to a mirror"
+    )]
     Hub {
         /// `owner/repo`.
         repo: String,

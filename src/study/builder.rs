@@ -40,8 +40,7 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
                 ),
                 None => None,
             };
-            let builder =
-                Builder::new(&reference, cache, *threads as usize, stats)?.with_shipped(source);
+            let builder = Builder::new(&reference, cache, *threads as usize, stats)?.with_shipped(source);
             Ok(told(builder.build(config, out)?, out, config.is_pruned())?)
         }
         #[cfg(not(feature = "llama"))]
@@ -72,7 +71,12 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
             .map(|f| (f.tensor.clone(), f.asked.name().to_owned(), f.got.name().to_owned()))
             .collect(),
         kept: if pruned {
-            format!("{} layers, {} KV heads, {} FFN channels", kept.layers.len(), sum(&kept.kv_heads), sum(&kept.ffn))
+            format!(
+                "{} layers, {} KV heads, {} FFN channels",
+                kept.layers.len(),
+                sum(&kept.kv_heads),
+                sum(&kept.ffn)
+            )
         } else {
             String::new()
         },

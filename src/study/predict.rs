@@ -121,8 +121,10 @@ mod tests {
         let ceiling = Ceiling { bytes_per_s: 2e10, flops: 1e11 };
         let one = Config::from_candidate(&Candidate::default()).unwrap();
         let four = Config { batch: 4, ..one.clone() };
-        let (a, b) =
-            (latency_ms(&shape(), &one, &workload, &ceiling), latency_ms(&shape(), &four, &workload, &ceiling));
+        let (a, b) = (
+            latency_ms(&shape(), &one, &workload, &ceiling),
+            latency_ms(&shape(), &four, &workload, &ceiling),
+        );
         assert!(a > 0.0 && b > 0.0 && a.is_finite() && (b / a) < 2.0);
     }
 }

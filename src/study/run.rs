@@ -155,7 +155,9 @@ impl Study<'_> {
             Asked::New(trial) => Ok(Ok(*trial)),
             Asked::Nothing => Ok(Err(reason)),
             Asked::Duplicate(number) => {
-                anyhow::bail!("the sampler asked trial {number} again; please report this with the study's database")
+                anyhow::bail!(
+                    "the sampler asked trial {number} again; please report this with the study's database"
+                )
             }
         }
     }
@@ -181,7 +183,8 @@ impl Study<'_> {
             return Ok(new(candidate.clone(), Origin::preset(name)));
         }
         // What cannot fit was never run: it does not count against the trials asked for.
-        let run = trials.iter().filter(|t| !(t.state == TrialState::Infeasible && t.artifact.is_none())).count();
+        let run =
+            trials.iter().filter(|t| !(t.state == TrialState::Infeasible && t.artifact.is_none())).count();
         if let Some(most) = self.settings.trials
             && run as u64 >= most
         {
@@ -239,7 +242,9 @@ impl Study<'_> {
             Err(error) => return end(trial, EndState::Failed, "error", error.to_string()),
         };
         match problem.predict(&config) {
-            None => return end(trial, EndState::Failed, "error", "its sizes could not be predicted".to_owned()),
+            None => {
+                return end(trial, EndState::Failed, "error", "its sizes could not be predicted".to_owned());
+            }
             Some((bytes, _)) if bytes > self.settings.budget_bytes => {
                 let text = format!(
                     "its predicted peak of {} is over the budget of {}; it was not built",

@@ -49,7 +49,7 @@ pub struct Settings {
 
 impl Settings {
     /// Windows of held-out code that the divergence is measured on.
-    pub const WINDOWS: u32 = 4;
+    pub const WINDOWS: u32 = 3;
     /// Tokens of each window.
     pub const WINDOW_TOKENS: u32 = 256;
     /// Calibration tokens that activation statistics rest on, at most.

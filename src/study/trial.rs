@@ -138,9 +138,12 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let sidecar = path.with_extension("built.json");
-        let known = std::fs::read_to_string(&sidecar).ok().and_then(|t| serde_json::from_str::<Built>(&t).ok());
+        let known =
+            std::fs::read_to_string(&sidecar).ok().and_then(|t| serde_json::from_str::<Built>(&t).ok());
         let built = match known {
-            Some(built) if path.exists() => Built { quantized: 0, reused: built.quantized + built.reused, ..built },
+            Some(built) if path.exists() => {
+                Built { quantized: 0, reused: built.quantized + built.reused, ..built }
+            }
             _ => {
                 let built = self.make(trial.number(), config, path, observer)?;
                 let text = serde_json::to_string(&built).map_err(anyhow::Error::from)?;
@@ -248,7 +251,8 @@ impl Climb<'_> {
         );
         self.finish(trial, rung, text, observer)?;
         if peak > budget {
-            let text = format!("its measured peak of {} is over the budget of {}", Bytes(peak), Bytes(budget));
+            let text =
+                format!("its measured peak of {} is over the budget of {}", Bytes(peak), Bytes(budget));
             return Err(Halt::Ended(Ended::over_budget(text)));
         }
         Ok(())
@@ -367,10 +371,9 @@ impl Climb<'_> {
             End::OverMemory => {
                 let peak = Bytes(outcome.peak_bytes.unwrap_or(0));
                 match budget {
-                    Some(budget) => Ended::over_budget(format!(
-                        "stopped at {peak}, over the budget of {}",
-                        Bytes(budget)
-                    )),
+                    Some(budget) => {
+                        Ended::over_budget(format!("stopped at {peak}, over the budget of {}", Bytes(budget)))
+                    }
                     None => Ended::failed("memory", format!("stopped at {peak}: the machine has no more")),
                 }
             }

@@ -37,7 +37,8 @@ impl GgufKit {
         if facts.already_quantized {
             predictor = predictor.with_shipped(gguf.len());
         }
-        let hash = sampled_hash(path, gguf.len()).with_context(|| format!("failed to read {}", path.display()))?;
+        let hash =
+            sampled_hash(path, gguf.len()).with_context(|| format!("failed to read {}", path.display()))?;
         Ok(Self { path: path.to_owned(), hash, facts, predictor })
     }
 }
@@ -127,8 +128,7 @@ impl Kit for GgufKit {
 
     fn reference_job(&self, out: &Path, seed: u64) -> Option<Job> {
         self.facts.already_quantized.then(|| {
-            let request =
-                BuildRequest::Reference { source: self.path.clone(), out: out.to_owned(), seed };
+            let request = BuildRequest::Reference { source: self.path.clone(), out: out.to_owned(), seed };
             Job::Build { request }
         })
     }

@@ -20,8 +20,10 @@ pub(super) struct MockKit {
 
 impl MockKit {
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-        let model = serde_json::from_str(&text).with_context(|| format!("{} is no mock model", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let model =
+            serde_json::from_str(&text).with_context(|| format!("{} is no mock model", path.display()))?;
         let hash = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
         Ok(Self { path: path.to_owned(), model, hash })
     }
