@@ -167,7 +167,7 @@ impl Run<'_> {
         drop(progress);
         report::write(self.store, id, &report)?;
         self.conclude(json, &report, printer)?;
-        Ok(self.exit(cancelled())?)
+        self.exit(cancelled())
     }
 
     fn run(

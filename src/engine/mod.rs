@@ -60,7 +60,7 @@ impl EngineKind {
             EngineKind::LlamaCpp => Ok(Box::new(llama::LlamaCpp::new())),
             #[cfg(not(feature = "llama"))]
             EngineKind::LlamaCpp => Err(EngineError::NotCompiled { engine: "llama.cpp", feature: "llama" }),
-            EngineKind::Mock => Ok(Box::new(mock::Mock::default())),
+            EngineKind::Mock => Ok(Box::new(mock::Mock)),
         }
     }
 }

@@ -58,6 +58,8 @@ mod tests {
     use std::process::Command;
 
     #[test]
+    // `wait_child` is what waits.
+    #[allow(clippy::zombie_processes)]
     fn a_childs_end_is_told_with_its_usage() {
         let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
         let usage = wait_child(child.id()).unwrap();
