@@ -137,7 +137,10 @@ impl Predictor {
             kind: layout.kind,
             layers: layout.shapes,
             layer_bytes: layer_bytes(
-                layout.tensors.iter().map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
+                layout
+                    .tensors
+                    .iter()
+                    .map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
             ),
             fallbacks: layout.fallbacks,
         })
@@ -207,7 +210,7 @@ mod tests {
     fn predictor(kind: ArchKind) -> (tempfile::TempDir, Predictor) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.gguf");
-        Shapes::tiny(kind).write(&path, 5, None).unwrap();
+        Shapes::tiny(kind).write(&path, GgmlType::F16, 5, None).unwrap();
         let gguf = Gguf::open(&path).unwrap();
         let p = Predictor::new(&gguf, None, None).unwrap().with_shipped(gguf.len());
         (dir, p)
