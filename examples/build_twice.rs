@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use autotune::compress::{Builder, Predictor, make_reference};
+use autotune::model::GgmlType;
 use autotune::model::gguf::Gguf;
 use autotune::model::synthetic::Shapes;
 use autotune::space::{Candidate, Config, Value};
@@ -45,7 +46,7 @@ fn reference(model: &str, work: &Path, threads: usize) -> Result<PathBuf> {
         let path = work.join("synthetic-3b-f16.gguf");
         if !path.exists() {
             let start = Instant::now();
-            let bytes = Shapes::qwen2_5_coder_3b().write(&path, 1, None)?;
+            let bytes = Shapes::qwen2_5_coder_3b().write(&path, GgmlType::F16, 1, None)?;
             writeln!(out, "wrote {} of random weights in {:.1?}", Bytes(bytes), start.elapsed())?;
         }
         return Ok(path);

@@ -28,6 +28,8 @@ mod tolerance {
     pub const Q8_0: f64 = 2e-2;
     /// Rescaled weights rounded to F16.
     pub const RESCALED: f64 = 1e-4;
+    /// Single steps of Q6_K on a random model.
+    pub const STEPS: f64 = 5e-3;
     /// The shipped Q4_1 file computes with activations of 8 bits, its float twin does not.
     pub const ACTIVATIONS: f64 = 1e-2;
 }
@@ -248,7 +250,7 @@ fn pruned_synthetic_models_equal_their_masked_parents() {
         for tied in [true, false] {
             let path = dir.path().join("m.gguf");
             let shapes = Shapes { layers: 5, tied, ..Shapes::tiny(kind) };
-            shapes.write(&path, 11, None).unwrap();
+            shapes.write(&path, GgmlType::F16, 11, None).unwrap();
             let arch = Architecture::read(&Gguf::open(&path).unwrap()).unwrap();
             let stats = made_up_stats(&arch);
             let cases: [&[(&str, Value)]; 4] = [
@@ -328,7 +330,7 @@ fn predictions_are_what_is_built_on_the_demo() {
     let dir = tempfile::tempdir().unwrap();
     let gguf = Gguf::open(&demo.reference).unwrap();
     let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(demo.stats.clone())).unwrap();
-    let predictor = Predictor::new(&gguf, Some(&demo.stats), builder.importance().cloned()).unwrap();
+    let predictor = Predictor::new(&gguf, Some(&demo.stats), builder.importance().unwrap().cloned()).unwrap();
     let presets = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K"];
     let mut configs: Vec<Config> = presets.iter().map(|p| config(&[("weights.preset", text(p))])).collect();
     configs.push(config(&[("weights.ffn.late", text("Q4_K")), ("weights.attn", text("IQ2_XXS"))]));
@@ -340,6 +342,7 @@ fn predictions_are_what_is_built_on_the_demo() {
         ("prune.drop_layers", Value::Int(2)),
     ]));
     configs.push(config(&[("weights.preset", text("Q4_K_M")), ("prune.keep_ffn", Value::Real(0.8))]));
+    configs.push(config(&[("weights.preset", text("Q2_K")), ("prune.keep_kv_heads", Value::Real(0.8))]));
     for config in configs {
         let predicted = predictor.predict(&config).unwrap();
         let artifact = builder.build(&config, &dir.path().join("a.gguf")).unwrap();
@@ -370,7 +373,7 @@ fn preset_rules_are_llama_cpps_for_every_tensor() {
         Shapes { layers: 8, hidden: 192, head_dim: 48, tied: false, ..Shapes::tiny(ArchKind::Qwen2) },
     ];
     for shapes in models {
-        shapes.write(&path, 2, None).unwrap();
+        shapes.write(&path, GgmlType::F16, 2, None).unwrap();
         let gguf = Gguf::open(&path).unwrap();
         let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, None).unwrap();
         let predictor = Predictor::new(&gguf, None, None).unwrap();
@@ -390,7 +393,7 @@ fn preset_rules_are_llama_cpps_for_every_tensor() {
 fn what_was_quantized_once_is_reused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    Shapes::tiny(ArchKind::Qwen2).write(&path, 4, None).unwrap();
+    Shapes::tiny(ArchKind::Qwen2).write(&path, GgmlType::F16, 4, None).unwrap();
     let gguf = Gguf::open(&path).unwrap();
     let cache = dir.path().join("cache");
     let builder = Builder::new(&gguf, &cache, 1, None).unwrap();
@@ -428,7 +431,7 @@ fn what_was_quantized_once_is_reused() {
 fn importance_data_change_low_bits_only() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    Shapes::tiny(ArchKind::Llama).write(&path, 4, None).unwrap();
+    Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 4, None).unwrap();
     let gguf = Gguf::open(&path).unwrap();
     let stats = made_up_stats(&Architecture::read(&gguf).unwrap());
     let cache = dir.path().join("cache");
@@ -447,10 +450,81 @@ fn importance_data_change_low_bits_only() {
 }
 
 #[test]
+fn any_float_type_is_a_reference() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut quantized = Vec::new();
+    for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Bf16] {
+        let path = dir.path().join(format!("{ty}.gguf"));
+        Shapes::tiny(ArchKind::Llama).write(&path, ty, 4, None).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        let stats = made_up_stats(&Architecture::read(&gguf).unwrap());
+        let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(stats)).unwrap();
+        let all = config(&[
+            ("weights.attn", text("Q6_K")),
+            ("weights.ffn", text("Q8_0")),
+            ("weights.embd", text("F16")),
+            ("prune.keep_ffn", Value::Real(0.8)),
+        ]);
+        let out = dir.path().join("a.gguf");
+        let mut seen = Vec::new();
+        let artifact =
+            builder.build_with_progress(&all, &out, &mut |done, of| seen.push((done, of))).unwrap();
+        assert_eq!(seen, (0..20).map(|i| (i, 20)).collect::<Vec<_>>());
+        assert_eq!((artifact.quantized, artifact.reused), (14, 0), "another source, another content");
+        quantized.push(logits(&out));
+    }
+    // The sources differ by their rounding, which moves some weights to the next step of Q6_K.
+    for (kl, ty) in quantized.iter().skip(1).map(|q| divergence(&quantized[0], q)).zip(["F16", "BF16"]) {
+        assert!(kl < tolerance::STEPS, "{ty}: KL {kl}");
+    }
+}
+
+#[test]
+fn collected_activations_are_whole_and_guide_quantization() {
+    let Some(demo) = demo_reference() else { return };
+    let stats = &demo.stats;
+    let arch = Architecture::read(&Gguf::open(&demo.reference).unwrap()).unwrap();
+    assert_eq!(stats.mean_square.len(), 211);
+    for (name, dims) in arch.weight_shapes() {
+        let squares = &stats.mean_square[&name];
+        assert_eq!(squares.len() as u64, dims[0], "{name}");
+        assert!(squares.iter().all(|s| s.is_finite() && *s >= 0.0) && squares.iter().any(|s| *s > 0.0));
+    }
+    assert_eq!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.7.attn_v.weight"]);
+    assert_ne!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.8.attn_q.weight"]);
+    assert_eq!(stats.layer_cosine.len(), 30);
+    // The first layer turns the embeddings into something else; 0 would mean that they were not seen.
+    assert!(stats.layer_cosine.iter().all(|c| *c > 1e-4 && *c < 1.0), "{:?}", stats.layer_cosine);
+
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = Gguf::open(&demo.reference).unwrap();
+    let float = logits(&demo.reference);
+    let loss = |stats: Option<ActivationStats>, pairs: &[(&str, Value)]| {
+        let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, stats).unwrap();
+        let artifact = builder.build(&config(pairs), &dir.path().join("a.gguf")).unwrap();
+        divergence(&float, &logits(&artifact.path))
+    };
+    let q4_0 = [("weights.attn", text("Q4_0")), ("weights.ffn", text("Q4_0"))];
+    let (guided, plain) = (loss(Some(stats.clone()), &q4_0), loss(None, &q4_0));
+    assert!(guided < plain, "KL {guided} with importance data, {plain} without");
+
+    // The opposite of what matters: quiet inputs taken for loud ones.
+    let mut opposite = stats.clone();
+    opposite.mean_square.values_mut().flatten().for_each(|s| *s = 1.0 / (*s * *s + 1e-12));
+    for pruned in [("prune.keep_ffn", Value::Real(0.9)), ("prune.keep_kv_heads", Value::Real(0.9))] {
+        let pruned = [pruned];
+        let (right, wrong) = (loss(Some(stats.clone()), &pruned), loss(Some(opposite.clone()), &pruned));
+        assert!(right < wrong, "{pruned:?}: KL {right} by importance, {wrong} by its opposite");
+        eprintln!("{pruned:?}: KL {right:.4} by importance, {wrong:.4} by its opposite");
+    }
+    eprintln!("Q4_0: KL {guided:.4} with importance data, {plain:.4} without");
+}
+
+#[test]
 fn misuse_is_an_error_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    Shapes::tiny(ArchKind::Llama).write(&path, 4, None).unwrap();
+    Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 4, None).unwrap();
     let gguf = Gguf::open(&path).unwrap();
     let builder = Builder::new(&gguf, &dir.path().join("cache"), 1, None).unwrap();
     let out = dir.path().join("a.gguf");

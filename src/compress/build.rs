@@ -2,24 +2,23 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cache::{Entry, Hash, SourceHashes, TensorCache, hash_tensor, hex};
-use super::floats::{RowReader, rows_per_chunk};
-use super::layout::{Layout, SourceTensors, Typing, kept_shapes};
+use super::cache::{TensorCache, hash_tensor, hex};
+use super::layout::{Layout, LayoutTensor, SourceTensors, Typing, kept_shapes};
 use super::metadata::artifact_metadata;
 use super::pick::{Picks, picks};
 use super::predict::prune_request;
+use super::quantizer::Quantizer;
 use super::recipe::recipe_json;
 use super::types::WeightTypes;
 use super::{AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, Preset, PrunePlan};
-use crate::engine::ggml;
 use crate::engine::quantize::quantize_file;
-use crate::model::gguf::{Gguf, GgufWriter, Metadata, TensorInfo, header_bytes, temp_beside};
+use crate::model::gguf::{Gguf, GgufWriter, Metadata, TensorDecl, header_bytes, temp_beside};
 use crate::model::{ArchKind, Architecture, GgmlType, is_quantized};
 use crate::space::{Config, WeightPlan};
 
@@ -32,6 +31,16 @@ pub struct Kept {
     pub kv_heads: Vec<u32>,
     /// FFN channels of each kept layer.
     pub ffn: Vec<u32>,
+}
+
+impl From<&PrunePlan> for Kept {
+    fn from(plan: &PrunePlan) -> Self {
+        Self {
+            layers: plan.layers.iter().map(|l| l.source).collect(),
+            kv_heads: plan.layers.iter().map(|l| l.kv_heads.len() as u32).collect(),
+            ffn: plan.layers.iter().map(|l| l.ffn.len() as u32).collect(),
+        }
+    }
 }
 
 /// A built candidate.
@@ -51,32 +60,31 @@ pub struct Artifact {
     pub quantized: usize,
     /// Tensors that came from the cache.
     pub reused: usize,
-    /// Tensors that were copied or cut without rounding.
+    /// Tensors that were copied or cut without rounding to blocks.
     pub copied: usize,
     /// How long it took.
     pub duration: Duration,
 }
 
+/// Hears how many tensors are done, and of how many. llama.cpp's own quantizer tells nothing, so presets come as one step.
+pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
 /// Builds artifacts from one float model. Every (tensor, slice, type, importance) is quantized once and kept in the cache.
 #[derive(Debug)]
 pub struct Builder<'a> {
-    reference: &'a Gguf,
     arch: Architecture,
     source: SourceTensors,
-    cache: TensorCache,
-    hashes: Mutex<SourceHashes>,
-    threads: usize,
-    stats: Option<ActivationStats>,
-    importance: Option<Importance>,
+    quantizer: Quantizer<'a>,
+    importance: OnceLock<Importance>,
     shipped: Option<PathBuf>,
 }
 
 impl<'a> Builder<'a> {
     /// A builder for candidates of `reference`, a float model, with its cache below `cache_dir`. `stats` guide low bits and are needed to
-    /// prune; computing the importance reads two matrices of each layer.
+    /// prune.
     ///
     /// # Errors
-    /// The reference is quantized or of an unknown architecture, the statistics belong to another model, or the cache cannot be made.
+    /// The reference is quantized or of an unknown architecture, or the cache cannot be made.
     pub fn new(
         reference: &'a Gguf,
         cache_dir: &Path,
@@ -93,24 +101,9 @@ impl<'a> Builder<'a> {
                 ty: bad.map_or(GgmlType::F32, |t| t.ty),
             });
         }
-        let cache = TensorCache::open(cache_dir)?;
-        let hashes = Mutex::new(SourceHashes::load(&cache, reference)?);
-        let importance = match &stats {
-            Some(stats) => Some(Importance::compute(reference, &arch, stats)?),
-            None => None,
-        };
+        let quantizer = Quantizer::new(reference, TensorCache::open(cache_dir)?, threads, stats)?;
         let source = SourceTensors::new(reference.tensors());
-        Ok(Self {
-            reference,
-            arch,
-            source,
-            cache,
-            hashes,
-            threads: threads.max(1),
-            stats,
-            importance,
-            shipped: None,
-        })
+        Ok(Self { arch, source, quantizer, importance: OnceLock::new(), shipped: None })
     }
 
     /// Names the user's own file, which `as-shipped` stands for.
@@ -126,18 +119,31 @@ impl<'a> Builder<'a> {
         &self.arch
     }
 
-    /// The importance that pruning goes by, where there are statistics; for the predictor.
-    #[must_use]
-    pub fn importance(&self) -> Option<&Importance> {
-        self.importance.as_ref()
+    /// The importance that pruning goes by, where there are statistics; for the predictor, too. Computed when first asked for, which reads
+    /// two matrices of each layer, and kept in the cache.
+    ///
+    /// # Errors
+    /// The statistics belong to another model, or files cannot be read or written.
+    pub fn importance(&self) -> Result<Option<&Importance>, CompressError> {
+        if let (None, Some(stats)) = (self.importance.get(), self.quantizer.stats()) {
+            let reference = self.quantizer.source();
+            let computed = self
+                .quantizer
+                .cache()
+                .importance(reference, stats, || Importance::compute(reference, &self.arch, stats))?;
+            // Another thread may have been first; its result is the same.
+            let _ = self.importance.set(computed);
+        }
+        Ok(self.importance.get())
     }
 
-    /// Removes the cached tensors that were longest unused until at most `limit` bytes are left. Returns the bytes removed.
+    /// Removes the cached tensors that were longest unused until at most `limit` bytes are left, and what interrupted builds left in the
+    /// cache. Returns the bytes removed.
     ///
     /// # Errors
     /// The cache cannot be read or written.
     pub fn sweep_cache(&self, limit: u64) -> Result<u64, CompressError> {
-        self.cache.sweep(limit)
+        self.quantizer.cache().sweep(limit)
     }
 
     /// What would be pruned for a candidate.
@@ -149,7 +155,9 @@ impl<'a> Builder<'a> {
     }
 
     fn plan_for(&self, config: &Config, typing: &Typing) -> Result<PrunePlan, CompressError> {
-        PrunePlan::choose(&self.arch, self.importance.as_ref(), &prune_request(config, typing))
+        let request = prune_request(config, typing);
+        let importance = if request.is_nothing() { None } else { self.importance()? };
+        PrunePlan::choose(&self.arch, importance, &request)
     }
 
     /// Builds the artifact of a candidate at `out`, which appears when it is complete. `as-shipped` makes no file: its artifact is the
@@ -158,16 +166,31 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// Unknown types, pruning without statistics, files that cannot be read or written.
     pub fn build(&self, config: &Config, out: &Path) -> Result<Artifact, CompressError> {
+        self.build_with_progress(config, out, &mut |_, _| ())
+    }
+
+    /// As [`Builder::build`], telling how far it is.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn build_with_progress(
+        &self,
+        config: &Config,
+        out: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Artifact, CompressError> {
         let start = Instant::now();
         if matches!(&config.weights, WeightPlan::Preset(name) if name == AS_SHIPPED) {
             return self.shipped(start);
         }
         let typing = typing(config)?;
         let plan = self.plan_for(config, &typing)?;
-        match typing {
-            Typing::Preset(preset) => self.build_preset(config, preset, &plan, out, start),
-            Typing::Slots(_) => self.assemble(config, &typing, &plan, out, start),
-        }
+        let mut artifact = match typing {
+            Typing::Preset(preset) => self.build_preset(config, preset, &plan, out, progress)?,
+            Typing::Slots(_) => self.assemble(config, &typing, &plan, out, progress)?,
+        };
+        artifact.duration = start.elapsed();
+        Ok(artifact)
     }
 
     fn shipped(&self, start: Instant) -> Result<Artifact, CompressError> {
@@ -178,7 +201,7 @@ impl<'a> Builder<'a> {
             hash: hash_file(&gguf)?,
             path,
             fallbacks: Vec::new(),
-            kept: self.kept(&PrunePlan::full(&self.arch)),
+            kept: Kept::from(&PrunePlan::full(&self.arch)),
             quantized: 0,
             reused: 0,
             copied: gguf.tensors().len(),
@@ -193,41 +216,42 @@ impl<'a> Builder<'a> {
         preset: Preset,
         plan: &PrunePlan,
         out: &Path,
-        start: Instant,
+        progress: Progress<'_>,
     ) -> Result<Artifact, CompressError> {
         let whole = *plan == PrunePlan::full(&self.arch);
         let layout = self.layout(&Typing::Preset(preset), plan)?;
-        let pruned = temp_beside(out);
-        let result = if whole {
-            quantize_file(self.reference.path(), out, preset.ftype(), self.threads)
+        let threads = self.quantizer.threads();
+        let made = if whole {
+            quantize_file(self.quantizer.source().path(), out, preset.ftype(), threads)
         } else {
+            let pruned = temp_beside(out);
             let float = Config { weights: WeightPlan::PerGroup(Vec::new()), ..config.clone() };
-            self.assemble(&float, &Typing::Slots(WeightTypes::default()), plan, &pruned, start)?;
-            let result = quantize_file(&pruned, out, preset.ftype(), self.threads);
+            self.assemble(&float, &Typing::Slots(WeightTypes::default()), plan, &pruned, progress)?;
+            let made = quantize_file(&pruned, out, preset.ftype(), threads);
             // Ours, and of no further use whether or not the quantizer made something of it.
             let _ = fs::remove_file(&pruned);
-            result
+            made
         };
-        result.map_err(|e| CompressError::Library(e.to_string()))?;
+        made.map_err(|e| CompressError::Library(e.to_string()))?;
         let gguf = Gguf::open(out)?;
         let quantized = gguf.tensors().iter().filter(|t| t.ty.is_quantized()).count();
+        progress(gguf.tensors().len() as u64, gguf.tensors().len() as u64);
         Ok(Artifact {
             path: out.to_owned(),
             bytes: gguf.len(),
             hash: hash_file(&gguf)?,
             fallbacks: layout.fallbacks,
-            kept: self.kept(plan),
+            kept: Kept::from(plan),
             quantized,
             reused: 0,
             copied: gguf.tensors().len() - quantized,
-            duration: start.elapsed(),
+            duration: Duration::ZERO,
         })
     }
 
     fn layout(&self, typing: &Typing, plan: &PrunePlan) -> Result<Layout, CompressError> {
         let kept = kept_shapes(plan, &self.arch);
-        let has = |name: &str| self.stats.as_ref().is_some_and(|s| s.mean_square.contains_key(name));
-        Layout::new(&self.source, &self.arch, &kept, typing, has)
+        Layout::new(&self.source, &self.arch, &kept, typing, |name| self.quantizer.has_imatrix(name))
     }
 
     /// Puts an artifact together tensor by tensor.
@@ -237,71 +261,42 @@ impl<'a> Builder<'a> {
         typing: &Typing,
         plan: &PrunePlan,
         out: &Path,
-        start: Instant,
+        progress: Progress<'_>,
     ) -> Result<Artifact, CompressError> {
+        let reference = self.quantizer.source();
         let layout = self.layout(typing, plan)?;
         let recipe = recipe_json(config);
-        let metadata = artifact_metadata(self.reference.metadata(), &self.arch, &layout, plan, &recipe);
+        let metadata = artifact_metadata(reference.metadata(), &self.arch, &layout, plan, &recipe);
         let decls: Vec<_> = layout.tensors.iter().map(|t| t.decl.clone()).collect();
-        let mut writer = GgufWriter::create(out, &metadata, &decls)?;
-        let mut hasher = header_hasher(&metadata, &decls, self.reference.header().alignment);
-        let mut source = self.open_source()?;
-        let mut counts = [0usize; 3];
-        for t in &layout.tensors {
-            let info = &self.source.infos[t.source];
-            let picks = self.picks(t.source, plan, layout.kind);
-            let origin = if picks.is_all() && info.ty == t.decl.ty {
-                writer.copy_from(&mut source, info.range.start, info.bytes())?;
-                hasher.update(self.source_hash(info)?);
-                Origin::Copied
-            } else if t.decl.ty.is_quantized() {
-                let (entry, origin) = self.cached(info, &picks, t.decl.ty)?;
-                self.write_entry(&mut writer, entry, &mut hasher, t.decl.bytes().unwrap_or(0))?;
-                origin
-            } else {
-                let mut content = Sha256::new();
-                self.convert(info, &picks, t.decl.ty, None, |bytes| {
-                    content.update(bytes);
-                    writer.write(bytes).map_err(CompressError::from)
-                })?;
-                hasher.update(content.finalize());
-                Origin::Copied
-            };
-            counts[origin as usize] += 1;
+        let mut output = Output {
+            hasher: header_hasher(&metadata, &decls, reference.header().alignment),
+            writer: GgufWriter::create(out, &metadata, &decls)?,
+            // A handle of our own: its position moves, and builders may run side by side.
+            source: File::open(reference.path())
+                .map_err(|source| CompressError::Io { path: reference.path().to_owned(), source })?,
+        };
+        let (mut quantized, mut reused, mut copied) = (0, 0, 0);
+        for (done, t) in layout.tensors.iter().enumerate() {
+            progress(done as u64, layout.tensors.len() as u64);
+            match self.put(&mut output, t, &self.picks(t.source, plan, layout.kind))? {
+                Origin::Quantized => quantized += 1,
+                Origin::Reused => reused += 1,
+                Origin::Copied => copied += 1,
+            }
         }
-        let bytes = writer.finish(false)?;
-        if let Ok(mut hashes) = self.hashes.lock() {
-            hashes.save()?;
-        }
+        let bytes = output.writer.finish(false)?;
+        self.quantizer.save_hashes()?;
         Ok(Artifact {
             path: out.to_owned(),
             bytes,
-            hash: hex(&hasher.finalize()),
+            hash: hex(&output.hasher.finalize()),
             fallbacks: layout.fallbacks,
-            kept: self.kept(plan),
-            quantized: counts[Origin::Quantized as usize],
-            reused: counts[Origin::Reused as usize],
-            copied: counts[Origin::Copied as usize],
-            duration: start.elapsed(),
+            kept: Kept::from(plan),
+            quantized,
+            reused,
+            copied,
+            duration: Duration::ZERO,
         })
-    }
-
-    fn open_source(&self) -> Result<File, CompressError> {
-        // A handle of our own: its position moves, and builders may run side by side.
-        let path = self.reference.path();
-        File::open(path).map_err(|source| CompressError::Io { path: path.to_owned(), source })
-    }
-
-    fn write_entry(
-        &self,
-        writer: &mut GgufWriter,
-        mut entry: Entry,
-        hasher: &mut Sha256,
-        bytes: u64,
-    ) -> Result<(), CompressError> {
-        writer.copy_from(&mut entry.file, 0, bytes)?;
-        hasher.update(entry.hash);
-        Ok(())
     }
 
     fn picks(&self, source: usize, plan: &PrunePlan, kind: ArchKind) -> Picks {
@@ -312,136 +307,44 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn source_hash(&self, info: &TensorInfo) -> Result<Hash, CompressError> {
-        match self.hashes.lock() {
-            Ok(mut hashes) => hashes.get(self.reference, info),
-            Err(_) => hash_tensor(self.reference, info),
+    /// Writes one tensor by the cheapest way there is: copied in the kernel, from the source or from the cache, or converted.
+    fn put(&self, output: &mut Output, t: &LayoutTensor, picks: &Picks) -> Result<Origin, CompressError> {
+        let info = &self.source.infos[t.source];
+        if picks.is_all() && info.ty == t.decl.ty {
+            output.writer.copy_from(&mut output.source, info.range.start, info.bytes())?;
+            output.hasher.update(self.quantizer.source_hash(info)?);
+            return Ok(Origin::Copied);
         }
-    }
-
-    /// The quantized tensor from the cache, made if it is not there.
-    fn cached(
-        &self,
-        info: &TensorInfo,
-        picks: &Picks,
-        ty: GgmlType,
-    ) -> Result<(Entry, Origin), CompressError> {
-        let imatrix = self.imatrix(info, picks, ty)?;
-        let key = self.key(info, picks, ty, imatrix.as_deref())?;
-        let columns = picks.cols.as_ref().map_or(info.n_per_row(), |c| c.len() as u64);
-        let rows = picks.rows.as_ref().map_or(info.n_rows(), |r| r.len() as u64);
-        let bytes = ty.row_bytes(columns).unwrap_or(0) * rows;
-        if let Some(entry) = self.cache.get(&key, bytes) {
-            return Ok((entry, Origin::Reused));
+        if t.decl.ty.is_quantized() {
+            // The writer has refused declarations without a size.
+            let bytes = t.decl.bytes().unwrap_or(0);
+            let mut made = self.quantizer.quantized(info, picks, t.decl.ty, bytes)?;
+            output.writer.copy_from(&mut made.entry.file, 0, bytes)?;
+            output.hasher.update(made.entry.hash);
+            return Ok(if made.fresh { Origin::Quantized } else { Origin::Reused });
         }
-        let mut writer = self.cache.begin(&key)?;
-        self.convert(info, picks, ty, imatrix.as_deref(), |bytes| writer.write(bytes))?;
-        Ok((writer.finish()?, Origin::Quantized))
-    }
-
-    /// The importance data of the taken columns, for types that use them.
-    fn imatrix(
-        &self,
-        info: &TensorInfo,
-        picks: &Picks,
-        ty: GgmlType,
-    ) -> Result<Option<Vec<f32>>, CompressError> {
-        let unused = matches!(ty, GgmlType::Q8_0 | GgmlType::Tq1_0 | GgmlType::Tq2_0) || !ty.is_quantized();
-        let Some(all) = self.stats.as_ref().and_then(|s| s.mean_square.get(&info.name)).filter(|_| !unused)
-        else {
-            return Ok(None);
-        };
-        if all.len() as u64 != info.n_per_row() {
-            return Err(CompressError::Stats {
-                tensor: info.name.clone(),
-                found: all.len(),
-                expected: info.n_per_row(),
-            });
-        }
-        Ok(Some(match &picks.cols {
-            Some(cols) => cols.iter().map(|c| all[*c as usize]).collect(),
-            None => all.clone(),
-        }))
-    }
-
-    fn key(
-        &self,
-        info: &TensorInfo,
-        picks: &Picks,
-        ty: GgmlType,
-        imatrix: Option<&[f32]>,
-    ) -> Result<Hash, CompressError> {
-        let mut h = Sha256::new();
-        h.update(b"autotune tensor 1\0");
-        h.update(ggml::version().as_bytes());
-        h.update([0]);
-        h.update(self.source_hash(info)?);
-        h.update(info.ty.id().to_le_bytes());
-        h.update(ty.id().to_le_bytes());
-        h.update(info.n_per_row().to_le_bytes());
-        for list in [&picks.rows, &picks.cols] {
-            h.update(list.as_ref().map_or(u64::MAX, |l| l.len() as u64).to_le_bytes());
-            list.iter().flatten().for_each(|i| h.update(i.to_le_bytes()));
-        }
-        h.update([u8::from(imatrix.is_some())]);
-        imatrix.into_iter().flatten().for_each(|w| h.update(w.to_le_bytes()));
-        Ok(h.finalize().into())
-    }
-
-    /// Reads, cuts and converts a tensor in chunks of rows, handing each chunk's bytes to `sink`.
-    fn convert(
-        &self,
-        info: &TensorInfo,
-        picks: &Picks,
-        ty: GgmlType,
-        imatrix: Option<&[f32]>,
-        mut sink: impl FnMut(&[u8]) -> Result<(), CompressError>,
-    ) -> Result<(), CompressError> {
-        let mut reader = RowReader::new(self.reference, info)?;
-        let rows = picks.rows.as_ref().map_or(info.n_rows(), |r| r.len() as u64);
-        let step = rows_per_chunk(info.n_per_row());
-        let columns = usize::try_from(info.n_per_row()).unwrap_or(usize::MAX);
-        let mut cut = Vec::new();
-        let mut at = 0;
-        while at < rows {
-            let end = (at + step).min(rows);
-            let values = match &picks.rows {
-                Some(list) => reader.rows(list[at as usize..end as usize].iter().map(|r| u64::from(*r)))?,
-                None => reader.rows(at..end)?,
-            };
-            let (values, width) = match &picks.cols {
-                Some(cols) => {
-                    cut.clear();
-                    for row in values.chunks_exact(columns) {
-                        cut.extend(cols.iter().map(|c| row[*c as usize]));
-                    }
-                    (cut.as_slice(), cols.len())
-                }
-                None => (values, columns),
-            };
-            let bytes = ggml::quantize(ty, values, width, imatrix, self.threads)
-                .map_err(|e| CompressError::Convert { tensor: info.name.clone(), detail: e.to_string() })?;
-            sink(&bytes)?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    fn kept(&self, plan: &PrunePlan) -> Kept {
-        Kept {
-            layers: plan.layers.iter().map(|l| l.source).collect(),
-            kv_heads: plan.layers.iter().map(|l| l.kv_heads.len() as u32).collect(),
-            ffn: plan.layers.iter().map(|l| l.ffn.len() as u32).collect(),
-        }
+        let mut content = Sha256::new();
+        self.quantizer.convert(info, picks, t.decl.ty, None, |bytes| {
+            content.update(bytes);
+            Ok(output.writer.write(bytes)?)
+        })?;
+        output.hasher.update(content.finalize());
+        Ok(Origin::Copied)
     }
 }
 
+/// An artifact in the making.
+struct Output {
+    writer: GgufWriter,
+    hasher: Sha256,
+    source: File,
+}
+
 /// Where a tensor of an artifact came from.
-#[derive(Clone, Copy)]
 enum Origin {
-    Quantized = 0,
-    Reused = 1,
-    Copied = 2,
+    Quantized,
+    Reused,
+    Copied,
 }
 
 fn typing(config: &Config) -> Result<Typing, CompressError> {
@@ -453,7 +356,7 @@ fn typing(config: &Config) -> Result<Typing, CompressError> {
     }
 }
 
-fn header_hasher(metadata: &Metadata, decls: &[crate::model::gguf::TensorDecl], alignment: u64) -> Sha256 {
+fn header_hasher(metadata: &Metadata, decls: &[TensorDecl], alignment: u64) -> Sha256 {
     Sha256::new().chain_update(header_bytes(metadata, decls, alignment))
 }
 
@@ -462,7 +365,7 @@ fn hash_file(gguf: &Gguf) -> Result<String, CompressError> {
     let decls: Vec<_> = gguf
         .tensors()
         .iter()
-        .map(|t| crate::model::gguf::TensorDecl { name: t.name.clone(), dims: t.dims.clone(), ty: t.ty })
+        .map(|t| TensorDecl { name: t.name.clone(), dims: t.dims.clone(), ty: t.ty })
         .collect();
     let mut hasher = header_hasher(gguf.metadata(), &decls, gguf.header().alignment);
     for tensor in gguf.tensors() {

@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::CompressError;
+use super::{ActivationStats, CompressError, Importance};
 use crate::model::gguf::{Gguf, TensorInfo, temp_beside};
+
+/// How long an unfinished file must lie untouched before the sweeper takes it for a dead builder's.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
@@ -45,7 +48,7 @@ pub(super) struct Entry {
 
 impl TensorCache {
     pub(super) fn open(dir: &Path) -> Result<Self, CompressError> {
-        for sub in ["tensors", "sources"] {
+        for sub in ["tensors", "sources", "importance"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(|source| CompressError::Cache { path, source })?;
         }
@@ -84,35 +87,106 @@ impl TensorCache {
         Ok(EntryWriter { path, temp, file, hasher: Sha256::new() })
     }
 
-    /// Removes the entries that were longest unused until at most `limit` bytes are left. Returns the bytes removed.
+    /// The importance of a file's parts by these statistics, computed if it is not kept yet.
+    pub(super) fn importance(
+        &self,
+        gguf: &Gguf,
+        stats: &ActivationStats,
+        compute: impl FnOnce() -> Result<Importance, CompressError>,
+    ) -> Result<Importance, CompressError> {
+        let mut key = Sha256::new();
+        key.update(b"autotune importance 1\0");
+        key.update(identity(gguf)?);
+        for (name, squares) in &stats.mean_square {
+            key.update(name.as_bytes());
+            key.update([0]);
+            squares.iter().for_each(|v| key.update(v.to_le_bytes()));
+        }
+        stats.layer_cosine.iter().for_each(|v| key.update(v.to_le_bytes()));
+        let path = self.dir.join("importance").join(format!("{}.json", hex(&key.finalize()[..16])));
+        if let Some(kept) = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
+            return Ok(kept);
+        }
+        let importance = compute()?;
+        replace_json(&path, &importance)?;
+        Ok(importance)
+    }
+
+    /// Removes what interrupted builds left behind, and the entries that were longest unused until at most `limit` bytes are left. Returns
+    /// the bytes removed.
     pub(super) fn sweep(&self, limit: u64) -> Result<u64, CompressError> {
         let root = self.dir.join("tensors");
-        let mut entries = Vec::new();
-        let mut total = 0;
-        let list = || -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
-            let mut found = Vec::new();
-            for folder in fs::read_dir(&root)? {
-                for entry in fs::read_dir(folder?.path())? {
-                    let entry = entry?;
-                    let meta = entry.metadata()?;
-                    found.push((meta.modified().unwrap_or(UNIX_EPOCH), meta.len(), entry.path()));
-                }
-            }
-            Ok(found)
-        };
-        entries.extend(list().map_err(|source| CompressError::Cache { path: root.clone(), source })?);
-        total += entries.iter().map(|e| e.1).sum::<u64>();
-        entries.sort();
+        let mut files = list(&root).map_err(|source| CompressError::Cache { path: root, source })?;
+        files.sort_by_key(|f| f.changed);
+        let (parts, entries): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| f.is_part());
+        let left = SystemTime::now().checked_sub(LEFT_BEHIND).unwrap_or(UNIX_EPOCH);
+        let abandoned = parts.into_iter().filter(|f| f.changed < left);
+        let total: u64 = entries.iter().map(|f| f.bytes).sum();
+        let mut excess = total.saturating_sub(limit);
+        let unused = entries.into_iter().take_while(|f| {
+            let go = excess > 0;
+            excess = excess.saturating_sub(f.bytes);
+            go
+        });
         let mut removed = 0;
-        for (_, bytes, path) in entries {
-            if total - removed <= limit {
-                break;
+        for file in abandoned.chain(unused) {
+            match fs::remove_file(&file.path) {
+                // Another sweeper was faster.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(CompressError::Cache { path: file.path, source }),
+                Ok(()) => removed += file.bytes,
             }
-            fs::remove_file(&path).map_err(|source| CompressError::Cache { path, source })?;
-            removed += bytes;
         }
         Ok(removed)
     }
+}
+
+/// A file of the cache.
+struct CacheFile {
+    changed: SystemTime,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl CacheFile {
+    fn is_part(&self) -> bool {
+        self.path.extension().is_some_and(|e| e == "part")
+    }
+}
+
+fn list(root: &Path) -> io::Result<Vec<CacheFile>> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(root)? {
+        for entry in fs::read_dir(folder?.path())? {
+            let entry = entry?;
+            // A file that vanishes under us is no file.
+            let Ok(meta) = entry.metadata() else { continue };
+            let changed = meta.modified().unwrap_or(UNIX_EPOCH);
+            found.push(CacheFile { changed, bytes: meta.len(), path: entry.path() });
+        }
+    }
+    Ok(found)
+}
+
+fn replace_json(path: &Path, value: &impl serde::Serialize) -> Result<(), CompressError> {
+    let fail = |source: io::Error| CompressError::Cache { path: path.to_owned(), source };
+    let bytes = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
+    let temp = temp_beside(path);
+    fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path)).map_err(fail)
+}
+
+/// A hash of a file's path, length and time of change: the same as long as nobody touches the file.
+fn identity(gguf: &Gguf) -> Result<Hash, CompressError> {
+    let fail = |source| CompressError::Io { path: gguf.path().to_owned(), source };
+    let path = gguf.path().canonicalize().map_err(fail)?;
+    let meta = gguf.file().metadata().map_err(fail)?;
+    let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let mut h = Sha256::new();
+    h.update(path.as_os_str().as_encoded_bytes());
+    h.update([0]);
+    h.update(meta.len().to_le_bytes());
+    h.update(changed.as_nanos().to_le_bytes());
+    Ok(h.finalize().into())
 }
 
 /// An entry in the making; dropped unfinished, it leaves nothing.
@@ -158,13 +232,7 @@ pub(super) struct SourceHashes {
 impl SourceHashes {
     /// The hashes known of a file as it is now.
     pub(super) fn load(cache: &TensorCache, gguf: &Gguf) -> Result<Self, CompressError> {
-        let fail = |source| CompressError::Io { path: gguf.path().to_owned(), source };
-        let path = gguf.path().canonicalize().map_err(fail)?;
-        let meta = gguf.file().metadata().map_err(fail)?;
-        let changed =
-            meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        let identity = format!("{}\0{}\0{}", path.display(), meta.len(), changed.as_nanos());
-        let name = hex(&Sha256::digest(identity.as_bytes())[..16]);
+        let name = hex(&identity(gguf)?[..16]);
         let path = cache.dir.join("sources").join(format!("{name}.json"));
         let texts: BTreeMap<String, String> =
             fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
@@ -189,10 +257,7 @@ impl SourceHashes {
             return Ok(());
         }
         let texts: BTreeMap<&String, String> = self.known.iter().map(|(k, v)| (k, hex(v))).collect();
-        let fail = |source: io::Error| CompressError::Cache { path: self.path.clone(), source };
-        let bytes = serde_json::to_vec(&texts).map_err(|e| fail(e.into()))?;
-        let temp = temp_beside(&self.path);
-        fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, &self.path)).map_err(fail)?;
+        replace_json(&self.path, &texts)?;
         self.changed = false;
         Ok(())
     }
@@ -232,9 +297,42 @@ mod tests {
         assert!(cache.get(&key, 4).is_none());
         drop(cache.begin(&[8; 32]).unwrap());
         assert!(cache.get(&[8; 32], 0).is_none());
-        assert_eq!(cache.sweep(37).unwrap(), 0);
-        assert_eq!(cache.sweep(36).unwrap(), 37);
-        assert!(cache.get(&key, 5).is_none());
+    }
+
+    fn put(cache: &TensorCache, key: u8, age_s: u64) -> PathBuf {
+        let mut w = cache.begin(&[key; 32]).unwrap();
+        w.write(b"hello").unwrap();
+        w.finish().unwrap();
+        let path = cache.path(&[key; 32]);
+        let then = SystemTime::now() - Duration::from_secs(age_s);
+        File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_longest_unused_entries_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = TensorCache::open(dir.path()).unwrap();
+        for (key, age) in [(1, 300), (2, 200), (3, 100)] {
+            put(&cache, key, age);
+        }
+        assert_eq!(cache.sweep(3 * 37).unwrap(), 0);
+        assert!(cache.get(&[1; 32], 5).is_some(), "used just now");
+        assert_eq!(cache.sweep(2 * 37).unwrap(), 37);
+        assert!(cache.get(&[2; 32], 5).is_none());
+        assert!(cache.get(&[1; 32], 5).is_some() && cache.get(&[3; 32], 5).is_some());
+    }
+
+    #[test]
+    fn the_rubbish_of_dead_builders_goes_and_the_living_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = TensorCache::open(dir.path()).unwrap();
+        let old = put(&cache, 1, 7200);
+        fs::rename(&old, old.with_extension("1-1.part")).unwrap();
+        let living = cache.begin(&[2; 32]).unwrap();
+        assert_eq!(cache.sweep(0).unwrap(), 37);
+        living.finish().unwrap();
+        assert!(cache.get(&[2; 32], 0).is_some());
     }
 
     #[test]

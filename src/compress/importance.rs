@@ -105,8 +105,8 @@ fn shares(scores: &[f64]) -> Vec<f32> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::ArchKind;
     use crate::model::synthetic::Shapes;
+    use crate::model::{ArchKind, GgmlType};
 
     /// Statistics that fit a model, with one loud column in each matrix.
     pub(crate) fn made_up(arch: &Architecture) -> ActivationStats {
@@ -124,7 +124,7 @@ pub(crate) mod tests {
     fn a_loud_channel_scores_and_shares_sum_to_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.gguf");
-        Shapes::tiny(ArchKind::Llama).write(&path, 5, None).unwrap();
+        Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 5, None).unwrap();
         let g = Gguf::open(&path).unwrap();
         let arch = Architecture::read(&g).unwrap();
         let mut stats = made_up(&arch);

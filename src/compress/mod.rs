@@ -23,6 +23,8 @@ mod pick;
 mod predict;
 mod presets;
 mod prune;
+#[cfg(feature = "llama")]
+mod quantizer;
 mod recipe;
 #[cfg(feature = "llama")]
 mod reference;
@@ -31,7 +33,7 @@ mod rescale;
 mod types;
 
 #[cfg(feature = "llama")]
-pub use build::{Artifact, Builder, Kept};
+pub use build::{Artifact, Builder, Kept, Progress};
 pub use error::CompressError;
 pub use importance::{ActivationStats, Importance, LayerScores};
 pub use predict::{Prediction, Predictor};

@@ -210,7 +210,7 @@ mod tests {
     fn predictor(kind: ArchKind) -> (tempfile::TempDir, Predictor) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.gguf");
-        Shapes::tiny(kind).write(&path, 5, None).unwrap();
+        Shapes::tiny(kind).write(&path, GgmlType::F16, 5, None).unwrap();
         let gguf = Gguf::open(&path).unwrap();
         let p = Predictor::new(&gguf, None, None).unwrap().with_shipped(gguf.len());
         (dir, p)

@@ -88,14 +88,14 @@ fn quantize_to(input: &Path, output: &Path, ftype: u32, threads: usize) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ArchKind;
     use crate::model::synthetic::Shapes;
+    use crate::model::{ArchKind, GgmlType};
 
     #[test]
     fn failures_leave_neither_harm_nor_rubbish() {
         let dir = tempfile::tempdir().unwrap();
         let input = dir.path().join("m.gguf");
-        Shapes::tiny(ArchKind::Llama).write(&input, 3, None).unwrap();
+        Shapes::tiny(ArchKind::Llama).write(&input, GgmlType::F16, 3, None).unwrap();
         let before = fs::read(&input).unwrap();
         assert!(matches!(quantize_file(&input, &input, 7, 1), Err(QuantizeError::SameFile(_))));
         let out = dir.path().join("o.gguf");

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use half::f16;
+use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -143,27 +143,55 @@ impl Shapes {
         all
     }
 
-    /// Writes the model with F16 matrices. Returns the file's size in bytes.
+    /// Writes the model with matrices of type `ty`: F32, F16, BF16 or Q8_0 (any other becomes F16). Returns the file's size in bytes.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, path: &Path, seed: u64, tokenizer: Option<&Gguf>) -> Result<u64, GgufError> {
+    /// The file cannot be written, or rows are no whole blocks.
+    pub fn write(
+        &self,
+        path: &Path,
+        ty: GgmlType,
+        seed: u64,
+        tokenizer: Option<&Gguf>,
+    ) -> Result<u64, GgufError> {
         let metadata = self.metadata(tokenizer.map(Gguf::metadata));
-        let tensors = self.tensors(GgmlType::F16);
+        let known = matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 | GgmlType::Q8_0);
+        let tensors = self.tensors(if known { ty } else { GgmlType::F16 });
         let mut writer = GgufWriter::create(path, &metadata, &tensors)?;
-        let mut buffer = Vec::new();
+        let (mut values, mut bytes) = (Vec::new(), Vec::new());
         for t in &tensors {
             let mut random = Weights::new(seed, t);
             let mut left: u64 = t.dims.iter().product();
             while left > 0 {
+                // A multiple of every block.
                 let n = left.min(1 << 20);
-                buffer.clear();
-                random.fill(n, t.ty, &mut buffer);
-                writer.write(&buffer)?;
+                values.clear();
+                values.extend((0..n).map(|_| random.draw()));
+                bytes.clear();
+                encode(t.ty, &values, &mut bytes);
+                writer.write(&bytes)?;
                 left -= n;
             }
         }
         writer.finish(false)
+    }
+}
+
+/// Appends values as they are stored.
+fn encode(ty: GgmlType, values: &[f32], out: &mut Vec<u8>) {
+    match ty {
+        GgmlType::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+        GgmlType::Bf16 => out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
+        GgmlType::Q8_0 => {
+            for block in values.chunks(32) {
+                let largest = block.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                let scale = f16::from_f32(largest / 127.0);
+                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                out.extend(scale.to_le_bytes());
+                out.extend(block.iter().map(|v| (v * inverse).round() as i8 as u8));
+            }
+        }
+        _ => out.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes())),
     }
 }
 
@@ -189,20 +217,13 @@ impl Weights {
         Self { rng: ChaCha8Rng::from_seed(digest.into()), mean, scale }
     }
 
-    /// Appends `n` numbers as F32 or (any other type) F16. The sum of four uniform bytes is near enough to normal, and fast.
-    fn fill(&mut self, n: u64, ty: GgmlType, out: &mut Vec<u8>) {
-        // Four bytes have the sum's mean 510 and the standard deviation sqrt(4 * (256^2 - 1) / 12).
+    /// The next number. The sum of four uniform bytes is near enough to normal, and fast.
+    fn draw(&mut self) -> f32 {
+        // Four bytes have the mean 510 and the standard deviation sqrt(4 * (256^2 - 1) / 12).
         const SUM_DEVIATION: f32 = 147.798;
-        for _ in 0..n {
-            let bytes = self.rng.random::<u32>().to_le_bytes();
-            let sum: u16 = bytes.iter().map(|b| u16::from(*b)).sum();
-            let value = self.mean + self.scale * (f32::from(sum) - 510.0) / SUM_DEVIATION;
-            if ty == GgmlType::F32 {
-                out.extend(value.to_le_bytes());
-            } else {
-                out.extend(f16::from_f32(value).to_le_bytes());
-            }
-        }
+        let bytes = self.rng.random::<u32>().to_le_bytes();
+        let sum: u16 = bytes.iter().map(|b| u16::from(*b)).sum();
+        self.mean + self.scale * (f32::from(sum) - 510.0) / SUM_DEVIATION
     }
 }
 
@@ -262,7 +283,7 @@ mod tests {
     fn a_tiny_model_is_written_and_understood() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tiny.gguf");
-        let size = Shapes::tiny(ArchKind::Qwen2).write(&path, 1, None).unwrap();
+        let size = Shapes::tiny(ArchKind::Qwen2).write(&path, GgmlType::F16, 1, None).unwrap();
         let g = Gguf::open(&path).unwrap();
         let arch = Architecture::read(&g).unwrap();
         let facts = ModelFacts::new(&g, &arch);
@@ -273,5 +294,25 @@ mod tests {
             g.bytes(t).chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
         let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
         assert!((variance * 512.0 - 1.0).abs() < 0.03, "{variance}");
+    }
+
+    #[cfg(feature = "llama")]
+    #[test]
+    fn the_types_hold_the_same_weights() {
+        use crate::engine::ggml::dequantize;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        let mut read = |ty: GgmlType| {
+            Shapes::tiny(ArchKind::Llama).write(&path, ty, 1, None).unwrap();
+            let g = Gguf::open(&path).unwrap();
+            let t = g.tensor("blk.1.attn_k.weight").unwrap();
+            assert_eq!(t.ty, ty);
+            dequantize(ty, g.bytes(t), t.elements() as usize).unwrap()
+        };
+        let exact = read(GgmlType::F32);
+        for (ty, tolerance) in [(GgmlType::F16, 1e-4), (GgmlType::Bf16, 1e-3), (GgmlType::Q8_0, 1e-3)] {
+            let worst = read(ty).iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < tolerance, "{ty}: {worst}");
+        }
     }
 }
