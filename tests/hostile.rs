@@ -80,11 +80,19 @@ fn read(text: &str, language: TaskLanguage) -> Vec<Hostile> {
 }
 
 fn suite() -> Vec<Hostile> {
-    [read(PYTHON, TaskLanguage::Python), read(JAVASCRIPT, TaskLanguage::JavaScript)].into_iter().flatten().collect()
+    [read(PYTHON, TaskLanguage::Python), read(JAVASCRIPT, TaskLanguage::JavaScript)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn limits() -> Limits {
-    Limits { cpu: Duration::from_secs(1), wall: Duration::from_secs(3), memory_bytes: 256 << 20, ..Limits::default() }
+    Limits {
+        cpu: Duration::from_secs(1),
+        wall: Duration::from_secs(3),
+        memory_bytes: 256 << 20,
+        ..Limits::default()
+    }
 }
 
 fn square(source: &str, language: TaskLanguage) -> Program {
@@ -121,7 +129,14 @@ impl Bait {
         let (unix, tcp) = (UnixListener::bind(&socket).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         unix.set_nonblocking(true).unwrap();
         tcp.set_nonblocking(true).unwrap();
-        Self { nonce: format!("{}-{:?}", process::id(), std::thread::current().id()).replace(['(', ')'], ""), _folder: folder, canary, socket, unix, tcp }
+        Self {
+            nonce: format!("{}-{:?}", process::id(), std::thread::current().id()).replace(['(', ')'], ""),
+            _folder: folder,
+            canary,
+            socket,
+            unix,
+            tcp,
+        }
     }
 
     fn set(&self, source: &str) -> String {
@@ -160,12 +175,15 @@ fn descendants() -> Vec<String> {
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         let Some((head, rest)) = stat.rsplit_once(") ") else { continue };
         let mut fields = rest.split(' ');
-        let (state, parent) = (fields.next().unwrap_or(""), fields.next().and_then(|p| p.parse::<u32>().ok()));
+        let (state, parent) =
+            (fields.next().unwrap_or(""), fields.next().and_then(|p| p.parse::<u32>().ok()));
         parents.push((pid, parent.unwrap_or(0), format!("{head}) {state}")));
     }
     let mut family = vec![process::id()];
     let mut names = Vec::new();
-    while let Some(at) = parents.iter().position(|(pid, parent, _)| family.contains(parent) && !family.contains(pid)) {
+    while let Some(at) =
+        parents.iter().position(|(pid, parent, _)| family.contains(parent) && !family.contains(pid))
+    {
         let (pid, _, name) = parents.swap_remove(at);
         family.push(pid);
         names.push(name);
@@ -177,7 +195,9 @@ fn descendants() -> Vec<String> {
 fn ipc_objects() -> usize {
     ["shm", "msg", "sem"]
         .iter()
-        .map(|kind| fs::read_to_string(format!("/proc/sysvipc/{kind}")).map_or(0, |text| text.lines().count()))
+        .map(|kind| {
+            fs::read_to_string(format!("/proc/sysvipc/{kind}")).map_or(0, |text| text.lines().count())
+        })
         .sum()
 }
 
@@ -190,7 +210,8 @@ fn scratch_folders() -> usize {
 fn judge_suite(layers: Layers) {
     let bait = Bait::new();
     let ipc = ipc_objects();
-    let mut sandbox = Sandbox::with_layers(Settings { limits: limits(), jobs: 2, ..Settings::default() }, layers).unwrap();
+    let mut sandbox =
+        Sandbox::with_layers(Settings { limits: limits(), jobs: 2, ..Settings::default() }, layers).unwrap();
     let mut suite = suite();
     for language in [TaskLanguage::Python, TaskLanguage::JavaScript] {
         if let Err(error) = sandbox.interpreter(language) {
@@ -204,7 +225,10 @@ fn judge_suite(layers: Layers) {
     let judgements = sandbox.judge(&programs).unwrap();
     let mut wrong = Vec::new();
     for (hostile, judgement) in suite.iter().zip(&judgements) {
-        println!("{:32} {:?} {:.0} ms: {}", hostile.name, judgement.verdict, judgement.cpu_ms, judgement.detail);
+        println!(
+            "{:32} {:?} {:.0} ms: {}",
+            hostile.name, judgement.verdict, judgement.cpu_ms, judgement.detail
+        );
         assert_ne!(judgement.verdict, Verdict::Passed, "{} got away with it", hostile.name);
         if !hostile.expected.contains(&judgement.verdict) {
             wrong.push(format!("{}: {:?}, {}", hostile.name, judgement.verdict, judgement.detail));
@@ -253,14 +277,24 @@ fn without_landlock_nothing_can_be_written() {
         return;
     }
     let bait = Bait::new();
-    let chosen = ["write_outside", "change_canary", "fork", "subprocess_run", "sockets", "kill_parent", "many_files", "examiner_descriptors"];
+    let chosen = [
+        "write_outside",
+        "change_canary",
+        "fork",
+        "subprocess_run",
+        "sockets",
+        "kill_parent",
+        "many_files",
+        "examiner_descriptors",
+    ];
     let suite: Vec<Hostile> = suite()
         .into_iter()
         .filter(|hostile| chosen.iter().any(|name| hostile.name.ends_with(&format!("/{name}"))))
         .collect();
     let programs: Vec<Program> =
         suite.iter().map(|hostile| square(&bait.set(&hostile.source), hostile.language)).collect();
-    let mut sandbox = Sandbox::with_layers(Settings { limits: limits(), jobs: 1, ..Settings::default() }, layers).unwrap();
+    let mut sandbox =
+        Sandbox::with_layers(Settings { limits: limits(), jobs: 1, ..Settings::default() }, layers).unwrap();
     if sandbox.interpreter(TaskLanguage::JavaScript).is_err() {
         println!("skipped: no node");
         return;
@@ -310,7 +344,9 @@ fn hostile_programs_are_contained_as_an_ordinary_user() {
     // A process that another test forks meanwhile may still hold the copy open for writing.
     let output = loop {
         match command.output() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             result => break result.unwrap(),
         }
     };
@@ -330,11 +366,24 @@ fn nothing_outlives_a_killed_owner() {
     let row = |id: &str, prompt: &str| {
         serde_json::json!({"task_id": id, "prompt": prompt, "test": "f()", "entry_point": "f", "canonical_solution": ""}).to_string()
     };
-    fs::write(tasks.path(), format!("{}\n{}\n", row("a", &format!("# {marker}\n")), row("JavaScript/b", &format!("// {marker}\n")))).unwrap();
-    let sample = |id: &str, completion: &str| serde_json::json!({"task_id": id, "completion": completion}).to_string();
+    fs::write(
+        tasks.path(),
+        format!(
+            "{}\n{}\n",
+            row("a", &format!("# {marker}\n")),
+            row("JavaScript/b", &format!("// {marker}\n"))
+        ),
+    )
+    .unwrap();
+    let sample =
+        |id: &str, completion: &str| serde_json::json!({"task_id": id, "completion": completion}).to_string();
     fs::write(
         samples.path(),
-        format!("{}\n{}\n", sample("a", "def f():\n    while True: pass"), sample("JavaScript/b", "function f() { for (;;) {} }")),
+        format!(
+            "{}\n{}\n",
+            sample("a", "def f():\n    while True: pass"),
+            sample("JavaScript/b", "function f() { for (;;) {} }")
+        ),
     )
     .unwrap();
     let mut owner = Command::new(env!("CARGO_BIN_EXE_autotune"))
@@ -361,7 +410,11 @@ fn nothing_outlives_a_killed_owner() {
     assert!(running.iter().all(gone), "processes outlived their owner");
     let left = format!("autotune-scratch-{}-", owner.id());
     let entries = fs::read_dir(env::temp_dir()).unwrap().flatten();
-    assert_eq!(entries.filter(|e| e.file_name().to_string_lossy().starts_with(&left)).count(), 0, "scratch folders are left");
+    assert_eq!(
+        entries.filter(|e| e.file_name().to_string_lossy().starts_with(&left)).count(),
+        0,
+        "scratch folders are left"
+    );
 }
 
 /// All living processes below one.
@@ -384,7 +437,8 @@ fn strict_mode_refuses_a_machine_without_all_layers() {
     let _alone = alone();
     let bare = Layers { rlimits: true, ..Layers::default() };
     for mode in ["auto", "strict"] {
-        let settings = Settings { mode: serde_json::from_str(&format!("\"{mode}\"")).unwrap(), ..Settings::default() };
+        let settings =
+            Settings { mode: serde_json::from_str(&format!("\"{mode}\"")).unwrap(), ..Settings::default() };
         let error = Sandbox::with_layers(settings, bare).unwrap_err();
         assert!(matches!(error, SandboxError::Unprotected { .. }), "{error}");
         assert!(error.to_string().contains("landlock, seccomp"), "{error}");

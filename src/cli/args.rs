@@ -91,11 +91,11 @@ pub struct TuneArgs {
     /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
-    /// Stop starting trials after this long, for example 30m or 2h.
+    /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<String>,
-    /// Stop after this many trials, presets included.
-    #[arg(long, value_name = "N")]
+    /// Stop after this many trials that ran, presets included.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
     /// The engine.
     #[arg(long, value_enum, default_value = "llama.cpp")]
@@ -112,12 +112,18 @@ pub struct TuneArgs {
     /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
     #[arg(long, default_value = "warmup", value_name = "TASKS")]
     pub tasks: String,
-    /// Use only the first N tasks (0: all).
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Grade with N of the tasks, spread evenly over the set (0: all).
+    #[arg(long, default_value_t = 50, value_name = "N")]
     pub task_limit: usize,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+    /// Stop a rung (build, measure, grade) that takes longer than this.
+    #[arg(long, default_value = "30m", value_name = "DURATION")]
+    pub rung_timeout: String,
+    /// Spend at most this long on timing one candidate.
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    pub timing_cap: String,
     /// Run model-written code although the sandbox lacks layers on this machine.
     #[arg(long)]
     pub allow_unsandboxed: bool,
@@ -177,6 +183,12 @@ pub struct PlanArgs {
     /// The space, as for `tune`.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
+    /// What the model will do, as for `tune`.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -63,13 +63,15 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     .map_err(usage)?;
     check_k(&set, &samples, &args.k)?;
 
-    let mut sandbox = Sandbox::new(Settings { mode: mode(args.sandbox), limits, jobs: args.jobs.unwrap_or(0) })
-        .map_err(environment)?;
+    let mut sandbox =
+        Sandbox::new(Settings { mode: mode(args.sandbox), limits, jobs: args.jobs.unwrap_or(0) })
+            .map_err(environment)?;
     let left_out = unexecuted(&set, &mut sandbox);
     for out in &left_out {
         printer.warn(&format!("left out {} tasks: {}", out.tasks, out.reason));
     }
-    let executed = |sample: &&Sample| left_out.iter().all(|out| out.language != set.tasks[sample.task].language);
+    let executed =
+        |sample: &&Sample| left_out.iter().all(|out| out.language != set.tasks[sample.task].language);
     let samples: Vec<&Sample> = samples.iter().filter(executed).collect();
     if samples.is_empty() {
         return Err(Expected::environment("none of the tasks can be executed on this machine").into());
@@ -156,7 +158,8 @@ fn judge(
 ) -> anyhow::Result<Vec<Judgement>> {
     let mut judgements = Vec::with_capacity(samples.len());
     for batch in samples.chunks(BATCH) {
-        let programs: Vec<_> = batch.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
+        let programs: Vec<_> =
+            batch.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
         judgements.extend(sandbox.judge(&programs).map_err(environment)?);
         if samples.len() > BATCH {
             printer.remark(&format!("judged {} of {} samples", judgements.len(), samples.len()));
@@ -165,7 +168,12 @@ fn judge(
     Ok(judgements)
 }
 
-fn write_verdicts(path: &Path, set: &TaskSet, samples: &[&Sample], judgements: &[Judgement]) -> anyhow::Result<()> {
+fn write_verdicts(
+    path: &Path,
+    set: &TaskSet,
+    samples: &[&Sample],
+    judgements: &[Judgement],
+) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         for (sample, judgement) in samples.iter().zip(judgements) {
@@ -182,7 +190,9 @@ fn write_verdicts(path: &Path, set: &TaskSet, samples: &[&Sample], judgements: &
         }
         file.flush()
     };
-    write().map_err(|e| Expected::environment(format!("failed to write verdicts to {}: {e}", path.display())).into())
+    write().map_err(|e| {
+        Expected::environment(format!("failed to write verdicts to {}: {e}", path.display())).into()
+    })
 }
 
 fn scores<'a>(
@@ -219,7 +229,8 @@ fn print(args: &PasskArgs, scores: &Scores<'_>, printer: &mut Printer) -> anyhow
         return Ok(());
     }
     for score in &scores.pass_at_k {
-        let sampling = score.sampling_se.map_or(String::new(), |se| format!(", sampling error {:.1}", se * 100.0));
+        let sampling =
+            score.sampling_se.map_or(String::new(), |se| format!(", sampling error {:.1}", se * 100.0));
         printer.data(&format!(
             "pass@{}  {:.1} %  (95 % interval over tasks {:.1} to {:.1}{sampling}; {} tasks, {} samples)",
             score.k,
@@ -230,7 +241,8 @@ fn print(args: &PasskArgs, scores: &Scores<'_>, printer: &mut Printer) -> anyhow
             score.samples
         ));
     }
-    let verdicts: Vec<String> = scores.verdicts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let verdicts: Vec<String> =
+        scores.verdicts.iter().map(|(name, count)| format!("{count} {name}")).collect();
     printer.data(&format!("verdicts: {}", verdicts.join(", ")));
     Ok(())
 }

@@ -33,9 +33,26 @@ pub fn is_finished(task: &Task, raw: &str) -> bool {
 /// The continuation up to its first stop text; a closing text is kept.
 #[must_use]
 pub fn cut<'a>(task: &Task, raw: &'a str) -> &'a str {
-    let exclusive = task.stop.iter().filter_map(|text| raw.find(text.as_str()));
+    let exclusive = task.stop.iter().filter_map(|text| raw.find(text.as_str())).chain(dedent(task, raw));
     let inclusive = task.closing.iter().filter_map(|text| raw.find(text.as_str()).map(|at| at + text.len()));
     &raw[..exclusive.chain(inclusive).min().unwrap_or(raw.len())]
+}
+
+/// Where a Python body ends: at the first line, after some text, that is not indented.
+fn dedent(task: &Task, raw: &str) -> Option<usize> {
+    if !ends_at_dedent(task) {
+        return None;
+    }
+    raw.match_indices('\n').map(|(at, _)| at).find(|&at| {
+        let rest = &raw[at + 1..];
+        !raw[..at].trim().is_empty() && rest.chars().next().is_some_and(|c| !c.is_whitespace())
+    })
+}
+
+/// Whether the completion is the indented body of a Python function, so that the first line at the margin ends it.
+#[must_use]
+pub fn ends_at_dedent(task: &Task) -> bool {
+    task.language == TaskLanguage::Python && task.kind == Kind::Continuation
 }
 
 /// A fenced block: the word after the fence and its text. A fence that is never closed ends with the answer.
@@ -66,12 +83,20 @@ fn definition(task: &Task, source: &str) -> Option<(usize, usize)> {
         let text = line.trim_start();
         let openers: &[&str] = match task.language {
             TaskLanguage::Python => &["def ", "async def "],
-            _ => &["function ", "const ", "let ", "var ", "export function ", "export const ", "async function "],
+            _ => &[
+                "function ",
+                "const ",
+                "let ",
+                "var ",
+                "export function ",
+                "export const ",
+                "async function ",
+            ],
         };
         let named = |opener: &&str| {
-            text.strip_prefix(*opener).and_then(|rest| rest.trim_start().strip_prefix(name)).is_some_and(|rest| {
-                !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$')
-            })
+            text.strip_prefix(*opener)
+                .and_then(|rest| rest.trim_start().strip_prefix(name))
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$'))
         };
         if !name.is_empty() && line.len() == text.len() && openers.iter().any(|o| named(&o)) {
             return Some((begin, begin + line.len()));
@@ -95,13 +120,18 @@ fn chat(task: &Task, raw: &str) -> String {
     match definition(task, source) {
         // The answer repeats the function: it replaces the prompt's beginning of it. The prompt is a complete function in Python
         // (its docstring is a body) that the later definition overrides; in JavaScript the prompt's must be closed first.
-        Some(_) if task.language == TaskLanguage::Python => format!("{}pass\n\n{source}", python_indent(task)),
+        Some(_) if task.language == TaskLanguage::Python => {
+            format!("{}pass\n\n{source}", python_indent(task))
+        }
         Some((begin, end)) => {
             let body = &source[end..];
             let before = &source[..begin];
             // Only the body is wanted: the prompt already has the signature. Helpers before it would be lost, so they follow.
             let cut = cut(task, body);
-            if before.trim().is_empty() || before.trim_start().starts_with("//") || before.trim_start().starts_with("/*") {
+            if before.trim().is_empty()
+                || before.trim_start().starts_with("//")
+                || before.trim_start().starts_with("/*")
+            {
                 cut.to_owned()
             } else {
                 format!("{cut}\n{before}")
@@ -158,7 +188,10 @@ mod tests {
     fn a_javascript_continuation_keeps_its_brace() {
         let task = task("warmup/javascript/add");
         let raw = "\n  if (a) {\n    return a + b;\n  }\n  return b;\n}\n\nconsole.log(add(1, 2));\n";
-        assert_eq!(completion(&task, raw, Style::Continuation), "\n  if (a) {\n    return a + b;\n  }\n  return b;\n}");
+        assert_eq!(
+            completion(&task, raw, Style::Continuation),
+            "\n  if (a) {\n    return a + b;\n  }\n  return b;\n}"
+        );
         assert!(is_finished(&task, "\n  return a;\n}"));
         assert!(!is_finished(&task, "\n  return a;"));
     }
@@ -166,7 +199,10 @@ mod tests {
     #[test]
     fn windows_line_ends_do_not_hide_stop_texts() {
         let task = task("warmup/python/add");
-        assert_eq!(completion(&task, "\r\n    return a\r\ndef x():\r\n", Style::Continuation), "\n    return a");
+        assert_eq!(
+            completion(&task, "\r\n    return a\r\ndef x():\r\n", Style::Continuation),
+            "\n    return a"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! Completions in, scores out: tasks and their tests, Pass@k, the sandbox in which model-written code runs. Knows no engine.
+//! Grades: completions and logits in, scores out. Knows no engine's workings.
 
+pub mod codebleu;
+pub mod divergence;
 pub mod extract;
 pub mod passk;
 pub mod sandbox;

@@ -54,7 +54,8 @@ pub(super) fn over_tasks(scores: &[f64]) -> Interval {
     let mut rng = ChaCha8Rng::seed_from_u64(scores.len() as u64);
     let mut means: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            (0..scores.len()).map(|_| scores[rng.random_range(0..scores.len())]).sum::<f64>() / scores.len() as f64
+            (0..scores.len()).map(|_| scores[rng.random_range(0..scores.len())]).sum::<f64>()
+                / scores.len() as f64
         })
         .collect();
     means.sort_by(f64::total_cmp);
@@ -119,7 +120,10 @@ mod tests {
         let i = over_tasks(&scores);
         assert_eq!(i.method, Method::TaskBootstrap);
         // Standard deviation .4, so the standard error of 100 tasks is .04, however many samples stand behind each.
-        assert!((i.low - (0.5 - 1.96 * 0.04)).abs() < 0.01 && (i.high - (0.5 + 1.96 * 0.04)).abs() < 0.01, "{i:?}");
+        assert!(
+            (i.low - (0.5 - 1.96 * 0.04)).abs() < 0.01 && (i.high - (0.5 + 1.96 * 0.04)).abs() < 0.01,
+            "{i:?}"
+        );
         assert_eq!(over_tasks(&scores), i, "the seed is fixed");
     }
 

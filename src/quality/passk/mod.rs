@@ -15,7 +15,9 @@ pub const CONFIDENCE: f64 = 0.95;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PasskError {
     /// The estimator needs at least k samples of every task.
-    #[error("pass@{k} needs at least {k} samples of each task, but `{task}` has {n}; generate more or ask for a smaller k")]
+    #[error(
+        "pass@{k} needs at least {k} samples of each task, but `{task}` has {n}; generate more or ask for a smaller k"
+    )]
     TooFewSamples {
         /// The k asked for.
         k: u64,
@@ -41,7 +43,9 @@ pub enum PasskError {
     #[error("no tasks were judged")]
     NoTasks,
     /// Two verdict lists that cannot be paired.
-    #[error("cannot pair {reference} verdicts of the reference with {candidate} of the candidate; judge both on the same tasks")]
+    #[error(
+        "cannot pair {reference} verdicts of the reference with {candidate} of the candidate; judge both on the same tasks"
+    )]
     Unpaired {
         /// Length of one.
         reference: usize,

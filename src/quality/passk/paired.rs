@@ -62,7 +62,9 @@ pub fn mcnemar(reference: &[bool], candidate: &[bool]) -> Result<Paired, PasskEr
     if reference.len() != candidate.len() {
         return Err(PasskError::Unpaired { reference: reference.len(), candidate: candidate.len() });
     }
-    let count = |r: bool, c: bool| reference.iter().zip(candidate).filter(|&(&x, &y)| x == r && y == c).count() as u64;
+    let count = |r: bool, c: bool| {
+        reference.iter().zip(candidate).filter(|&(&x, &y)| x == r && y == c).count() as u64
+    };
     let (lost, gained) = (count(true, false), count(false, true));
     Ok(Paired {
         both: count(true, true),

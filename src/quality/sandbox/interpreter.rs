@@ -61,7 +61,11 @@ pub fn find(language: TaskLanguage) -> Result<Interpreter, SandboxError> {
         }
     }
     let reason = if reasons.is_empty() { "none on PATH".to_owned() } else { reasons.join("; ") };
-    Err(SandboxError::NoInterpreter { language, name: names(language).first().copied().unwrap_or("interpreter"), reason })
+    Err(SandboxError::NoInterpreter {
+        language,
+        name: names(language).first().copied().unwrap_or("interpreter"),
+        reason,
+    })
 }
 
 fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> {
@@ -70,10 +74,7 @@ fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> 
         TaskLanguage::Python => command.args(["-I", "-S", "-B", "-c", ASK_PYTHON]),
         _ => command.args(["-e", ASK_NODE]).env("OPENSSL_CONF", "/dev/null").env_remove("NODE_OPTIONS"),
     };
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     if let (true, Some(path), Some(version)) = (output.status.success(), lines.next(), lines.next()) {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope,
 };
 
 /// The newest ABI whose rights are handled; older kernels handle what they know.
@@ -27,7 +28,8 @@ pub(super) struct Paths {
 #[allow(unsafe_code)]
 pub(super) fn abi() -> u32 {
     // SAFETY: asks for the version with a null pointer and zero size, as landlock_create_ruleset(2) says; nothing is written.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
     u32::try_from(version).unwrap_or(0)
 }
 

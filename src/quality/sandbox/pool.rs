@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, node::NodeJudge, probe::probe,
-    python::PythonServer,
+    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, node::NodeJudge,
+    probe::probe, python::PythonServer,
 };
 use crate::quality::tasks::{Program, TaskLanguage};
 

@@ -36,7 +36,8 @@ impl Layers {
     /// The missing ones of landlock, seccomp and rlimits, for people.
     #[must_use]
     pub fn missing(&self) -> String {
-        let parts = [(self.landlock_abi > 0, "landlock"), (self.seccomp, "seccomp"), (self.rlimits, "rlimits")];
+        let parts =
+            [(self.landlock_abi > 0, "landlock"), (self.seccomp, "seccomp"), (self.rlimits, "rlimits")];
         parts.iter().filter(|(there, _)| !there).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
     }
 
@@ -54,11 +55,13 @@ impl Layers {
         let refuse = |remedy| Err(SandboxError::Unprotected { missing: self.missing(), remedy });
         match mode {
             Mode::Off => Ok(()),
-            Mode::Strict if !self.is_strict() => refuse("strict mode needs all of them; use a newer kernel, or --sandbox auto"),
-            // Without seccomp a program could start processes and reach the network.
-            Mode::Auto if !self.seccomp => {
-                refuse("use Linux 5.13 or newer with landlock and seccomp, or allow it knowingly with --sandbox off")
+            Mode::Strict if !self.is_strict() => {
+                refuse("strict mode needs all of them; use a newer kernel, or --sandbox auto")
             }
+            // Without seccomp a program could start processes and reach the network.
+            Mode::Auto if !self.seccomp => refuse(
+                "use Linux 5.13 or newer with landlock and seccomp, or allow it knowingly with --sandbox off",
+            ),
             _ => Ok(()),
         }
     }
@@ -76,7 +79,8 @@ pub fn probe() -> Layers {
     if let Ok(filters) = seccomp::filters(seccomp::Profile::default()) {
         layers.seccomp = !filters.is_empty() && works(Plan { filters, ..Plan::default() });
     }
-    layers.rlimits = works(Plan { limits: vec![(libc::RLIMIT_AS, 1 << 30), (libc::RLIMIT_CORE, 0)], ..Plan::default() });
+    layers.rlimits =
+        works(Plan { limits: vec![(libc::RLIMIT_AS, 1 << 30), (libc::RLIMIT_CORE, 0)], ..Plan::default() });
     let isolated = |extra| {
         let tmpfs = scratch::any_tmpfs();
         works(Plan { namespaces: NAMESPACES | extra, tmpfs, drop_capabilities: true, ..Plan::default() })

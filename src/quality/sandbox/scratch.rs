@@ -44,7 +44,9 @@ impl Scratch {
             && let Some(place) = COVERABLE.iter().find(|place| {
                 let place = Path::new(place);
                 let needed = interpreter.library.iter().chain([&interpreter.path]);
-                place.is_dir() && !place.is_symlink() && needed.into_iter().all(|path| !path.starts_with(place))
+                place.is_dir()
+                    && !place.is_symlink()
+                    && needed.into_iter().all(|path| !path.starts_with(place))
             })
         {
             return Ok(Self::Memory(text(Path::new(place))?));
@@ -53,10 +55,9 @@ impl Scratch {
         sweep(&parent);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = parent.join(format!("{PREFIX}{}-{number}", process::id()));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|e| SandboxError::broken("make a scratch folder", format!("{}: {e}", folder.display())))?;
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|e| {
+            SandboxError::broken("make a scratch folder", format!("{}: {e}", folder.display()))
+        })?;
         let path = text(&folder)?;
         Ok(Self::Folder(folder, path))
     }

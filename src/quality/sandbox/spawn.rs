@@ -132,7 +132,13 @@ impl Child {
     pub(super) fn kill(&self) {
         // SAFETY: plain system call on a descriptor that we own.
         unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGKILL, ptr::null::<u8>(), 0);
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                libc::SIGKILL,
+                ptr::null::<u8>(),
+                0,
+            );
         }
     }
 
@@ -159,7 +165,9 @@ impl Child {
             }
         }
         self.reaped = true;
-        let time = |t: libc::timeval| Duration::new(t.tv_sec.max(0) as u64, (t.tv_usec.clamp(0, 999_999) * 1000) as u32);
+        let time = |t: libc::timeval| {
+            Duration::new(t.tv_sec.max(0) as u64, (t.tv_usec.clamp(0, 999_999) * 1000) as u32)
+        };
         Ended { status, cpu: time(usage.ru_utime) + time(usage.ru_stime) }
     }
 }
@@ -196,7 +204,8 @@ pub(super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     // SAFETY: identity functions of the process.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let sources = plan.descriptors.iter().map(AsRawFd::as_raw_fd);
-    let others = [plan.program.as_ref().map(AsRawFd::as_raw_fd), plan.landlock.as_ref().map(|(fd, _)| fd.as_raw_fd())];
+    let others =
+        [plan.program.as_ref().map(AsRawFd::as_raw_fd), plan.landlock.as_ref().map(|(fd, _)| fd.as_raw_fd())];
     let highest = sources.chain(others.into_iter().flatten()).chain([report_writing.as_raw_fd()]).max();
     let prepared = Prepared {
         uid_map: format!("{uid} {uid} 1").into_bytes(),
@@ -218,7 +227,16 @@ pub(super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     let mut pidfd: libc::c_int = -1;
     let flags = plan.namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: without CLONE_VM and with a null stack this is fork(2) that also gives a pidfd. The child makes system calls only.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), ptr::null::<u8>(), &raw mut pidfd, 0usize, 0usize) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(flags),
+            ptr::null::<u8>(),
+            &raw mut pidfd,
+            0usize,
+            0usize,
+        )
+    };
     if pid == 0 {
         // SAFETY: we are the only thread of the child, and `run` never returns.
         unsafe { run(plan, &argv, &envp, &prepared) }
@@ -231,7 +249,8 @@ pub(super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     }
     drop(report_writing);
     // SAFETY: the kernel gave us this descriptor.
-    let mut child = Child { pid: pid as libc::pid_t, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) }, reaped: false };
+    let mut child =
+        Child { pid: pid as libc::pid_t, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) }, reaped: false };
     // The pipe closes by itself when the interpreter starts.
     let mut answer = Vec::new();
     report.read_to_end(&mut answer).map_err(failed("hear from the process"))?;
@@ -282,7 +301,14 @@ unsafe fn run(
             if plan.program.is_none() {
                 libc::_exit(0);
             }
-            libc::syscall(libc::SYS_execveat, EXEC_FD, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
+            libc::syscall(
+                libc::SYS_execveat,
+                EXEC_FD,
+                c"".as_ptr(),
+                argv.as_ptr(),
+                envp.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            );
             step = 12;
         }
         let errno = (*libc::__errno_location()).to_ne_bytes();
@@ -325,7 +351,9 @@ unsafe fn layers(plan: &Plan, prepared: &Prepared) -> u8 {
             if let Some(tmpfs) = &plan.tmpfs {
                 let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
                 let options = tmpfs.options.as_ptr().cast();
-                if libc::mount(c"autotune".as_ptr(), tmpfs.at.as_ptr(), c"tmpfs".as_ptr(), flags, options) != 0 {
+                if libc::mount(c"autotune".as_ptr(), tmpfs.at.as_ptr(), c"tmpfs".as_ptr(), flags, options)
+                    != 0
+                {
                     return 3;
                 }
             }
@@ -352,7 +380,8 @@ unsafe fn layers(plan: &Plan, prepared: &Prepared) -> u8 {
             return step;
         }
         for filter in &plan.filters {
-            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut().cast() };
+            let program =
+                libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut().cast() };
             const { assert!(size_of::<sock_filter>() == size_of::<libc::sock_filter>()) };
             if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) != 0 {
                 return 11;
@@ -369,7 +398,10 @@ unsafe fn layers(plan: &Plan, prepared: &Prepared) -> u8 {
 unsafe fn place(plan: &Plan, parking: RawFd) -> bool {
     // SAFETY: as `run`.
     unsafe {
-        let special = [plan.program.as_ref().map(AsRawFd::as_raw_fd), plan.landlock.as_ref().map(|(fd, _)| fd.as_raw_fd())];
+        let special = [
+            plan.program.as_ref().map(AsRawFd::as_raw_fd),
+            plan.landlock.as_ref().map(|(fd, _)| fd.as_raw_fd()),
+        ];
         let waiting = special.into_iter().chain(plan.descriptors.iter().map(|fd| Some(fd.as_raw_fd())));
         for (index, fd) in waiting.enumerate() {
             if let Some(fd) = fd
@@ -387,7 +419,12 @@ unsafe fn place(plan: &Plan, parking: RawFd) -> bool {
         if plan.program.is_some() && libc::dup2(parking + 1, EXEC_FD) < 0 {
             return false;
         }
-        libc::syscall(libc::SYS_close_range, count as libc::c_uint, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0
+        libc::syscall(
+            libc::SYS_close_range,
+            count as libc::c_uint,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        ) == 0
     }
 }
 

@@ -58,12 +58,19 @@ pub(super) struct Evidence<'a> {
 /// The judgement that the evidence supports.
 pub(super) fn judge(evidence: Evidence<'_>) -> Judgement {
     let (verdict, detail) = decide(&evidence);
-    Judgement { verdict, detail: detail.chars().take(1500).collect(), cpu_ms: evidence.cpu_ms, wall_ms: evidence.wall_ms }
+    Judgement {
+        verdict,
+        detail: detail.chars().take(1500).collect(),
+        cpu_ms: evidence.cpu_ms,
+        wall_ms: evidence.wall_ms,
+    }
 }
 
 fn decide(evidence: &Evidence<'_>) -> (Verdict, String) {
-    let passed =
-        evidence.report.as_ref().is_some_and(|r| r.passed && !evidence.token.is_empty() && r.token == evidence.token);
+    let passed = evidence
+        .report
+        .as_ref()
+        .is_some_and(|r| r.passed && !evidence.token.is_empty() && r.token == evidence.token);
     match evidence.limit {
         Some(Limit::Output) => return (Verdict::OutputExceeded, "printed more than it may".to_owned()),
         Some(Limit::Files) => return (Verdict::Denied, "made more files than it may".to_owned()),
@@ -79,8 +86,16 @@ fn decide(evidence: &Evidence<'_>) -> (Verdict, String) {
 
 /// The verdict for an exception. The judged code chose its class, which is why no class means a pass.
 fn of_exception(report: &Report) -> Verdict {
-    const REFUSALS: &[i32] =
-        &[libc::EPERM, libc::EACCES, libc::EAGAIN, libc::ENOSYS, libc::EFBIG, libc::EMFILE, libc::ENOSPC, libc::EROFS];
+    const REFUSALS: &[i32] = &[
+        libc::EPERM,
+        libc::EACCES,
+        libc::EAGAIN,
+        libc::ENOSYS,
+        libc::EFBIG,
+        libc::EMFILE,
+        libc::ENOSPC,
+        libc::EROFS,
+    ];
     match report.kind.as_str() {
         "SyntaxError" => Verdict::SyntaxError,
         "MemoryError" => Verdict::MemoryExceeded,
@@ -92,7 +107,11 @@ fn of_exception(report: &Report) -> Verdict {
 
 /// The verdict for a judged process that ended before its tests.
 fn of_status(status: i32, output: &str) -> (Verdict, String) {
-    let said = output.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or(String::new(), |l| format!(": {l}"));
+    let said = output
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .map_or(String::new(), |l| format!(": {l}"));
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
         let verdict = match signal {
@@ -109,7 +128,9 @@ fn of_status(status: i32, output: &str) -> (Verdict, String) {
 }
 
 fn out_of_memory(output: &str) -> bool {
-    output.contains("MemoryError") || output.contains("heap out of memory") || output.contains("Out of memory")
+    output.contains("MemoryError")
+        || output.contains("heap out of memory")
+        || output.contains("Out of memory")
 }
 
 #[cfg(test)]
@@ -117,7 +138,15 @@ mod tests {
     use super::*;
 
     fn evidence(report: Option<Report>) -> Evidence<'static> {
-        Evidence { token: "t0ken", report, limit: None, status: 0, output: String::new(), cpu_ms: 1.0, wall_ms: 1.0 }
+        Evidence {
+            token: "t0ken",
+            report,
+            limit: None,
+            status: 0,
+            output: String::new(),
+            cpu_ms: 1.0,
+            wall_ms: 1.0,
+        }
     }
 
     #[test]
@@ -142,11 +171,15 @@ mod tests {
     #[test]
     fn exits_and_signals_are_told_apart() {
         let gone = || Some(Report { kind: "gone".into(), ..Report::default() });
-        let with = |status, output: &str| judge(Evidence { status, output: output.into(), ..evidence(gone()) });
+        let with =
+            |status, output: &str| judge(Evidence { status, output: output.into(), ..evidence(gone()) });
         assert_eq!(with(0, "").verdict, Verdict::Crashed);
         assert!(with(7 << 8, "bye\n").detail.ends_with("code 7 before the tests did: bye"));
         assert_eq!(with(libc::SIGXCPU, "").verdict, Verdict::Timeout);
         assert_eq!(with(libc::SIGSYS, "").verdict, Verdict::Denied);
-        assert_eq!(with(libc::SIGABRT, "FATAL ERROR: JavaScript heap out of memory").verdict, Verdict::MemoryExceeded);
+        assert_eq!(
+            with(libc::SIGABRT, "FATAL ERROR: JavaScript heap out of memory").verdict,
+            Verdict::MemoryExceeded
+        );
     }
 }

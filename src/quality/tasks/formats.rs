@@ -31,7 +31,8 @@ struct Row {
 /// The task in a row. The error is a fragment that names what is missing.
 pub(super) fn task(row: Map<String, Value>) -> Result<Task, String> {
     let names = row.keys().cloned().collect::<Vec<_>>().join(", ");
-    let row: Row = serde_json::from_value(Value::Object(row)).map_err(|e| format!("a field has the wrong type: {e}"))?;
+    let row: Row =
+        serde_json::from_value(Value::Object(row)).map_err(|e| format!("a field has the wrong type: {e}"))?;
     if row.test_list.is_some() {
         mbpp(row)
     } else if row.tests.is_some() {
@@ -137,7 +138,9 @@ fn multipl_e(row: Row) -> Result<Task, String> {
         .unwrap_or_default();
     let closing = stops::inclusive(language);
     let stop = match row.stop_tokens {
-        Some(tokens) if !tokens.is_empty() => tokens.into_iter().filter(|token| !closing.contains(token)).collect(),
+        Some(tokens) if !tokens.is_empty() => {
+            tokens.into_iter().filter(|token| !closing.contains(token)).collect()
+        }
         _ => stops::exclusive(language, false),
     };
     Ok(Task {

@@ -114,7 +114,9 @@ impl TaskSet {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// No such file, or not readable.
-    #[error("failed to read tasks from {path}: {source} (write `{WARMUP}` for the shipped tasks, or a .jsonl or .jsonl.gz file)")]
+    #[error(
+        "failed to read tasks from {path}: {source} (write `{WARMUP}` for the shipped tasks, or a .jsonl or .jsonl.gz file)"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -204,7 +206,8 @@ fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
             line,
             source,
         })?;
-        let task = formats::task(row).map_err(|reason| TaskError::Row { path: path.to_owned(), line, reason })?;
+        let task =
+            formats::task(row).map_err(|reason| TaskError::Row { path: path.to_owned(), line, reason })?;
         if let Some(first) = first_lines.insert(task.id.clone(), line) {
             return Err(TaskError::Duplicate { path: path.to_owned(), line, first, id: task.id });
         }
@@ -213,7 +216,8 @@ fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
     if tasks.is_empty() {
         return Err(TaskError::Empty { path: path.to_owned() });
     }
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let name =
+        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
     Ok(TaskSet { name, tasks })
 }
 

@@ -37,7 +37,9 @@ pub enum SampleError {
         reason: String,
     },
     /// Tasks without any sample.
-    #[error("{path} has no samples for {count} of {tasks} tasks: {names}; a mean over the others would mislead")]
+    #[error(
+        "{path} has no samples for {count} of {tasks} tasks: {names}; a mean over the others would mislead"
+    )]
     Missing {
         /// The file.
         path: PathBuf,
@@ -62,7 +64,8 @@ pub enum SampleError {
 /// An unreadable file, a broken or unknown line (with its number), tasks without samples.
 pub fn read_samples(path: &Path, set: &TaskSet) -> Result<Vec<Sample>, SampleError> {
     let read_error = |source| SampleError::Read { path: path.to_owned(), source };
-    let index: HashMap<&str, usize> = set.tasks.iter().enumerate().map(|(i, task)| (task.id.as_str(), i)).collect();
+    let index: HashMap<&str, usize> =
+        set.tasks.iter().enumerate().map(|(i, task)| (task.id.as_str(), i)).collect();
     let mut samples = Vec::new();
     for (number, text) in open_lines(path).map_err(read_error)?.lines().enumerate() {
         let text = text.map_err(read_error)?;
@@ -100,7 +103,8 @@ fn sample(text: &str, index: &HashMap<&str, usize>, set: &str) -> Result<Sample,
         Some(Value::Number(id)) => id.to_string(),
         _ => return Err("no `task_id`; expected {\"task_id\": \"...\", \"completion\": \"...\"}".to_owned()),
     };
-    let task = *index.get(id.as_str()).ok_or_else(|| format!("unknown task id `{id}`; it is not in {set}"))?;
+    let task =
+        *index.get(id.as_str()).ok_or_else(|| format!("unknown task id `{id}`; it is not in {set}"))?;
     let completion = value.get("completion").and_then(Value::as_str);
     let completion = completion.ok_or_else(|| format!("the sample of `{id}` has no `completion` text"))?;
     Ok(Sample { task, completion: completion.to_owned() })

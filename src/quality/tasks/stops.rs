@@ -4,16 +4,42 @@ use super::TaskLanguage;
 
 /// Texts that end the body of a Python function that the prompt began: the next statement at column 0.
 const PYTHON_BODY: &[&str] = &[
-    "\ndef ", "\nclass ", "\nprint", "\nif ", "\nfor ", "\nwhile ", "\n#", "\n@", "\n```", "\nassert", "\nfrom ", "\nimport ",
-    "\n\"\"\"", "\n'''", "\n>>>", "<|",
+    "\ndef ",
+    "\nclass ",
+    "\nprint",
+    "\nif ",
+    "\nfor ",
+    "\nwhile ",
+    "\n#",
+    "\n@",
+    "\n```",
+    "\nassert",
+    "\nfrom ",
+    "\nimport ",
+    "\n\"\"\"",
+    "\n'''",
+    "\n>>>",
+    "<|",
 ];
 
 /// Texts that end a whole Python program: anything that uses or tests it.
-const PYTHON_PROGRAM: &[&str] = &["\nassert", "\nprint", "\nif __name__", "\n\"\"\"", "\n```", "\n>>>", "\n# Test", "<|"];
+const PYTHON_PROGRAM: &[&str] =
+    &["\nassert", "\nprint", "\nif __name__", "\n\"\"\"", "\n```", "\n>>>", "\n# Test", "<|"];
 
 /// Texts that end a JavaScript function in case that no closing brace came.
-const JAVASCRIPT: &[&str] =
-    &["\nfunction ", "\nconst ", "\nlet ", "\nclass ", "\n//", "\n/*", "\nconsole", "\nmodule.", "\nexport ", "\n```", "<|"];
+const JAVASCRIPT: &[&str] = &[
+    "\nfunction ",
+    "\nconst ",
+    "\nlet ",
+    "\nclass ",
+    "\n//",
+    "\n/*",
+    "\nconsole",
+    "\nmodule.",
+    "\nexport ",
+    "\n```",
+    "<|",
+];
 
 /// Stop texts that do not belong to the completion.
 #[must_use]

@@ -84,7 +84,11 @@ impl Printed {
 }
 
 impl NodeJudge {
-    pub(super) fn start(interpreter: Arc<Interpreter>, layers: &Layers, limits: &Limits) -> Result<Self, SandboxError> {
+    pub(super) fn start(
+        interpreter: Arc<Interpreter>,
+        layers: &Layers,
+        limits: &Limits,
+    ) -> Result<Self, SandboxError> {
         let scratch = Scratch::new(layers, &interpreter)?;
         Ok(Self { examiner: None, spare: None, scratch, interpreter, layers: *layers, limits: *limits })
     }

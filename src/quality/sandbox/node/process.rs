@@ -62,10 +62,20 @@ impl Launcher<'_> {
         let (replies, theirs_replies) = pipe()?;
         let (output, printing) = pipe()?;
         let printing_too = printing.try_clone().map_err(|e| SandboxError::broken("copy a pipe", e))?;
-        let descriptors =
-            vec![null()?, printing.into(), printing_too.into(), theirs_requests.into(), theirs_replies.into()];
+        let descriptors = vec![
+            null()?,
+            printing.into(),
+            printing_too.into(),
+            theirs_requests.into(),
+            theirs_replies.into(),
+        ];
         let child = self.start(CANDIDATE, descriptors, Some(scratch), self.limits.memory_bytes)?;
-        Ok(Candidate { child, requests: outgoing(requests)?, replies: incoming(replies)?, output: incoming(output)? })
+        Ok(Candidate {
+            child,
+            requests: outgoing(requests)?,
+            replies: incoming(replies)?,
+            output: incoming(output)?,
+        })
     }
 
     /// Starts an examiner; it writes `{}` on the verdict pipe when it is warm.
@@ -104,7 +114,8 @@ impl Launcher<'_> {
         let broken = |step| move |error: io::Error| SandboxError::broken(step, error);
         let text = |text: &str| CString::new(text).map_err(|e| SandboxError::broken("pass an argument", e));
         let ruleset = if self.layers.landlock_abi > 0 {
-            landlock::ruleset(&paths(&self.interpreter.path)).map_err(|e| SandboxError::broken("make landlock rules", e))?
+            landlock::ruleset(&paths(&self.interpreter.path))
+                .map_err(|e| SandboxError::broken("make landlock rules", e))?
         } else {
             None
         };
@@ -118,7 +129,9 @@ impl Launcher<'_> {
         let heap_mb = format!("--max-old-space-size={}", (memory_bytes >> 20).max(64) / 2);
         let arguments = [&self.interpreter.path.to_string_lossy(), heap_mb.as_str(), "-e", script];
         let plan = Plan {
-            program: Some(spawn::open_program(&self.interpreter.path).map_err(broken("open the interpreter"))?),
+            program: Some(
+                spawn::open_program(&self.interpreter.path).map_err(broken("open the interpreter"))?,
+            ),
             arguments: arguments.iter().map(|a| text(a)).collect::<Result<_, _>>()?,
             environment: [
                 "LANG=C.UTF-8",

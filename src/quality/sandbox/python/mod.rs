@@ -36,8 +36,29 @@ const SOURCE: &str = concat!(
 
 /// Imported before the first fork: what solutions and tests use most, so that no program pays for them.
 const PRELOADED: &[&str] = &[
-    "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib",
-    "heapq", "itertools", "math", "numbers", "operator", "random", "re", "statistics", "string", "sys", "time", "typing",
+    "abc",
+    "bisect",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "math",
+    "numbers",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "sys",
+    "time",
+    "typing",
 ];
 
 /// Grace over a program's wall limit after which the server itself is taken for hung.
@@ -76,7 +97,8 @@ impl PythonServer {
             Ok(file.map_err(broken("open /dev/null"))?.into())
         };
         let ruleset = if layers.landlock_abi > 0 {
-            landlock::ruleset(&paths(interpreter)).map_err(|e| SandboxError::broken("make landlock rules", e))?
+            landlock::ruleset(&paths(interpreter))
+                .map_err(|e| SandboxError::broken("make landlock rules", e))?
         } else {
             None
         };
@@ -97,11 +119,23 @@ impl PythonServer {
                     Ok::<_, SandboxError>(all)
                 },
             )?,
-            environment: ["LANG=C.UTF-8", "HOME=/nonexistent", "PYTHONHASHSEED=0", "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"]
-                .iter()
-                .map(|variable| text(variable))
-                .collect::<Result<_, _>>()?,
-            descriptors: vec![null()?, null()?, errors_writing.into(), theirs.into(), verdicts_writing.into()],
+            environment: [
+                "LANG=C.UTF-8",
+                "HOME=/nonexistent",
+                "PYTHONHASHSEED=0",
+                "PYTHONSAFEPATH=1",
+                "PYTHONNOUSERSITE=1",
+            ]
+            .iter()
+            .map(|variable| text(variable))
+            .collect::<Result<_, _>>()?,
+            descriptors: vec![
+                null()?,
+                null()?,
+                errors_writing.into(),
+                theirs.into(),
+                verdicts_writing.into(),
+            ],
             namespaces: layers.namespace_flags(),
             dies_with_parent: false,
             tmpfs: scratch.tmpfs(),
@@ -176,7 +210,10 @@ impl PythonServer {
         let mut lines = written.lines();
         // Without this line the tests' frame is still in the socket: the next program would read it.
         if lines.next() != Some("read") {
-            return Err(SandboxError::broken("run the tests", format!("the examiner ended early ({:?})", end.reason)));
+            return Err(SandboxError::broken(
+                "run the tests",
+                format!("the examiner ended early ({:?})", end.reason),
+            ));
         }
         Ok(verdict::judge(Evidence {
             token: &token,
@@ -223,7 +260,15 @@ fn read_available(pipe: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> 
 
 /// What judged Python code may read: the standard library, and the shared libraries that its extension modules load.
 fn paths(interpreter: &Interpreter) -> Paths {
-    let shared = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/urandom"];
+    let shared = [
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/etc/ld.so.cache",
+        "/usr/share/zoneinfo",
+        "/dev/urandom",
+    ];
     Paths {
         read: interpreter.library.iter().cloned().chain(shared.iter().map(PathBuf::from)).collect(),
         execute: Vec::new(),

@@ -77,7 +77,8 @@ fn entries(text: &str) -> Result<Vec<Entry<'_>>, TaskError> {
     text.split("==== ")
         .skip(1)
         .map(|part| {
-            let broken = |what: &str| TaskError::Warmup(format!("{what} in `{}`", part.lines().next().unwrap_or("")));
+            let broken =
+                |what: &str| TaskError::Warmup(format!("{what} in `{}`", part.lines().next().unwrap_or("")));
             let (name, rest) = part.split_once('\n').ok_or_else(|| broken("no body"))?;
             let (prompt, rest) = rest.split_once("---- solution\n").ok_or_else(|| broken("no solution"))?;
             let (solution, rest) = rest.split_once("---- wrong\n").ok_or_else(|| broken("no wrong body"))?;
@@ -119,7 +120,11 @@ mod tests {
         assert_eq!(tasks.iter().map(|t| &t.id).collect::<HashSet<_>>().len(), tasks.len());
         for task in &tasks {
             assert!(task.prompt.len() <= 260, "{} has a long prompt", task.id);
-            assert!(task.prompt.contains(&task.entry_point) && task.tests.contains(&task.entry_point), "{}", task.id);
+            assert!(
+                task.prompt.contains(&task.entry_point) && task.tests.contains(&task.entry_point),
+                "{}",
+                task.id
+            );
             let canonical = task.canonical.as_deref().unwrap();
             assert!(canonical.lines().count() <= 10 && canonical.ends_with('\n'), "{}", task.id);
         }
