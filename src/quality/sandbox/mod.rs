@@ -20,6 +20,7 @@ mod scratch;
 mod seccomp;
 mod spawn;
 mod token;
+mod typescript;
 mod verdict;
 
 use std::time::Duration;
