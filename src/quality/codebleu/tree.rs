@@ -159,6 +159,11 @@ impl<'t> Tree<'t> {
         at
     }
 
+    /// Whether the source has no errors and nothing is missing.
+    pub(super) fn is_valid(&self) -> bool {
+        self.nodes.first().is_some_and(|root| !root.has_error)
+    }
+
     /// A node by number.
     pub(super) fn node(&self, at: u32) -> &Node {
         &self.nodes[at as usize]
