@@ -34,7 +34,7 @@ impl Parsed {
         Self {
             subtrees: Subtrees::printed(&tree),
             relations: Relations::extract(language, &tree),
-            valid: tree.is_valid(),
+            valid: tree.is_valid,
         }
     }
 }

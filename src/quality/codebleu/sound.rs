@@ -51,7 +51,7 @@ impl Prepared {
             subtrees: Subtrees::of_program(&tree, left_out, |at| layout.is_redundant_bracket(at)),
             lexemes,
             variables,
-            valid: tree.is_valid(),
+            valid: tree.is_valid,
         }
     }
 
