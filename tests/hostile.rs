@@ -213,7 +213,10 @@ fn control_groups(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders
-        .map(|entry| usize::from(entry.file_name().to_string_lossy().starts_with(&ours)) + control_groups(&entry.path()))
+        .map(|entry| {
+            usize::from(entry.file_name().to_string_lossy().starts_with(&ours))
+                + control_groups(&entry.path())
+        })
         .sum()
 }
 

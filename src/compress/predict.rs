@@ -69,7 +69,7 @@ impl Predictor {
         importance: Option<Importance>,
     ) -> Result<Self, CompressError> {
         let arch = Architecture::read(reference)
-            .map_err(|source| CompressError::Arch { path: reference.path().to_owned(), source })?;
+            .map_err(|cause| CompressError::Arch { path: reference.path().to_owned(), cause })?;
         let decls: Vec<TensorDecl> = Vec::new();
         let alignment = reference.header().alignment;
         Ok(Self {

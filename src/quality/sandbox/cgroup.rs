@@ -33,8 +33,11 @@ impl Group {
                 continue;
             }
             let memory = memory_bytes.to_string();
-            let limits =
-                [("pids.max", threads.to_string()), ("memory.max", memory.clone()), ("memory.limit_in_bytes", memory)];
+            let limits = [
+                ("pids.max", threads.to_string()),
+                ("memory.max", memory.clone()),
+                ("memory.limit_in_bytes", memory),
+            ];
             let limited = limits.iter().filter(|(file, value)| write(&folder.join(file), value)).count();
             if limited > 0 {
                 group.folders.push(folder);
@@ -102,7 +105,8 @@ fn parents(mountinfo: &str, own: &str) -> Vec<PathBuf> {
             fields.next().filter(|names| names.split(',').any(|name| name == controller)).and(fields.next())
         });
         // A container sees its own group as the root of the mount.
-        let Some(path) = path.map(|path| path.strip_prefix(root).unwrap_or(path).trim_start_matches('/')) else {
+        let Some(path) = path.map(|path| path.strip_prefix(root).unwrap_or(path).trim_start_matches('/'))
+        else {
             continue;
         };
         let folder = Path::new(point).join(path);
@@ -144,7 +148,11 @@ mod tests {
         let found = parents(&mounts, own);
         let expected = ["memory/own", "pids", "unified/slice/own"].map(|path| folder.path().join(path));
         assert_eq!(found, expected);
-        assert!(parents("", own).is_empty() && parents(&mounts, "").is_empty() && parents("garbage - x", own).is_empty());
+        assert!(
+            parents("", own).is_empty()
+                && parents(&mounts, "").is_empty()
+                && parents("garbage - x", own).is_empty()
+        );
     }
 
     #[test]

@@ -1,11 +1,6 @@
 //! What all confined interpreters have in common: the layers around them.
 
-use std::{
-    ffi::CString,
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-};
+use std::{ffi::CString, fs::File, io, os::fd::OwnedFd};
 
 use super::{
     Interpreter, Layers, SandboxError,

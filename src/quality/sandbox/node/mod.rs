@@ -96,7 +96,15 @@ impl NodeJudge {
         // An examiner, a candidate and its successor.
         let memory = 3 * (limits.memory_bytes + OWN_BYTES);
         let group = layers.cgroups.then(|| Group::new(THREADS, memory)).flatten();
-        Ok(Self { examiner: None, spare: None, group, scratch, interpreter, layers: *layers, limits: *limits })
+        Ok(Self {
+            examiner: None,
+            spare: None,
+            group,
+            scratch,
+            interpreter,
+            layers: *layers,
+            limits: *limits,
+        })
     }
 
     fn launcher(&self) -> Launcher<'_> {

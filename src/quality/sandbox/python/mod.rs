@@ -75,15 +75,26 @@ pub(super) struct PythonServer {
 
 impl PythonServer {
     /// Starts the interpreter and waits until it is warm.
-    pub(super) fn start(interpreter: &Interpreter, layers: &Layers, limits: &Limits) -> Result<Self, SandboxError> {
+    pub(super) fn start(
+        interpreter: &Interpreter,
+        layers: &Layers,
+        limits: &Limits,
+    ) -> Result<Self, SandboxError> {
         let scratch = Scratch::new(layers, interpreter)?;
-        let (control, theirs) = UnixStream::pair().map_err(|e| SandboxError::broken("make a socket pair", e))?;
+        let (control, theirs) =
+            UnixStream::pair().map_err(|e| SandboxError::broken("make a socket pair", e))?;
         let (verdicts, verdicts_writing) = launch::pipe()?;
         let (mut errors, errors_writing) = launch::pipe()?;
         // The server, a candidate and an examiner.
-        let group = layers.cgroups.then(|| Group::new(THREADS, 2 * limits.memory_bytes + OWN_BYTES)).flatten();
-        let descriptors =
-            vec![launch::null()?, launch::null()?, errors_writing.into(), theirs.into(), verdicts_writing.into()];
+        let group =
+            layers.cgroups.then(|| Group::new(THREADS, 2 * limits.memory_bytes + OWN_BYTES)).flatten();
+        let descriptors = vec![
+            launch::null()?,
+            launch::null()?,
+            errors_writing.into(),
+            theirs.into(),
+            verdicts_writing.into(),
+        ];
         let landlock_fd = (layers.landlock_abi > 0).then_some(descriptors.len());
         let child = Launch {
             interpreter,
@@ -191,8 +202,8 @@ impl PythonServer {
 
 /// The filters that each forked process installs, as the bytes of `struct sock_filter`.
 fn inner_filters(read_only: bool) -> Result<Vec<String>, SandboxError> {
-    let filters =
-        seccomp::filters(Role::Forked, read_only).map_err(|e| SandboxError::broken("make seccomp filters", e))?;
+    let filters = seccomp::filters(Role::Forked, read_only)
+        .map_err(|e| SandboxError::broken("make seccomp filters", e))?;
     let encode = |filter: &seccompiler::BpfProgram| {
         let bytes = filter.iter().flat_map(|i| {
             let [a, b] = i.code.to_ne_bytes();

@@ -142,4 +142,3 @@ pub(super) const WRITING: u64 = (libc::O_WRONLY
 
 /// The flags that a thread has and a process has not.
 pub(super) const THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND) as u64;
-

@@ -95,7 +95,11 @@ fn allowed(role: Role, read_only: bool) -> Result<Rules, BackendError> {
         rules.insert(libc::SYS_clone, vec![rule(&[(0, Len::Dword, Op::MaskedEq(THREAD), THREAD)])?]);
     }
     let open = |flags: u8| -> Result<Vec<SeccompRule>, BackendError> {
-        if read_only { Ok(vec![rule(&[(flags, Len::Dword, Op::MaskedEq(WRITING), 0)])?]) } else { Ok(Vec::new()) }
+        if read_only {
+            Ok(vec![rule(&[(flags, Len::Dword, Op::MaskedEq(WRITING), 0)])?])
+        } else {
+            Ok(Vec::new())
+        }
     };
     rules.insert(libc::SYS_openat, open(2)?);
     #[cfg(target_arch = "x86_64")]
