@@ -30,7 +30,7 @@ struct Parsed {
 
 impl Parsed {
     fn new(language: Language, stripped: &str) -> Self {
-        let tree = Tree::parse(Dialect::Main(language), stripped);
+        let tree = Tree::parse_printed(Dialect::Main(language), stripped);
         Self {
             subtrees: Subtrees::printed(&tree),
             relations: Relations::extract(language, &tree),

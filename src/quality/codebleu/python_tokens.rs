@@ -49,14 +49,15 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
     // Set by a one-line string that is continued, and by the tokenizer's oversight not reset when that continuation breaks off.
     let mut must_continue = false;
     let mut row = 0;
-    let mut last: Vec<char> = Vec::new();
+    let mut last: &[char] = &[];
+    let source: Vec<char> = source.chars().collect();
+    out.text.reserve(source.len());
 
-    for line in source.split_inclusive('\n') {
-        let line: Vec<char> = line.chars().collect();
+    for line in source.split_inclusive(|c| *c == '\n') {
         row += 1;
         let mut at = 0;
         if let Some(mut string) = open.take() {
-            match string_end(&line, 0, string.quote, string.triple) {
+            match string_end(line, 0, string.quote, string.triple) {
                 Some(end) => {
                     at = end;
                     must_continue = false;
@@ -64,8 +65,8 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
                     out.token(Kind::String, &string.text, (string.row, string.column), (row, end));
                 }
                 None => {
-                    let broken_off = must_continue && !ends_with_continuation(&line);
-                    string.text.extend_from_slice(&line);
+                    let broken_off = must_continue && !ends_with_continuation(line);
+                    string.text.extend_from_slice(line);
                     if broken_off {
                         out.token(Kind::Other, &string.text, (string.row, string.column), (row, line.len()));
                     } else {
@@ -77,7 +78,7 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
             }
         } else if depth == 0 && !continued {
             let column;
-            (at, column) = indentation(&line);
+            (at, column) = indentation(line);
             if at == line.len() {
                 // White space up to the end of the file.
                 break;
@@ -106,7 +107,7 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
         }
         continued = false;
         while at < line.len() {
-            let lexeme = lexeme(&line, at);
+            let lexeme = lexeme(line, at);
             let (start, end) = (lexeme.start, lexeme.end);
             at = end;
             match lexeme.class {
@@ -142,7 +143,7 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
     if depth != 0 || continued {
         return Err(Refused::OpenStatement);
     }
-    let comment = text_of(&last).trim_matches(super::text::is_python_space).starts_with('#');
+    let comment = text_of(last).trim_matches(super::text::is_python_space).starts_with('#');
     if last.last().is_some_and(|c| !matches!(c, '\r' | '\n')) && !comment {
         out.token(Kind::NewLine, &[], (row, last.len()), (row, last.len() + 1));
     }
@@ -247,10 +248,11 @@ fn lexeme(line: &[char], at: usize) -> Lexeme {
 
 /// The length of the string prefix (`b`, `r`, `u`, `f`, `br`, `fr` in any order and case) before a quote, else 0.
 fn prefix_length(rest: &[char]) -> usize {
-    let lower: Vec<char> = rest.iter().take(3).map(char::to_ascii_lowercase).collect();
-    match lower.as_slice() {
-        ['b' | 'r' | 'u' | 'f', '\'' | '"', ..] => 1,
-        ['b' | 'f', 'r', '\'' | '"'] | ['r', 'b' | 'f', '\'' | '"'] => 2,
+    let lower = |at: usize| rest.get(at).map_or(' ', char::to_ascii_lowercase);
+    let is_quote = |c: char| matches!(c, '\'' | '"');
+    match (lower(0), lower(1)) {
+        ('b' | 'r' | 'u' | 'f', quote) if is_quote(quote) => 1,
+        ('b' | 'f', 'r') | ('r', 'b' | 'f') if is_quote(lower(2)) => 2,
         _ => 0,
     }
 }

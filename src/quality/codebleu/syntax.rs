@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn printed(source: &str) -> Subtrees {
-        Subtrees::printed(&tree(source))
+        Subtrees::printed(&Tree::parse_printed(Dialect::Main(Language::Python), source))
     }
 
     fn of_program(source: &str) -> Subtrees {

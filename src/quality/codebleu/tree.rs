@@ -83,6 +83,15 @@ pub(super) fn is_valid(dialect: Dialect, text: &str) -> bool {
 impl<'t> Tree<'t> {
     /// Parses a source. Wrong code gives a tree with error nodes.
     pub(super) fn parse(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, false)
+    }
+
+    /// Parses a source and keeps the parser's text of what is wrong with it, for the published syntax match.
+    pub(super) fn parse_printed(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, true)
+    }
+
+    fn parse_with(dialect: Dialect, text: &'t str, print_errors: bool) -> Self {
         let grammar = dialect.grammar();
         let tree = raw(dialect, text);
         let mut flat = Self {
@@ -99,15 +108,15 @@ impl<'t> Tree<'t> {
             flat.is_valid = !root.has_error();
             // One node for each four bytes is usual.
             flat.nodes.reserve(text.len() / 4 + 1);
-            flat.flatten(&mut tree.walk());
-            if flat.depth <= PRINTABLE_DEPTH && !flat.is_valid {
+            flat.flatten(&mut tree.walk(), print_errors);
+            if print_errors && flat.depth <= PRINTABLE_DEPTH && !flat.is_valid {
                 flat.error_text = Some(root.to_sexp());
             }
         }
         flat
     }
 
-    fn flatten(&mut self, cursor: &mut TreeCursor<'_>) {
+    fn flatten(&mut self, cursor: &mut TreeCursor<'_>, print_errors: bool) {
         let mut parent = NONE;
         let mut previous = NONE;
         let mut depth = 1;
@@ -124,7 +133,7 @@ impl<'t> Tree<'t> {
                 depth += 1;
                 continue;
             }
-            if Grammar::is_error(self.node(at).kind) {
+            if print_errors && Grammar::is_error(self.node(at).kind) {
                 self.error_leaves.push((at, cursor.node().to_sexp()));
             }
             previous = at;
