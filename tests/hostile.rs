@@ -207,6 +207,19 @@ fn scratch_folders() -> usize {
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&ours)).count()
 }
 
+/// Control groups of this process.
+fn control_groups(folder: &Path) -> usize {
+    let ours = format!("autotune-sandbox-{}-", process::id());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders
+        .map(|entry| {
+            usize::from(entry.file_name().to_string_lossy().starts_with(&ours))
+                + control_groups(&entry.path())
+        })
+        .sum()
+}
+
 fn judge_suite(layers: Layers) {
     let bait = Bait::new();
     let ipc = ipc_objects();
@@ -247,6 +260,7 @@ fn judge_suite(layers: Layers) {
     drop(sandbox);
     assert_eq!(descendants(), Vec::<String>::new(), "processes are left");
     assert_eq!(scratch_folders(), 0, "scratch folders are left");
+    assert_eq!(control_groups(Path::new("/sys/fs/cgroup")), 0, "control groups are left");
     assert!(ipc_objects() <= ipc, "shared memory is left");
     bait.assert_untouched();
 }
@@ -261,9 +275,9 @@ fn hostile_programs_are_contained() {
     }
     println!("layers: {layers:?}");
     judge_suite(layers);
-    if layers.namespaces {
-        println!("without namespaces:");
-        judge_suite(Layers { namespaces: false, user_namespace: false, ..layers });
+    if layers.namespaces || layers.cgroups {
+        println!("without namespaces and control groups:");
+        judge_suite(Layers { namespaces: false, user_namespace: false, cgroups: false, ..layers });
     }
 }
 

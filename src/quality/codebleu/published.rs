@@ -17,6 +17,7 @@ pub(super) struct Components {
     pub(super) weighted_ngram: f64,
     pub(super) syntax: f64,
     pub(super) dataflow: f64,
+    pub(super) syntax_valid: bool,
 }
 
 /// A source in the forms that are compared.
@@ -24,12 +25,17 @@ pub(super) struct Components {
 struct Parsed {
     subtrees: Subtrees,
     relations: Relations,
+    valid: bool,
 }
 
 impl Parsed {
     fn new(language: Language, stripped: &str) -> Self {
         let tree = Tree::parse(Dialect::Main(language), stripped);
-        Self { subtrees: Subtrees::printed(&tree), relations: Relations::extract(language, &tree) }
+        Self {
+            subtrees: Subtrees::printed(&tree),
+            relations: Relations::extract(language, &tree),
+            valid: tree.is_valid,
+        }
     }
 }
 
@@ -70,6 +76,7 @@ impl References {
         // then become comments go, too.
         let mut source = strip_comments(self.language, prediction);
         let mut parsed = Parsed::new(self.language, &source);
+        let syntax_valid = parsed.valid;
         for (round, reference) in self.parsed.iter().enumerate() {
             if round > 0 {
                 let again = strip_comments(self.language, &source);
@@ -87,6 +94,7 @@ impl References {
                 * published_weighted_penalty(&grams),
             syntax: subtrees.value(),
             dataflow: relations.value(),
+            syntax_valid,
         }
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct Components {
     pub(super) syntax: f64,
     /// None when the reference has no data flow.
     pub(super) dataflow: Option<f64>,
+    pub(super) syntax_valid: bool,
 }
 
 /// A source in the forms that are compared.
@@ -24,6 +25,7 @@ pub(super) struct Prepared {
     grams: Grams,
     subtrees: Subtrees,
     variables: Variables,
+    valid: bool,
 }
 
 /// The grammar for a source: PHP has one for code with an opening tag and one for code without.
@@ -49,6 +51,7 @@ impl Prepared {
             subtrees: Subtrees::of_program(&tree, left_out, |at| layout.is_redundant_bracket(at)),
             lexemes,
             variables,
+            valid: tree.is_valid,
         }
     }
 
@@ -59,7 +62,8 @@ impl Prepared {
             // Nothing is right only where nothing was asked for.
             let value = if prediction.lexemes.len() == self.lexemes.len() { 1.0 } else { 0.0 };
             let dataflow = has_dataflow.then_some(value);
-            return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow };
+            let syntax_valid = prediction.valid;
+            return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow, syntax_valid };
         }
         let syntax = balanced(
             self.subtrees.in_common(&prediction.subtrees),
@@ -80,6 +84,7 @@ impl Prepared {
             weighted_ngram: toward(spelled.weighted, named.weighted),
             syntax,
             dataflow,
+            syntax_valid: prediction.valid,
         }
     }
 

@@ -7,9 +7,12 @@
 //!
 //! Linux only; elsewhere [`Sandbox::new`] says so.
 
+mod cgroup;
 mod interpreter;
 mod landlock;
+mod launch;
 mod node;
+mod orphans;
 mod pool;
 mod probe;
 mod python;

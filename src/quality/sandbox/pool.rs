@@ -113,12 +113,15 @@ impl Judge for Sandbox {
     fn judge(&mut self, programs: &[Program]) -> Result<Vec<Judgement>, SandboxError> {
         let (answer, answers) = mpsc::channel();
         let mut judgements: Vec<Option<Judgement>> = vec![None; programs.len()];
+        // Who comes last of a language needs no successor warmed up.
+        let last = |language| programs.iter().rposition(|program| program.language == language);
+        let (python, javascript) = (last(TaskLanguage::Python), last(TaskLanguage::JavaScript));
         let jobs = programs
             .iter()
             .enumerate()
             .map(|(index, program)| {
                 let interpreter = self.interpreter(program.language)?;
-                let followed = programs[index + 1..].iter().any(|later| later.language == program.language);
+                let followed = ![python, javascript].contains(&Some(index));
                 Ok(Job { index, program: program.clone(), interpreter, followed, answer: answer.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -158,7 +161,7 @@ fn work(queue: &Mutex<Receiver<Job>>, layers: &Layers, settings: &Settings) {
         let result = match job.program.language {
             TaskLanguage::Python => with_retry(
                 &mut python,
-                || PythonServer::start(&job.interpreter, layers),
+                || PythonServer::start(&job.interpreter, layers, limits),
                 |server| server.judge(&job.program, limits),
             ),
             _ => with_retry(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mode, SandboxError, landlock, scratch, seccomp,
+    Mode, SandboxError, cgroup, landlock, scratch, seccomp,
     spawn::{self, Plan},
 };
 
@@ -24,6 +24,8 @@ pub struct Layers {
     pub namespaces: bool,
     /// The namespaces come with a user namespace, which needs no privilege.
     pub user_namespace: bool,
+    /// Control groups that bound threads and memory can be made.
+    pub cgroups: bool,
 }
 
 impl Layers {
@@ -76,7 +78,7 @@ pub fn probe() -> Layers {
         let plan = Plan { landlock: Some((ruleset, 0)), restrict: true, ..Plan::default() };
         layers.landlock_abi = if works(plan) { landlock::abi() } else { 0 };
     }
-    if let Ok(filters) = seccomp::filters(seccomp::Profile::default()) {
+    if let Ok(filters) = seccomp::filters(seccomp::Role::Alone, true) {
         layers.seccomp = !filters.is_empty() && works(Plan { filters, ..Plan::default() });
     }
     layers.rlimits =
@@ -87,5 +89,6 @@ pub fn probe() -> Layers {
     };
     layers.user_namespace = isolated(libc::CLONE_NEWUSER);
     layers.namespaces = layers.user_namespace || isolated(0);
+    layers.cgroups = cgroup::works();
     layers
 }

@@ -226,6 +226,39 @@ def judge(limits, layers, scratch):
     }
 
 
+def warm_up():
+    """Plays both parts once for all paths of a program: what the interpreter would adapt, cache and load in each child is then shared."""
+    r, w = os.pipe()
+    r2, w2 = os.pipe()
+    solution = "from typing import List\ndef f(x, y):\n    return [x, y, (1, 2.5), {'a': None}, {1, 2}]\n"
+    tests = "def check(candidate):\n    assert candidate == candidate\n    assert 1 == 2, 'x'\ncheck(f)\n"
+    for _ in range(30):
+        examiner = Peer(r, w2, EXAMINER_OPERATIONS, examiner_may_export)
+        candidate = Peer(r2, w, dict(CANDIDATE_OPERATIONS), lambda value: True)
+        space = {}
+        exec(compile(solution, "<solution>", "exec", dont_inherit=True), space)
+        candidate.operations["global"] = space.__getitem__
+        candidate.send({"v": ["f"]})
+        examiner.receive()
+        names = Names(examiner, ["f"], "f")
+
+        def ask(message):
+            examiner.send(message)
+            candidate.answer(candidate.receive())
+            return examiner.decode(examiner.receive().get("v"))
+
+        names["f"] = ask({"o": "global", "a": ["f"]})
+        args = [[1, 2, 3], "text"]
+        ask({"o": "call", "a": [examiner.encode(names["f"]), examiner.encode(args), examiner.encode({})]})
+        ask({"o": "no such operation", "a": []})
+        try:
+            exec(compile(tests, "<tests>", "exec", dont_inherit=True), names)
+        except AssertionError as error:
+            where(error, tests)
+    for fd in (r, w, r2, w2):
+        os.close(fd)
+
+
 def serve():
     # Nothing is ever imported from the scratch folder.
     sys.path[:] = [path for path in sys.path if path]
@@ -235,6 +268,7 @@ def serve():
     for name in init["preload"]:
         __import__(name)
     layers = Layers(init)
+    warm_up()
     gc.collect()
     gc.freeze()
     gc.disable()

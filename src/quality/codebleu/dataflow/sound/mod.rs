@@ -4,10 +4,11 @@ mod lower;
 mod rules;
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::OnceLock;
 
 use self::rules::Rules;
-use super::super::hash;
+use super::super::hash::{self, IdentityHasher};
 use super::super::language::{Dialect, Language};
 use super::super::syntax::common;
 use super::super::tree::{NONE, Tree};
@@ -132,7 +133,8 @@ impl Variables {
         match matching {
             Matching::Order => (0..self.names.len() as u64).collect(),
             Matching::Name => {
-                let theirs: HashSet<u64> = other.names.iter().copied().collect();
+                let theirs: HashSet<u64, BuildHasherDefault<IdentityHasher>> =
+                    other.names.iter().copied().collect();
                 let mut unshared = 0;
                 let label = |name: &u64| {
                     if theirs.contains(name) {
@@ -149,8 +151,12 @@ impl Variables {
 
     /// Whether both sources name their variables alike.
     pub(in super::super) fn same_names(&self, other: &Self) -> bool {
-        let set = |names: &[u64]| names.iter().copied().collect::<HashSet<u64>>();
-        set(&self.names) == set(&other.names)
+        let sorted = |names: &[u64]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names
+        };
+        sorted(&self.names) == sorted(&other.names)
     }
 
     fn hashes(&self, labels: &[u64]) -> Vec<u64> {
