@@ -493,6 +493,7 @@ fn collected_activations_are_whole_and_guide_quantization() {
     assert_eq!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.7.attn_v.weight"]);
     assert_ne!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.8.attn_q.weight"]);
     assert_eq!(stats.layer_cosine.len(), 30);
+    assert!(stats.stream_square.len() == 30 && stats.stream_square.iter().all(|s| *s > 0.0));
     // The first layer turns the embeddings into something else; 0 would mean that they were not seen.
     assert!(stats.layer_cosine.iter().all(|c| *c > 1e-4 && *c < 1.0), "{:?}", stats.layer_cosine);
 

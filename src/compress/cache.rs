@@ -95,14 +95,17 @@ impl TensorCache {
         compute: impl FnOnce() -> Result<Importance, CompressError>,
     ) -> Result<Importance, CompressError> {
         let mut key = Sha256::new();
-        key.update(b"autotune importance 1\0");
+        key.update(b"autotune importance 2\0");
         key.update(identity(gguf)?);
         for (name, squares) in &stats.mean_square {
             key.update(name.as_bytes());
             key.update([0]);
             squares.iter().for_each(|v| key.update(v.to_le_bytes()));
         }
-        stats.layer_cosine.iter().for_each(|v| key.update(v.to_le_bytes()));
+        for list in [&stats.layer_cosine, &stats.stream_square] {
+            key.update((list.len() as u64).to_le_bytes());
+            list.iter().for_each(|v| key.update(v.to_le_bytes()));
+        }
         let path = self.dir.join("importance").join(format!("{}.json", hex(&key.finalize()[..16])));
         if let Some(kept) = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
             return Ok(kept);
