@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Find the compressed variants of a code language model that are worth running on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "autotune",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
                   5 every trial failed, 130 paused (autotune resume goes on)."
@@ -24,6 +26,29 @@ pub struct Cli {
     /// The flags of `tune`, so that `autotune --budget 8GB` is enough.
     #[command(flatten)]
     pub tune: TuneArgs,
+}
+
+impl Cli {
+    /// Parses the command line. Flags of `tune` before another command are refused, since they would do nothing there; `--quiet`
+    /// goes with every command (which clap's own `args_conflicts_with_subcommands` would refuse).
+    ///
+    /// # Errors
+    /// The command line is wrong, or asks for help.
+    pub fn parse_line() -> Result<Self, clap::Error> {
+        let mut line = Self::command();
+        let matches = line.try_get_matches_from_mut(std::env::args_os())?;
+        if let Some((command, _)) = matches.subcommand() {
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let stray = line.get_arguments().find(|a| !a.is_global_set() && given(a.get_id().as_str()));
+            if let Some(flag) = stray.and_then(clap::Arg::get_long) {
+                let text = format!(
+                    "`--{flag}` before `{command}` would belong to `tune`; write the flags of a command behind its name"
+                );
+                return Err(line.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut line))
+    }
 }
 
 /// The commands.

@@ -20,8 +20,6 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Cli, Command, ScoreCommand};
 use exit::{Exit, Expected};
 use printer::Printer;
@@ -29,7 +27,7 @@ use printer::Printer;
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_line() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to stdout and errors to stderr by itself; a closed pipe is no failure.

@@ -186,10 +186,12 @@ fn unit(h: u64) -> f64 {
 }
 
 impl MockSession {
-    /// What the mock would write next, when the text holds the marker.
+    /// What the mock would write next, when the text holds the marker. A prompt that was cut behind the marker's line, as graders cut
+    /// trailing white space, has its line ended first.
     fn answer(&self, text: &[u8]) -> Option<Token> {
         let at = text.windows(MARKER.len()).rposition(|w| w == MARKER.as_bytes())? + MARKER.len();
-        let end = at + text[at..].iter().position(|&b| b == b'\n')?;
+        let Some(length) = text[at..].iter().position(|&b| b == b'\n') else { return Some(b'\n'.into()) };
+        let end = at + length;
         let answer = &text[at..end];
         let written = text.len() - end - 1;
         if unit(hash(answer)) < self.script.forgets {
@@ -357,6 +359,18 @@ mod tests {
         assert_eq!(texts.len(), 5);
         assert_eq!(texts[3], ("t3".to_owned(), "    return a + 3\n".to_owned()));
         assert!(session.now() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_prompt_without_its_last_line_break_is_answered_too() {
+        let mut session = session(0.0);
+        let mut all = prompts();
+        all.iter_mut().for_each(|p| p.text.truncate(p.text.trim_end().len()));
+        generate(session.as_mut(), &all, 2, 16, |g| {
+            assert!(g.text.starts_with("\n    return a + "), "{}", g.text);
+            true
+        })
+        .unwrap();
     }
 
     #[test]
