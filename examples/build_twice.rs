@@ -8,6 +8,7 @@
 //! into the work folder unless it is there already. The first candidate is Q4_K for attention and FFN and Q6_K for the embeddings; the
 //! second has attention in Q8_0 (or the named group: `attn`, `ffn`, `embd`), all else equal. The cache begins empty. With a
 //! preset named, llama.cpp makes that, too, in the same process.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //!
 //! Tests on the demo model look for `.deps/models/*.gguf` beside `Cargo.toml`, or the file named by `AUTOTUNE_DEMO_MODEL`, and are skipped
 //! with a note when there is none. The rest use small random models.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![cfg(feature = "llama")]
 // Clippy lets tests unwrap and print, but not their helper functions.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]

@@ -1,4 +1,4 @@
-//! Exactly what the user said, by clap. Nothing below [`super::settings`] sees these types.
+//! Exactly what the user said, by clap. Nothing below `settings` sees these types.
 
 use std::path::PathBuf;
 

@@ -89,7 +89,7 @@ impl Bench {
     pub fn new(scripts: Value) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(bench.path("tmp")).unwrap();
-        bench.write("mock.json", &model(&scripts).to_string());
+        bench.write("mock.json", model(&scripts).to_string());
         bench
     }
 
