@@ -1,4 +1,5 @@
 //! What crosses between the process of the judged code and the process of the tests: values, objects, callbacks, exceptions.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use autotune::quality::{
     sandbox::{Judge, Sandbox, Settings, Verdict, probe},
@@ -49,7 +50,8 @@ fn python_values_cross_unchanged() {
 
 #[test]
 fn python_objects_callbacks_and_exceptions_cross() {
-    let (solution, tests) = (include_str!("border/objects_solution.py"), include_str!("border/objects_tests.py"));
+    let (solution, tests) =
+        (include_str!("border/objects_solution.py"), include_str!("border/objects_tests.py"));
     assert_passes(TaskLanguage::Python, solution, tests);
 }
 
@@ -60,7 +62,8 @@ fn javascript_values_cross_unchanged() {
 
 #[test]
 fn javascript_objects_callbacks_and_promises_cross() {
-    let (solution, tests) = (include_str!("border/objects_solution.js"), include_str!("border/objects_tests.js"));
+    let (solution, tests) =
+        (include_str!("border/objects_solution.js"), include_str!("border/objects_tests.js"));
     assert_passes(TaskLanguage::JavaScript, solution, tests);
 }
 
@@ -104,11 +107,17 @@ fn the_end_of_the_process_is_not_an_expected_exception() {
 /// A task whose prompt brings a helper that its tests use.
 fn with_helper(id: &str, prompt: &str, tests: &str) -> Task {
     let set = tasks::load(tasks::WARMUP, 0).unwrap();
-    Task { prompt: prompt.into(), tests: tests.into(), entry_point: "f".into(), ..set.get(id).unwrap().clone() }
+    Task {
+        prompt: prompt.into(),
+        tests: tests.into(),
+        entry_point: "f".into(),
+        ..set.get(id).unwrap().clone()
+    }
 }
 
 fn verdicts(task: &Task, completions: &[&str]) -> Option<Vec<Verdict>> {
-    let programs: Vec<Program> = completions.iter().map(|completion| tasks::program(task, completion)).collect();
+    let programs: Vec<Program> =
+        completions.iter().map(|completion| tasks::program(task, completion)).collect();
     let judgements = sandbox(task.language)?.judge(&programs).unwrap();
     Some(judgements.iter().map(|judgement| judgement.verdict).collect())
 }

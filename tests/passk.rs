@@ -1,4 +1,5 @@
 //! `autotune score passk`: what it prints, what it refuses, and that every canonical solution passes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::{
     env, fs,
@@ -91,13 +92,18 @@ fn samples_are_scored_with_intervals_and_verdicts() {
     assert!((scores["pass_at_k"][1]["mean"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(scores["verdicts"], serde_json::json!({"passed": 3, "failed": 2, "syntax_error": 1}));
     assert_eq!(scores["pass_at_k"][0]["interval"]["method"], "task-bootstrap");
-    let lines: Vec<serde_json::Value> =
-        fs::read_to_string(verdicts).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = fs::read_to_string(verdicts)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 6);
     assert_eq!((&lines[4]["task_id"], &lines[4]["verdict"]), (&"c".into(), &"failed".into()));
     assert_eq!(lines[4]["detail"], "ValueError when called: no (line 2)");
     files.run(&["--k", "1,2"]).success().stdout(
-        contains("pass@1  50.0 %").and(contains("3 tasks, 6 samples")).and(contains("verdicts: 2 failed, 3 passed, 1 syntax_error")),
+        contains("pass@1  50.0 %")
+            .and(contains("3 tasks, 6 samples"))
+            .and(contains("verdicts: 2 failed, 3 passed, 1 syntax_error")),
     );
 }
 
@@ -114,9 +120,19 @@ fn wrong_input_is_refused_before_anything_runs() {
     refused(&mixed(), &["--k", "1,3"], "pass@3 needs at least 3 samples of each task, but `a` has 2");
     refused(&mixed(), &["--k", "0"], "k must be at least 1");
     refused(&mixed(), &["--timeout-s", "0"], "--timeout-s is 0");
-    passk().args(["--tasks", "/nonexistent.jsonl", "canonical"]).assert().code(2).stderr(contains("/nonexistent.jsonl"));
+    passk()
+        .args(["--tasks", "/nonexistent.jsonl", "canonical"])
+        .assert()
+        .code(2)
+        .stderr(contains("/nonexistent.jsonl"));
     let files = Files::new("");
-    passk().arg("--tasks").arg(files.tasks()).arg("/nonexistent").assert().code(2).stderr(contains("/nonexistent"));
+    passk()
+        .arg("--tasks")
+        .arg(files.tasks())
+        .arg("/nonexistent")
+        .assert()
+        .code(2)
+        .stderr(contains("/nonexistent"));
     fs::write(files.tasks(), "{\"task_id\": 1}\n").unwrap();
     passk().arg("--tasks").arg(files.tasks()).arg("canonical").assert().code(2).stderr(contains("line 1"));
 }
@@ -126,7 +142,13 @@ fn languages_that_cannot_be_executed_are_left_out_with_a_word() {
     let files = Files::new("");
     let rust = r#"{"task_id":"Rust/0","prompt":"fn f() {","canonical_solution":"}","test":"f()","declaration":"fn f() {"}"#;
     fs::write(files.tasks(), rust).unwrap();
-    passk().arg("--tasks").arg(files.tasks()).arg("canonical").assert().code(4).stderr(contains("graded by CodeBLEU").or(contains("by CodeBLEU")));
+    passk()
+        .arg("--tasks")
+        .arg(files.tasks())
+        .arg("canonical")
+        .assert()
+        .code(4)
+        .stderr(contains("graded by CodeBLEU").or(contains("by CodeBLEU")));
     if sandboxed() {
         // Without node the Python tasks are still judged.
         let folder = tempfile::tempdir().unwrap();
@@ -152,6 +174,31 @@ fn find(name: &str) -> PathBuf {
     )
 }
 
+/// Rows of every format that is executed, in one file.
+#[test]
+fn all_formats_are_judged() {
+    let files = Files::new("");
+    let rows = [
+        serde_json::json!({"task_id": "HumanEval/0", "prompt": "def f(x):\n", "canonical_solution": "    return x\n", "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(1) == 1\n"}),
+        serde_json::json!({"task_id": 7, "text": "Identity.", "code": "class Box:\r\n  def __init__(self, v):\r\n    self.v = v\r\ndef f(x):\r\n  return x.v",
+            "test_setup_code": "box = Box(3)", "test_list": ["assert f(box) == 3", "assert f(Box([1])) == [1]"]}),
+        serde_json::json!({"task_id": "JavaScript/0", "prompt": "const f = (x) => {\n", "declaration": "\nconst f = (x) => {\n",
+            "canonical_solution": "  return x;\n}\n", "test": "const testF = () => {\n  console.assert(f(1) === 1)\n}\n\ntestF()\n"}),
+        serde_json::json!({"name": "HumanEval_1_f", "language": "py", "prompt": "def f(x: int) -> int:\n    \"\"\" Doc\n    \"\"\"\n", "canonical_solution": "    return x\n",
+            "tests": "def check(candidate):\n    assert candidate(1) == 1\n\ndef test_check():\n    check(f)\n\ntest_check()\n", "stop_tokens": ["\ndef"]}),
+        serde_json::json!({"name": "HumanEval_2_f", "language": "js", "prompt": "//Doc\nfunction f(x){\n", "canonical_solution": "  return [x];\n}",
+            "tests": "const assert = require('node:assert');\n\nfunction test() {\n  let candidate = f;\n  assert.deepEqual(candidate(1),[1]);\n}\n\ntest();", "stop_tokens": ["\n}"]}),
+        serde_json::json!({"name": "HumanEval_3_f", "language": "ts", "prompt": "//Doc\nfunction f(x: number): number[] {\n", "canonical_solution": "  return [x] as number[];\n}",
+            "tests": "declare var require: any;\nconst assert = require('node:assert');\n\nfunction test() {\n  let candidate = f;\n  assert.deepEqual(candidate(1),[1]);\n}\n\ntest();", "stop_tokens": ["\n}"]}),
+    ];
+    fs::write(files.tasks(), rows.map(|row| row.to_string()).join("\n")).unwrap();
+    let set = tasks::load(files.tasks().to_str().unwrap(), 0).unwrap();
+    assert_eq!(canonical_failures(&set).unwrap_or_default(), Vec::<String>::new());
+    // A brace that closes the function still belongs to the completion, whatever the row's stop tokens say.
+    assert!(set.tasks[4].stop.is_empty() && set.tasks[4].closing == ["\n}"]);
+}
+
 /// Judges the canonical solutions of a set; gives the ids that did not pass, or nothing when it cannot run here.
 fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
     if !sandboxed() {
@@ -167,12 +214,14 @@ fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
         }
     }
     let samples = tasks::canonical_samples(set).unwrap();
-    let programs: Vec<_> = samples.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
+    let programs: Vec<_> =
+        samples.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
     let judgements = sandbox.judge(&programs).unwrap();
-    let failures = programs.iter().zip(&judgements).filter(|(_, j)| !j.verdict.is_pass()).map(|(program, judgement)| {
-        println!("{}: {:?}, {}", program.task_id, judgement.verdict, judgement.detail);
-        program.task_id.clone()
-    });
+    let failures =
+        programs.iter().zip(&judgements).filter(|(_, j)| !j.verdict.is_pass()).map(|(program, judgement)| {
+            println!("{}: {:?}, {}", program.task_id, judgement.verdict, judgement.detail);
+            program.task_id.clone()
+        });
     Some(failures.collect())
 }
 

@@ -50,14 +50,19 @@ fn collect(root: Node<'_>, blanks: &mut Vec<(usize, usize)>) {
         match node.kind() {
             // `x as T`, `x satisfies T`: from the word to the end.
             "as_expression" | "satisfies_expression" => {
-                if let Some(word) = children.iter().find(|child| ["as", "satisfies"].contains(&child.kind())) {
+                if let Some(word) = children.iter().find(|child| ["as", "satisfies"].contains(&child.kind()))
+                {
                     blanks.push((word.start_byte(), node.end_byte()));
-                    stack.extend(children.into_iter().take_while(|child| child.start_byte() < node.end_byte()).take(1));
+                    stack.extend(
+                        children.into_iter().take_while(|child| child.start_byte() < node.end_byte()).take(1),
+                    );
                     continue;
                 }
             }
             // `import type ...`, `export type ...`
-            "import_statement" | "export_statement" if children.get(1).is_some_and(|child| child.kind() == "type") => {
+            "import_statement" | "export_statement"
+                if children.get(1).is_some_and(|child| child.kind() == "type") =>
+            {
                 blanks.push((node.start_byte(), node.end_byte()));
                 continue;
             }
@@ -103,34 +108,50 @@ mod tests {
     #[test]
     fn signatures_lose_their_types() {
         assert_eq!(
-            squeezed("function f<T extends object>(a: number[], b?: string, ...c: T[]): Map<string, [number, T]> { return new Map<string, any>(); }"),
+            squeezed(
+                "function f<T extends object>(a: number[], b?: string, ...c: T[]): Map<string, [number, T]> { return new Map<string, any>(); }"
+            ),
             "function f (a , b , ...c ) { return new Map (); }"
         );
-        assert_eq!(squeezed("const g = async (x: number | null = 1): Promise<void> => { };"), "const g = async (x = 1) => { };");
+        assert_eq!(
+            squeezed("const g = async (x: number | null = 1): Promise<void> => { };"),
+            "const g = async (x = 1) => { };"
+        );
         assert_eq!(squeezed("let x!: number; let y: string = 'a: b';"), "let x ; let y = 'a: b';");
     }
 
     #[test]
     fn assertions_and_declarations_go() {
         assert_eq!(squeezed("const a = (b as unknown as string[])!.length;"), "const a = (b ) .length;");
-        assert_eq!(squeezed("declare var require: any;\ninterface P { x: number }\ntype Q = P | null;\nlet z = {x: 1} satisfies P;"), "let z = {x: 1} ;");
+        assert_eq!(
+            squeezed(
+                "declare var require: any;\ninterface P { x: number }\ntype Q = P | null;\nlet z = {x: 1} satisfies P;"
+            ),
+            "let z = {x: 1} ;"
+        );
         assert_eq!(squeezed("import type { X } from 'x';\nf<number>(1);"), "f (1);");
     }
 
     #[test]
     fn classes_keep_their_code() {
         assert_eq!(
-            squeezed("abstract class A<T> extends B<T> implements C { private readonly n: number = 1; constructor(x: T) { super(x); } public get(k?: string): T { return this.m[k!]; } }"),
+            squeezed(
+                "abstract class A<T> extends B<T> implements C { private readonly n: number = 1; constructor(x: T) { super(x); } public get(k?: string): T { return this.m[k!]; } }"
+            ),
             "class A extends B { n = 1; constructor(x ) { super(x); } get(k ) { return this.m[k ]; } }"
         );
     }
 
     #[test]
     fn javascript_and_broken_code_keep_their_lines() {
-        let source = "const a = b ? c : d;\nconst s = `${x as number} é`;\nfunction f(x: {\n  y: number\n}) {";
+        let source =
+            "const a = b ? c : d;\nconst s = `${x as number} é`;\nfunction f(x: {\n  y: number\n}) {";
         let erased = erase(source);
         assert_eq!(erased.lines().count(), source.lines().count());
-        assert!(erased.starts_with("const a = b ? c : d;\nconst s = `${x          } é`;\nfunction f(x"), "{erased}");
+        assert!(
+            erased.starts_with("const a = b ? c : d;\nconst s = `${x          } é`;\nfunction f(x"),
+            "{erased}"
+        );
         assert!(!erased.contains("number"));
     }
 }

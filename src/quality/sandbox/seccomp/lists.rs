@@ -116,7 +116,8 @@ pub(super) const SERVER: &[c_long] = &[
 #[rustfmt::skip]
 pub(super) const SERVER_PRCTL: &[u64] = &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64];
 
-/// `ioctl` requests about the own descriptors.
+/// `ioctl` requests about the own descriptors. Their type differs between C libraries.
+#[allow(clippy::unnecessary_cast)]
 #[rustfmt::skip]
 pub(super) const IOCTL: &[u64] = &[
     libc::TCGETS as u64, libc::FIONBIO as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64,
