@@ -110,6 +110,9 @@ pub(super) const PRCTL: &[u64] = &[
 pub(super) const SERVER: &[c_long] = &[
     libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_setrlimit, libc::SYS_setsid,
     libc::SYS_landlock_restrict_self,
+    // Its own scratch folder, at its end.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
 ];
 
 /// `prctl` operations of the same kind.
