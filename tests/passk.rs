@@ -1,5 +1,5 @@
 //! `autotune score passk`: what it prints, what it refuses, and that every canonical solution passes.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::{
     env, fs,
@@ -172,6 +172,31 @@ fn find(name: &str) -> PathBuf {
         |_| env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap(),
         |interpreter| interpreter.path.clone(),
     )
+}
+
+/// Rows of every format that is executed, in one file.
+#[test]
+fn all_formats_are_judged() {
+    let files = Files::new("");
+    let rows = [
+        serde_json::json!({"task_id": "HumanEval/0", "prompt": "def f(x):\n", "canonical_solution": "    return x\n", "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(1) == 1\n"}),
+        serde_json::json!({"task_id": 7, "text": "Identity.", "code": "class Box:\r\n  def __init__(self, v):\r\n    self.v = v\r\ndef f(x):\r\n  return x.v",
+            "test_setup_code": "box = Box(3)", "test_list": ["assert f(box) == 3", "assert f(Box([1])) == [1]"]}),
+        serde_json::json!({"task_id": "JavaScript/0", "prompt": "const f = (x) => {\n", "declaration": "\nconst f = (x) => {\n",
+            "canonical_solution": "  return x;\n}\n", "test": "const testF = () => {\n  console.assert(f(1) === 1)\n}\n\ntestF()\n"}),
+        serde_json::json!({"name": "HumanEval_1_f", "language": "py", "prompt": "def f(x: int) -> int:\n    \"\"\" Doc\n    \"\"\"\n", "canonical_solution": "    return x\n",
+            "tests": "def check(candidate):\n    assert candidate(1) == 1\n\ndef test_check():\n    check(f)\n\ntest_check()\n", "stop_tokens": ["\ndef"]}),
+        serde_json::json!({"name": "HumanEval_2_f", "language": "js", "prompt": "//Doc\nfunction f(x){\n", "canonical_solution": "  return [x];\n}",
+            "tests": "const assert = require('node:assert');\n\nfunction test() {\n  let candidate = f;\n  assert.deepEqual(candidate(1),[1]);\n}\n\ntest();", "stop_tokens": ["\n}"]}),
+        serde_json::json!({"name": "HumanEval_3_f", "language": "ts", "prompt": "//Doc\nfunction f(x: number): number[] {\n", "canonical_solution": "  return [x] as number[];\n}",
+            "tests": "declare var require: any;\nconst assert = require('node:assert');\n\nfunction test() {\n  let candidate = f;\n  assert.deepEqual(candidate(1),[1]);\n}\n\ntest();", "stop_tokens": ["\n}"]}),
+    ];
+    fs::write(files.tasks(), rows.map(|row| row.to_string()).join("\n")).unwrap();
+    let set = tasks::load(files.tasks().to_str().unwrap(), 0).unwrap();
+    assert_eq!(canonical_failures(&set).unwrap_or_default(), Vec::<String>::new());
+    // A brace that closes the function still belongs to the completion, whatever the row's stop tokens say.
+    assert!(set.tasks[4].stop.is_empty() && set.tasks[4].closing == ["\n}"]);
 }
 
 /// Judges the canonical solutions of a set; gives the ids that did not pass, or nothing when it cannot run here.

@@ -151,7 +151,7 @@ def watch(pids, output, limits, scratch):
             # Our owner is gone.
             for fd in fds:
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-            clean(scratch)
+            leave(scratch)
             os._exit(1)
         if output in ready:
             data = os.read(output, 65536)
@@ -199,6 +199,16 @@ def clean(scratch):
                     os.unlink(entry.path)
                 except OSError:
                     pass
+
+
+def leave(scratch):
+    """Removes the scratch folder; one that is mounted goes with this process's namespace."""
+    if scratch:
+        clean(scratch)
+        try:
+            os.rmdir(scratch)
+        except OSError:
+            pass
 
 
 def judge(limits, layers, scratch):
@@ -277,7 +287,7 @@ def serve():
         try:
             header = json.loads(read_frame(CONTROL))
         except Gone:
-            clean(init["scratch"])
+            leave(init["scratch"])
             return
         # Without landlock no file can be opened for writing, so there is nothing to watch or to clean.
         scratch = init["scratch"] if init["writable"] else None

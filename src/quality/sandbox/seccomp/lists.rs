@@ -110,13 +110,17 @@ pub(super) const PRCTL: &[u64] = &[
 pub(super) const SERVER: &[c_long] = &[
     libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_setrlimit, libc::SYS_setsid,
     libc::SYS_landlock_restrict_self,
+    // Its own scratch folder, at its end.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
 ];
 
 /// `prctl` operations of the same kind.
 #[rustfmt::skip]
 pub(super) const SERVER_PRCTL: &[u64] = &[libc::PR_SET_PDEATHSIG as u64, libc::PR_SET_DUMPABLE as u64];
 
-/// `ioctl` requests about the own descriptors.
+/// `ioctl` requests about the own descriptors. Their type differs between C libraries.
+#[allow(clippy::unnecessary_cast)]
 #[rustfmt::skip]
 pub(super) const IOCTL: &[u64] = &[
     libc::TCGETS, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX,
