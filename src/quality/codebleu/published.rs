@@ -39,9 +39,16 @@ impl Parsed {
     }
 }
 
-fn grams(language: Language, source: &str) -> Grams {
+/// The n-grams of a reference, in which keywords weigh more.
+fn reference_grams(language: Language, source: &str) -> Grams {
     let tokens: Vec<Token> =
         python_split(source).map(|text| Token::new(text, is_keyword(language, text))).collect();
+    Grams::new(&tokens)
+}
+
+/// The n-grams of a prediction, whose keywords nobody asks for.
+fn prediction_grams(source: &str) -> Grams {
+    let tokens: Vec<Token> = python_split(source).map(|text| Token::new(text, false)).collect();
     Grams::new(&tokens)
 }
 
@@ -58,7 +65,7 @@ impl References {
         let sources: Vec<&str> = references.iter().map(|r| python_strip(r.as_ref())).collect();
         Self {
             language,
-            grams: sources.iter().map(|source| grams(language, source)).collect(),
+            grams: sources.iter().map(|source| reference_grams(language, source)).collect(),
             parsed: sources
                 .iter()
                 .map(|source| Parsed::new(language, &strip_comments(language, source)))
@@ -68,7 +75,7 @@ impl References {
 
     pub(super) fn score(&self, prediction: &str) -> Components {
         let prediction = python_strip(prediction);
-        let grams = grams(self.language, prediction);
+        let grams = prediction_grams(prediction);
         let references = self.grams.iter();
         let mut subtrees = Ratio::default();
         let mut relations = Ratio::default();
