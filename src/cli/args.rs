@@ -172,7 +172,7 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "DURATION")]
     pub time: Option<String>,
     /// Raise the total number of trials to this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
@@ -180,9 +180,9 @@ pub struct ResumeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
-    /// Where the report goes.
-    #[arg(long, default_value = "reports", value_name = "FOLDER")]
-    pub reports: PathBuf,
+    /// Where the report goes. Default: where it went before.
+    #[arg(long, value_name = "FOLDER")]
+    pub reports: Option<PathBuf>,
 }
 
 /// `autotune probe`

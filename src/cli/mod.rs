@@ -5,6 +5,7 @@ mod completions;
 mod database;
 pub mod exit;
 mod export;
+mod graders;
 mod interrupt;
 mod plan;
 pub mod printer;
@@ -31,16 +32,23 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to stdout and errors to stderr by itself; a closed pipe is no failure.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+            let printed = error.print();
+            let full = printed.is_err_and(|e| e.kind() != std::io::ErrorKind::BrokenPipe);
+            let exit = match error.use_stderr() {
+                true => Exit::Usage,
+                false if full => Exit::Environment,
+                false => Exit::Success,
+            };
+            return exit.into();
         }
     };
     let mut printer = Printer::new(cli.quiet);
     match run(cli, &mut printer) {
+        Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
             printer.error(&format!("{error:#}"));
-            error.downcast_ref::<Expected>().map_or(Exit::Failure, |e| e.exit).into()
+            Exit::of(&error).into()
         }
     }
 }

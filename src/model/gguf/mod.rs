@@ -13,9 +13,10 @@ pub use error::{Fault, GgufError};
 pub use file::Gguf;
 pub use parse::{Header, TensorInfo, parse_header};
 pub use value::{MetaArray, MetaType, MetaValue, Metadata};
-pub use write::{GgufWriter, TensorDecl, header_bytes, padded};
 #[cfg(feature = "llama")]
-pub(crate) use write::{check_space, temp_beside};
+pub(crate) use write::check_space;
+pub(crate) use write::temp_beside;
+pub use write::{GgufWriter, TensorDecl, header_bytes, padded};
 
 /// `GGUF` as stored.
 pub const MAGIC: [u8; 4] = *b"GGUF";
