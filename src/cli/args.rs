@@ -1,15 +1,17 @@
-//! Exactly what the user said, by clap. Nothing below [`super::settings`] sees these types.
+//! Exactly what the user said, by clap. Nothing below `settings` sees these types.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Find the compressed variants of a code language model that are worth running on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "autotune",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
                   5 every trial failed, 130 paused (autotune resume goes on)."
@@ -24,6 +26,29 @@ pub struct Cli {
     /// The flags of `tune`, so that `autotune --budget 8GB` is enough.
     #[command(flatten)]
     pub tune: TuneArgs,
+}
+
+impl Cli {
+    /// Parses the command line. Flags of `tune` before another command are refused, since they would do nothing there; `--quiet`
+    /// goes with every command (which clap's own `args_conflicts_with_subcommands` would refuse).
+    ///
+    /// # Errors
+    /// The command line is wrong, or asks for help.
+    pub fn parse_line() -> Result<Self, clap::Error> {
+        let mut line = Self::command();
+        let matches = line.try_get_matches_from_mut(std::env::args_os())?;
+        if let Some((command, _)) = matches.subcommand() {
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let stray = line.get_arguments().find(|a| !a.is_global_set() && given(a.get_id().as_str()));
+            if let Some(flag) = stray.and_then(clap::Arg::get_long) {
+                let text = format!(
+                    "`--{flag}` before `{command}` would belong to `tune`; write the flags of a command behind its name"
+                );
+                return Err(line.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut line))
+    }
 }
 
 /// The commands.
@@ -91,11 +116,11 @@ pub struct TuneArgs {
     /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
-    /// Stop starting trials after this long, for example 30m or 2h.
+    /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<String>,
-    /// Stop after this many trials, presets included.
-    #[arg(long, value_name = "N")]
+    /// Stop after this many trials that ran, presets included.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
     /// The engine.
     #[arg(long, value_enum, default_value = "llama.cpp")]
@@ -112,12 +137,18 @@ pub struct TuneArgs {
     /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
     #[arg(long, default_value = "warmup", value_name = "TASKS")]
     pub tasks: String,
-    /// Use only the first N tasks (0: all).
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Grade with N of the tasks, spread evenly over the set (0: all).
+    #[arg(long, default_value_t = 50, value_name = "N")]
     pub task_limit: usize,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+    /// Stop a rung (build, measure, grade) that takes longer than this.
+    #[arg(long, default_value = "30m", value_name = "DURATION")]
+    pub rung_timeout: String,
+    /// Spend at most this long on timing one candidate.
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    pub timing_cap: String,
     /// Run model-written code although the sandbox lacks layers on this machine.
     #[arg(long)]
     pub allow_unsandboxed: bool,
@@ -177,6 +208,12 @@ pub struct PlanArgs {
     /// The space, as for `tune`.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
+    /// What the model will do, as for `tune`.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

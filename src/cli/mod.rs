@@ -1,13 +1,24 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod completions;
+mod database;
 pub mod exit;
+mod export;
+mod interrupt;
+mod plan;
 pub mod printer;
+mod probe;
+mod progress;
+mod report;
 mod score_codebleu;
+mod score_passk;
+mod settings;
+mod studies;
+mod trials;
+mod tune;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Cli, Command, ScoreCommand};
 use exit::{Exit, Expected};
@@ -16,7 +27,7 @@ use printer::Printer;
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_line() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to stdout and errors to stderr by itself; a closed pipe is no failure.
@@ -36,18 +47,18 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
+        Command::Tune(args) => tune::tune(&args, printer),
+        Command::Resume(args) => tune::resume(&args, printer),
+        Command::Probe(args) => probe::run(&args, printer),
+        Command::Plan(args) => plan::run(&args, printer),
+        Command::Studies(args) => studies::run(&args, printer),
+        Command::Trials(args) => trials::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
+        Command::Export(args) => export::run(&args, printer),
+        Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
-        Command::Tune(_)
-        | Command::Resume(_)
-        | Command::Probe(_)
-        | Command::Plan(_)
-        | Command::Studies(_)
-        | Command::Trials(_)
-        | Command::Report(_)
-        | Command::Export(_)
-        | Command::Score(_)
-        | Command::Simulate(_)
-        | Command::Completions { .. }
-        | Command::Worker => Err(Expected::environment("not built yet").into()),
+        Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
+        Command::Completions { shell } => completions::run(shell, printer),
+        Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }
 }

@@ -1,1 +1,32 @@
-//! The room `search`; see `docs/ARCHITECTURE.md`.
+//! Ask/tell samplers, Pareto sets, hypervolume and stopping. Knows candidates, costs and history: no model and no store.
+//!
+//! The door: describe the task as a [`Problem`], what was tried as a [`History`], and [`Sampler::ask`] what to try next.
+//! Everything is a pure function of its arguments, so that a study resumed in a new process asks what it would have asked.
+//! `docs/SEARCH.md` explains the algorithms and their sources.
+
+mod anneal;
+mod autotune;
+mod feasible;
+mod gp;
+mod history;
+mod hypervolume;
+mod nsga2;
+mod pareto;
+mod problem;
+mod random;
+mod region;
+mod rng;
+mod sampler;
+mod stopping;
+#[cfg(test)]
+mod testing;
+
+pub use autotune::predict;
+pub use history::{Estimate, History, Observation, TrialState};
+pub use hypervolume::hypervolume;
+pub use pareto::{crowding, dominates, knee, nondominated_sort, pareto_front, pareto_front_with_intervals};
+pub use problem::{Direction, Objective, Problem};
+pub use region::{Region, front_hypervolume};
+pub use rng::Random;
+pub use sampler::{Ask, SAMPLERS, Sampler, SearchError, sampler};
+pub use stopping::{StopReason, should_stop};

@@ -1,0 +1,20 @@
+//! The baseline that every sampler must beat: uniform among what fits, without repetition.
+
+use super::{Ask, History, Problem, Random, Sampler, feasible::FeasiblePoints};
+
+/// Uniform among the points that fit and were not tried.
+#[derive(Default)]
+pub(crate) struct RandomFeasible {
+    points: FeasiblePoints,
+}
+
+impl Sampler for RandomFeasible {
+    fn name(&self) -> &'static str {
+        "random"
+    }
+
+    fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {
+        let mut random = Random::new(seed, number, 0);
+        self.points.draw(problem, &mut random, &history.visited()).map_or(Ask::Exhausted, Ask::Point)
+    }
+}

@@ -1,0 +1,113 @@
+//! When further trials are not worth their time. Two rules must agree, since each alone stops too early on some landscapes.
+
+use super::{History, Problem, Sampler, front_hypervolume};
+
+/// The expected gain of the best candidate, as a fraction of the hypervolume reached, under which a question is not worth a trial.
+pub const LEAST_GAIN: f64 = 0.002;
+/// For how many questions in a row it must be under that.
+pub const GAIN_QUESTIONS: u64 = 5;
+/// The growth of the hypervolume over the last trials under which the search has settled.
+pub const LEAST_GROWTH: f64 = 0.01;
+/// How many trials that growth is counted over.
+pub const GROWTH_TRIALS: usize = 15;
+
+/// Why a search should stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StopReason {
+    /// The last questions promised little, and the last trials brought little.
+    Settled {
+        /// The largest gain that the last five questions expected, as a fraction of the hypervolume; `None` for samplers
+        /// that expect nothing, whose trials must then have brought little for twice as long.
+        expected_gain: Option<f64>,
+        /// The growth of the hypervolume over the last trials, as a fraction.
+        growth: f64,
+    },
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let StopReason::Settled { expected_gain, growth } = self;
+        write!(f, "the hypervolume grew by {:.1} % in the last {GROWTH_TRIALS} trials", growth * 100.0)?;
+        match expected_gain {
+            Some(gain) => write!(
+                f,
+                ", and no candidate of the last {GAIN_QUESTIONS} questions promised more than {:.2} % (limits {:.1} % and {:.1} %)",
+                gain * 100.0,
+                LEAST_GROWTH * 100.0,
+                LEAST_GAIN * 100.0
+            ),
+            None => write!(f, " and as little in those before (limit {:.1} %)", LEAST_GROWTH * 100.0),
+        }
+    }
+}
+
+/// Whether the search has settled before trial `number` is asked for. A pure function of its arguments, as `ask` is; a
+/// sampler that was asked for the last five trials answers from its cache.
+pub fn should_stop(
+    problem: &dyn Problem,
+    history: &History,
+    sampler: &mut dyn Sampler,
+    seed: u64,
+    number: u64,
+) -> Option<StopReason> {
+    let complete: Vec<u64> = history.complete(problem).iter().map(|(o, _)| o.number).collect();
+    let growth = growth_since(problem, history, &complete, GROWTH_TRIALS)?;
+    if growth >= LEAST_GROWTH {
+        return None;
+    }
+    let mut largest: Option<f64> = None;
+    for n in number.saturating_sub(GAIN_QUESTIONS)..number {
+        match sampler.expected_gain(problem, &history.before(n), seed, n) {
+            Some(gain) if gain >= LEAST_GAIN => return None,
+            Some(gain) => largest = Some(largest.unwrap_or(0.0).max(gain)),
+            None => {
+                // No second opinion: the first must hold for twice as long.
+                let before = growth_since(problem, history, &complete, 2 * GROWTH_TRIALS)?;
+                return (before < LEAST_GROWTH)
+                    .then_some(StopReason::Settled { expected_gain: None, growth });
+            }
+        }
+    }
+    Some(StopReason::Settled { expected_gain: largest, growth })
+}
+
+/// By which fraction the hypervolume grew over the last `trials` complete ones; `None` when there are too few.
+fn growth_since(problem: &dyn Problem, history: &History, complete: &[u64], trials: usize) -> Option<f64> {
+    let first = complete.len().checked_sub(trials).filter(|&n| n > 0)?;
+    let now = front_hypervolume(problem, history);
+    let then = front_hypervolume(problem, &history.before(complete[first]));
+    (now > 0.0).then(|| (now - then) / now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Ask, History, testing::Table};
+
+    struct Expects(Option<f64>);
+    impl Sampler for Expects {
+        fn name(&self) -> &'static str {
+            "expects"
+        }
+        fn ask(&mut self, _: &dyn Problem, _: &History, _: u64, _: u64) -> Ask {
+            Ask::Exhausted
+        }
+        fn expected_gain(&mut self, _: &dyn Problem, _: &History, _: u64, _: u64) -> Option<f64> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn both_rules_must_agree() {
+        let table = Table::grid(&[41]);
+        let ascending =
+            History { observations: (0..41).map(|i| table.observe(i, vec![i as usize])).collect() };
+        // From 20 on nothing is better than before, since both objectives grow.
+        let stop = |n: u64, gain| should_stop(&table, &ascending.before(n), &mut Expects(gain), 1, n);
+        assert_eq!(stop(3, Some(0.0)), None, "too few trials");
+        assert_eq!(stop(22, Some(0.0)), None, "the front grew lately");
+        assert_eq!(stop(36, Some(0.1)), None, "the sampler still expects a gain");
+        assert!(stop(36, Some(0.001)).unwrap().to_string().contains("0.10 %"));
+        assert_eq!(stop(36, None), None, "no second opinion, and not long enough");
+    }
+}
