@@ -1,8 +1,6 @@
 //! `autotune score codebleu` from outside, and the CodeBLEU library on shared and shipped data.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
