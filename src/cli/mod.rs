@@ -22,7 +22,7 @@ mod tune;
 use std::process::ExitCode;
 
 use args::{Cli, Command, ScoreCommand};
-use exit::{Exit, Expected};
+use exit::Exit;
 use printer::Printer;
 
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
