@@ -1,10 +1,23 @@
-//! Whose fault an input/output error is.
+//! What an error tells the user, and whose fault it is.
 
 use std::error::Error;
 use std::io;
 
 use crate::compress::CompressError;
 use crate::model::gguf::{Fault, GgufError};
+
+/// An error and its causes in one line. A cause whose words its effect has already quoted is not told twice.
+#[must_use]
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
 
 /// Whether an error, or a cause of it, says that the machine lacks disk space or permission. Such a failure is nobody's measurement: it
 /// passes when the user frees space or mends the permission.
@@ -56,6 +69,15 @@ fn is_machines_kind(kind: io::ErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_told_twice() {
+        let error = Fault::Write(io::Error::from_raw_os_error(28)).at(std::path::Path::new("x.gguf"));
+        let error = anyhow::Error::from(error).context("study 1 stopped");
+        let text = told(&error);
+        assert!(text.starts_with("study 1 stopped: ") && text.matches("os error 28").count() == 1, "{text}");
+        assert_eq!(told(&anyhow::anyhow!("inner").context("outer")), "outer: inner");
+    }
 
     #[test]
     fn the_kernels_codes_are_recognised_through_typed_errors() {

@@ -106,7 +106,7 @@ pub enum EngineName {
 #[derive(Debug, Clone, Args)]
 pub struct TuneArgs {
     /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
-    #[arg(long, value_name = "SIZE", required = true)]
+    #[arg(long, value_name = "SIZE", required = true, allow_hyphen_values = true)]
     pub budget: Option<String>,
     /// The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
     #[arg(long, value_name = "PATH")]
@@ -115,7 +115,7 @@ pub struct TuneArgs {
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
     /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Stop after this many trials that ran, presets included.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -142,10 +142,10 @@ pub struct TuneArgs {
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
     /// Stop a rung (build, measure, grade) that takes longer than this.
-    #[arg(long, default_value = "30m", value_name = "DURATION")]
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
     pub rung_timeout: String,
     /// Spend at most this long on timing one candidate.
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
     pub timing_cap: String,
     /// Run model-written code although the sandbox lacks layers on this machine.
     #[arg(long)]
@@ -167,7 +167,7 @@ pub struct ResumeArgs {
     /// Number or name of the study; the newest without it.
     pub study: Option<String>,
     /// Stop starting trials after this long, counted from now.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -201,7 +201,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "PATH")]
     pub model: Option<String>,
     /// The budget, as for `tune`.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: String,
     /// The space, as for `tune`.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]

@@ -1,6 +1,7 @@
 //! What a study grades with: the tasks that can be executed here, and the sandbox that judges them.
 
 use super::exit::Expected;
+use crate::fault::told;
 use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
 use crate::quality::tasks;
 use crate::study::{Settings, TaskGrading};
@@ -18,7 +19,7 @@ impl Graders {
     /// There are no tasks, none can be executed, or no sandbox is to be had.
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
         let mut set = tasks::load(&settings.tasks, 0)
-            .map_err(|e| Expected::usage(format!("--tasks: {:#}", anyhow::Error::from(e))))?;
+            .map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
         let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
         let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
         let refused = |e: SandboxError| {

@@ -21,6 +21,7 @@ mod tune;
 
 use std::process::ExitCode;
 
+use crate::fault::told;
 use args::{Cli, Command, ScoreCommand};
 use exit::Exit;
 use printer::Printer;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
         Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
-            printer.error(&format!("{error:#}"));
+            printer.error(&told(&error));
             Exit::of(&error).into()
         }
     }

@@ -12,6 +12,7 @@ use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
+use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions};
 use crate::measure::supervisor::Supervisor;
 use crate::report;
@@ -38,7 +39,7 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let host = probe(&args.store.results)?;
     let LoadedSpace { space, notes } =
         load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
-            .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
+            .map_err(|e| Expected::usage(told(&e.into())))?;
     for note in &notes {
         printer.remark(&format!("space: {note}"));
     }
@@ -158,7 +159,7 @@ impl Run<'_> {
             Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
             Err(error) => {
                 // What broke the study may refuse this, too; the first error is the one to tell.
-                let _ = self.store.set_study_state(id, StudyState::Paused, Some(&format!("{error:#}")));
+                let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
                 let text = format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0);
                 return Err(error.context(text));
             }
@@ -292,13 +293,13 @@ fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
 
 /// Opens the model; what is wrong with it is the user's to mend.
 pub(super) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
-    kit::open(settings.engine, &settings.model_path).map_err(|e| Expected::usage(format!("{e:#}")).into())
+    kit::open(settings.engine, &settings.model_path).map_err(|e| Expected::usage(told(&e)).into())
 }
 
 pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
     let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
-    host::probe(&options).map_err(|e| Expected::environment(format!("{:#}", anyhow::Error::from(e))).into())
+    host::probe(&options).map_err(|e| Expected::environment(told(&e.into())).into())
 }
 
 pub(super) fn ceilings(host: &HostInfo) -> Ceilings {

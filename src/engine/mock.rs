@@ -31,6 +31,8 @@ pub enum Script {
     Greed,
     /// Refuse to load with an error.
     RefuseLoad,
+    /// Pretend to need twice the memory that was predicted.
+    Underestimated,
 }
 
 /// A mock's artifact: a JSON file.
@@ -106,8 +108,9 @@ impl MockModel {
         let speed = f64::from(config.threads).sqrt();
         let described = format!("{config:?}");
         let script = self.scripts.iter().find(|(text, _)| described.contains(text)).map(|(_, s)| *s);
+        let factor = if script == Some(Script::Underestimated) { 2 } else { 1 };
         MockArtifact {
-            peak_bytes: self.peak_bytes(config),
+            peak_bytes: factor * self.peak_bytes(config),
             prompt_us: 20.0 / speed,
             step_us: 100.0 * bits / speed,
             row_us: 50.0 / speed,

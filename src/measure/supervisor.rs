@@ -164,7 +164,11 @@ impl Supervisor {
         let wall = started.elapsed();
         let _ = reader.join();
         let words = last_words.join().unwrap_or_default();
-        let end = end.unwrap_or_else(|| End::Crashed(describe(&usage, &words)));
+        // A worker that is being started when Ctrl-C comes is still in our process group and ends by it: no fault of the candidate.
+        let end = end.unwrap_or_else(|| match cancelled() {
+            true => End::Cancelled,
+            false => End::Crashed(describe(&usage, &words)),
+        });
         Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
     }
 

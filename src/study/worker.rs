@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::engine::generate::generate;
 use crate::engine::{EngineKind, Row, RunConfig, Session, Token};
-use crate::fault::is_machines;
+use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message};
 use crate::measure::timing::time_workload;
@@ -48,7 +48,7 @@ pub fn run() -> bool {
                 scripted_peak_bytes: scripted,
             }
         }
-        Err(error) => Message::Failed { error: format!("{error:#}"), machine: is_machines(error.as_ref()) },
+        Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
     };
     let succeeded = matches!(message, Message::Done { .. });
     line.say(&message).is_ok() && succeeded

@@ -87,7 +87,9 @@ pub fn tasks() -> PathBuf {
 
 impl Bench {
     pub fn new(scripts: Value) -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        // In memory where that is to be had: a test waits for no disk.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let bench = Self { folder: memory.or_else(|_| tempfile::tempdir()).unwrap() };
         std::fs::create_dir(bench.path("tmp")).unwrap();
         bench.write("mock.json", model(&scripts).to_string());
         bench
@@ -230,6 +232,16 @@ impl Running {
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         let group = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::killpg(group, signal).unwrap();
+    }
+
+    /// Kills the process alone, as `kill -9` does; false when it had ended already.
+    pub fn kill(mut self) -> bool {
+        if self.child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        true
     }
 
     /// Waits for the end.
