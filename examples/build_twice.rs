@@ -1,12 +1,14 @@
 //! How long a first build of a candidate takes, how long a second that shares all but one group of weights, and the peak memory of both.
 //!
 //! ```text
-//! cargo run --release --example build_twice -- MODEL.gguf|synthetic-3b [WORK_FOLDER] [THREADS] [OTHER_GROUP]
+//! cargo run --release --example build_twice -- MODEL.gguf|synthetic-3b [WORK_FOLDER] [THREADS] [OTHER_GROUP] [PRESET]
 //! ```
 //!
 //! A quantized model is first turned into its float reference. `synthetic-3b` writes a random model of Qwen2.5-Coder-3B's shapes (6.2 GB)
 //! into the work folder unless it is there already. The first candidate is Q4_K for attention and FFN and Q6_K for the embeddings; the
-//! second has attention in Q8_0 (or the named group: `attn`, `ffn`, `embd`), all else equal. The cache begins empty.
+//! second has attention in Q8_0 (or the named group: `attn`, `ffn`, `embd`), all else equal. The cache begins empty. With a
+//! preset named, llama.cpp makes that, too, in the same process.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -70,10 +72,19 @@ fn main() -> Result<()> {
     let predictor = Predictor::new(&source, None, None)?;
     let mut out = stdout().lock();
     let largest = source.tensors().iter().map(|t| t.elements()).max().unwrap_or(0) * 4;
+    let started = Instant::now();
+    (0..100).try_for_each(|_| {
+        predictor.predict(&candidate(Some(&group))?).map(drop).map_err(anyhow::Error::from)
+    })?;
+    writeln!(out, "one prediction in {:.0?}", started.elapsed() / 100)?;
     writeln!(out, "largest tensor as f32 {}, peak memory before building {}", Bytes(largest), Bytes(peak()))?;
     let mut first = None;
-    for (name, other) in [("first", None), ("second", Some(group.as_str()))] {
-        let config = candidate(other)?;
+    let mut builds = vec![("first", candidate(None)?), ("second", candidate(Some(&group))?)];
+    if let Some(preset) = args.next() {
+        let config = Candidate::default().with("weights.preset", Value::Text(preset));
+        builds.push(("preset", Config::from_candidate(&config)?));
+    }
+    for (name, config) in builds {
         let builder = Builder::new(&source, &cache, threads, None)?;
         let path = work.join(format!("{name}.gguf"));
         let predicted = predictor.predict(&config)?.bytes;

@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::io;
 
+use crate::compress::CompressError;
+use crate::model::gguf::{Fault, GgufError};
+
 /// An error and its causes in one line. A cause whose words its effect has already quoted is not told twice.
 #[must_use]
 pub fn told(error: &anyhow::Error) -> String {
@@ -22,12 +25,37 @@ pub fn told(error: &anyhow::Error) -> String {
 pub fn is_machines(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if cause.downcast_ref::<io::Error>().is_some_and(|e| is_machines_kind(e.kind())) {
+        if itself_is_machines(cause) {
             return true;
         }
         next = cause.source();
     }
     false
+}
+
+/// One error of a chain. Errors of model files and artifacts are whole in themselves and name no source: what they hold is looked at.
+fn itself_is_machines(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return is_machines_kind(error.kind());
+    }
+    if let Some(error) = error.downcast_ref::<GgufError>() {
+        return fault_is_machines(&error.fault);
+    }
+    match error.downcast_ref::<CompressError>() {
+        Some(CompressError::Gguf(error)) => fault_is_machines(&error.fault),
+        Some(CompressError::Cache { cause, .. } | CompressError::Io { cause, .. }) => {
+            is_machines_kind(cause.kind())
+        }
+        _ => false,
+    }
+}
+
+fn fault_is_machines(fault: &Fault) -> bool {
+    match fault {
+        Fault::NoSpace { .. } => true,
+        Fault::Read(error) | Fault::Write(error) => is_machines_kind(error.kind()),
+        _ => false,
+    }
 }
 
 fn is_machines_kind(kind: io::ErrorKind) -> bool {
@@ -41,7 +69,6 @@ fn is_machines_kind(kind: io::ErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::gguf::Fault;
 
     #[test]
     fn nothing_is_told_twice() {

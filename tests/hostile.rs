@@ -2,6 +2,7 @@
 //!
 //! The programs are in `tests/hostile/`. They run as this user and, when that is root, once more as an ordinary user; with all layers of this
 //! machine, and with those of a container that grants no namespaces.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::{
     collections::BTreeSet,
@@ -26,6 +27,9 @@ const JAVASCRIPT: &str = include_str!("hostile/javascript.txt");
 const NOBODY: u32 = 65534;
 /// Set in the process that runs the suite as another user.
 const AS_NOBODY: &str = "AUTOTUNE_HOSTILE_AS_NOBODY";
+
+/// Set in the process that is killed: `1` with namespaces, `0` without.
+const OWNER: &str = "AUTOTUNE_HOSTILE_OWNER";
 
 const PYTHON_TESTS: &str = "
 def check(candidate):
@@ -201,10 +205,23 @@ fn ipc_objects() -> usize {
         .sum()
 }
 
-fn scratch_folders() -> usize {
-    let ours = format!("autotune-scratch-{}-", process::id());
+fn scratch_folders(owner: u32) -> usize {
+    let ours = format!("autotune-scratch-{owner}-");
     let entries = fs::read_dir(env::temp_dir()).unwrap().flatten();
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&ours)).count()
+}
+
+/// Control groups of a process.
+fn control_groups(folder: &Path, owner: u32) -> usize {
+    let ours = format!("autotune-sandbox-{owner}-");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders
+        .map(|entry| {
+            usize::from(entry.file_name().to_string_lossy().starts_with(&ours))
+                + control_groups(&entry.path(), owner)
+        })
+        .sum()
 }
 
 fn judge_suite(layers: Layers) {
@@ -246,7 +263,8 @@ fn judge_suite(layers: Layers) {
 
     drop(sandbox);
     assert_eq!(descendants(), Vec::<String>::new(), "processes are left");
-    assert_eq!(scratch_folders(), 0, "scratch folders are left");
+    assert_eq!(scratch_folders(process::id()), 0, "scratch folders are left");
+    assert_eq!(control_groups(Path::new("/sys/fs/cgroup"), process::id()), 0, "control groups are left");
     assert!(ipc_objects() <= ipc, "shared memory is left");
     bait.assert_untouched();
 }
@@ -261,9 +279,9 @@ fn hostile_programs_are_contained() {
     }
     println!("layers: {layers:?}");
     judge_suite(layers);
-    if layers.namespaces {
-        println!("without namespaces:");
-        judge_suite(Layers { namespaces: false, user_namespace: false, ..layers });
+    if layers.namespaces || layers.cgroups {
+        println!("without namespaces and control groups:");
+        judge_suite(Layers { namespaces: false, user_namespace: false, cgroups: false, ..layers });
     }
 }
 
@@ -356,65 +374,64 @@ fn hostile_programs_are_contained_as_an_ordinary_user() {
     assert!(text.contains("Python/fork_bomb") || text.contains("skipped"), "the suite did not run");
 }
 
-/// When this process is killed, its sandboxes end by themselves.
+/// The process that the next test kills: it judges programs that never end.
+#[test]
+fn owner_to_be_killed() {
+    let Some(with_namespaces) = env::var_os(OWNER) else { return };
+    let layers = probe();
+    let layers = if with_namespaces == "1" {
+        layers
+    } else {
+        Layers { namespaces: false, user_namespace: false, cgroups: false, ..layers }
+    };
+    let limits = Limits::with_timeout(Duration::from_secs(600));
+    let mut sandbox =
+        Sandbox::with_layers(Settings { limits, jobs: 2, ..Settings::default() }, layers).unwrap();
+    let mut programs = vec![square("def f(x):\n    while True: pass\n", TaskLanguage::Python)];
+    if sandbox.interpreter(TaskLanguage::JavaScript).is_ok() {
+        programs.push(square("function f() { for (;;) {} }", TaskLanguage::JavaScript));
+    }
+    drop(sandbox.judge(&programs));
+}
+
+/// When its owner is killed, a sandbox ends by itself.
 #[test]
 fn nothing_outlives_a_killed_owner() {
     let _alone = alone();
-    let tasks = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
-    let samples = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
-    let marker = format!("owner_{}", process::id());
-    let row = |id: &str, prompt: &str| {
-        serde_json::json!({"task_id": id, "prompt": prompt, "test": "f()", "entry_point": "f", "canonical_solution": ""}).to_string()
-    };
-    fs::write(
-        tasks.path(),
-        format!(
-            "{}\n{}\n",
-            row("a", &format!("# {marker}\n")),
-            row("JavaScript/b", &format!("// {marker}\n"))
-        ),
-    )
-    .unwrap();
-    let sample =
-        |id: &str, completion: &str| serde_json::json!({"task_id": id, "completion": completion}).to_string();
-    fs::write(
-        samples.path(),
-        format!(
-            "{}\n{}\n",
-            sample("a", "def f():\n    while True: pass"),
-            sample("JavaScript/b", "function f() { for (;;) {} }")
-        ),
-    )
-    .unwrap();
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_autotune"))
-        .args(["score", "passk", "--timeout-s", "600", "--jobs", "2", "--tasks"])
-        .arg(tasks.path())
-        .arg(samples.path())
-        .stdout(process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while pids_below(owner.id()).len() < 4 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
+    if !probe().is_strict() {
+        println!("skipped: this machine lacks {}", probe().missing());
+        return;
     }
-    let running = pids_below(owner.id());
-    assert!(running.len() >= 2, "nothing was started");
-    std::thread::sleep(Duration::from_millis(300));
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !running.iter().all(gone) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
+    for with_namespaces in ["1", "0"] {
+        let mut owner = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "owner_to_be_killed"])
+            .env(OWNER, with_namespaces)
+            .stdout(process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // The server, a candidate and an examiner in Python; two processes of node where there is one.
+        let wait_until = |done: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !done() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            done()
+        };
+        assert!(wait_until(&|| pids_below(owner.id()).len() >= 3), "nothing was started");
+        std::thread::sleep(Duration::from_millis(500));
+        let running = pids_below(owner.id());
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
+        assert!(wait_until(&|| running.iter().all(gone)), "processes outlived their owner");
+        // A folder or a group that only the owner could remove is removed by the next sandbox.
+        let none = Layers { namespaces: false, user_namespace: false, ..probe() };
+        let mut next = Sandbox::with_layers(Settings { jobs: 1, ..Settings::default() }, none).unwrap();
+        next.judge(&[square("def f(x):\n    return x * x\n", TaskLanguage::Python)]).unwrap();
+        drop(next);
+        assert_eq!(scratch_folders(owner.id()), 0, "scratch folders are left");
+        assert_eq!(control_groups(Path::new("/sys/fs/cgroup"), owner.id()), 0, "control groups are left");
     }
-    assert!(running.iter().all(gone), "processes outlived their owner");
-    let left = format!("autotune-scratch-{}-", owner.id());
-    let entries = fs::read_dir(env::temp_dir()).unwrap().flatten();
-    assert_eq!(
-        entries.filter(|e| e.file_name().to_string_lossy().starts_with(&left)).count(),
-        0,
-        "scratch folders are left"
-    );
 }
 
 /// All living processes below one.

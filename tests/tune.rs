@@ -1,5 +1,5 @@
 //! A whole study with the scripted engine, as a user sees it: what is run, recorded, printed and written.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/bench.rs"]
 mod bench;

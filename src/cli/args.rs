@@ -1,4 +1,4 @@
-//! Exactly what the user said, by clap. Nothing below [`super::settings`] sees these types.
+//! Exactly what the user said, by clap. Nothing below `settings` sees these types.
 
 use std::path::PathBuf;
 
@@ -73,8 +73,6 @@ pub enum Command {
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
-    /// Search a recorded table instead of a model, to compare samplers.
-    Simulate(SimulateArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -337,42 +335,4 @@ pub enum SandboxMode {
     Strict,
     /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
     Off,
-}
-
-/// `autotune simulate`
-#[derive(Debug, Args)]
-pub struct SimulateArgs {
-    /// The space, a TOML file.
-    #[arg(long)]
-    pub space: PathBuf,
-    /// The table, CSV: a column for each parameter and each objective, a row for each point.
-    #[arg(long)]
-    pub table: PathBuf,
-    /// Objectives with directions: latency_ms:min,quality:max.
-    #[arg(long, value_delimiter = ',')]
-    pub objectives: Vec<String>,
-    /// A ceiling on the budget column.
-    #[arg(long)]
-    pub budget: Option<String>,
-    /// The column that the budget bounds.
-    #[arg(long)]
-    pub budget_column: Option<String>,
-    /// Relative noise by objective: latency_ms=0.03.
-    #[arg(long, value_delimiter = ',')]
-    pub noise: Vec<String>,
-    /// Columns that the sampler may read before it asks.
-    #[arg(long, value_delimiter = ',')]
-    pub cheap: Vec<String>,
-    /// How candidates are chosen: autotune, nsga2, anneal, random.
-    #[arg(long, default_value = "autotune")]
-    pub sampler: String,
-    /// How many candidates are asked.
-    #[arg(long, default_value_t = 50)]
-    pub trials: u64,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }

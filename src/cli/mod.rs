@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use crate::fault::told;
 use args::{Cli, Command, ScoreCommand};
-use exit::{Exit, Expected};
+use exit::Exit;
 use printer::Printer;
 
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
@@ -66,7 +66,6 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
-        Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::args::CodebleuArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
-use crate::quality::codebleu::{CodeBleu, CodeBleuError, Language, Mode, References, Weights, syntax_valid};
+use crate::quality::codebleu::{CodeBleu, CodeBleuError, Language, Mode, References, Weights};
 
 /// A line of the input. Other keys are the user's own.
 #[derive(Debug, Deserialize)]
@@ -71,7 +71,7 @@ pub(super) fn run(args: &CodebleuArgs, printer: &mut Printer) -> anyhow::Result<
             weighted_ngram: score.weighted_ngram,
             syntax: score.syntax,
             dataflow: score.dataflow,
-            syntax_valid: syntax_valid(language, &pair.prediction),
+            syntax_valid: score.syntax_valid,
         };
         printer.data(&serde_json::to_string(&row)?);
         if printer.is_closed() {

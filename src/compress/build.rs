@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cache::{TensorCache, hash_tensor, hex};
-use super::layout::{Layout, LayoutTensor, SourceTensors, Typing, kept_shapes};
+use super::layout::{Layout, LayoutTensor, SourceTensors, Typing, data_bytes, kept_shapes};
 use super::metadata::artifact_metadata;
 use super::pick::{Picks, picks};
 use super::predict::prune_request;
@@ -18,7 +18,9 @@ use super::recipe::recipe_json;
 use super::types::WeightTypes;
 use super::{AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, Preset, PrunePlan};
 use crate::engine::quantize::quantize_file;
-use crate::model::gguf::{Gguf, GgufWriter, Metadata, TensorDecl, header_bytes, temp_beside};
+use crate::model::gguf::{
+    DEFAULT_ALIGNMENT, Gguf, GgufWriter, Metadata, TensorDecl, check_space, header_bytes, temp_beside,
+};
 use crate::model::{ArchKind, Architecture, GgmlType, is_quantized};
 use crate::space::{Config, WeightPlan};
 
@@ -92,7 +94,7 @@ impl<'a> Builder<'a> {
         stats: Option<ActivationStats>,
     ) -> Result<Self, CompressError> {
         let arch = Architecture::read(reference)
-            .map_err(|source| CompressError::Arch { path: reference.path().to_owned(), source })?;
+            .map_err(|cause| CompressError::Arch { path: reference.path().to_owned(), cause })?;
         if is_quantized(reference) {
             let bad = reference.tensors().iter().find(|t| !t.ty.is_float());
             return Err(CompressError::NotFloat {
@@ -221,6 +223,8 @@ impl<'a> Builder<'a> {
         let whole = *plan == PrunePlan::full(&self.arch);
         let layout = self.layout(&Typing::Preset(preset), plan)?;
         let threads = self.quantizer.threads();
+        // The library would say "iostream error" after filling the disk.
+        check_space(out, data_bytes(&layout.tensors, DEFAULT_ALIGNMENT))?;
         let made = if whole {
             quantize_file(self.quantizer.source().path(), out, preset.ftype(), threads)
         } else {
@@ -273,7 +277,7 @@ impl<'a> Builder<'a> {
             writer: GgufWriter::create(out, &metadata, &decls)?,
             // A handle of our own: its position moves, and builders may run side by side.
             source: File::open(reference.path())
-                .map_err(|source| CompressError::Io { path: reference.path().to_owned(), source })?,
+                .map_err(|cause| CompressError::Io { path: reference.path().to_owned(), cause })?,
         };
         let (mut quantized, mut reused, mut copied) = (0, 0, 0);
         for (done, t) in layout.tensors.iter().enumerate() {

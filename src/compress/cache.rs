@@ -50,7 +50,7 @@ impl TensorCache {
     pub(super) fn open(dir: &Path) -> Result<Self, CompressError> {
         for sub in ["tensors", "sources", "importance"] {
             let path = dir.join(sub);
-            fs::create_dir_all(&path).map_err(|source| CompressError::Cache { path, source })?;
+            fs::create_dir_all(&path).map_err(|cause| CompressError::Cache { path, cause })?;
         }
         Ok(Self { dir: dir.to_owned() })
     }
@@ -77,7 +77,7 @@ impl TensorCache {
     /// Begins an entry.
     pub(super) fn begin(&self, key: &Hash) -> Result<EntryWriter, CompressError> {
         let path = self.path(key);
-        let fail = |source| CompressError::Cache { path: path.clone(), source };
+        let fail = |cause| CompressError::Cache { path: path.clone(), cause };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(fail)?;
         }
@@ -95,14 +95,17 @@ impl TensorCache {
         compute: impl FnOnce() -> Result<Importance, CompressError>,
     ) -> Result<Importance, CompressError> {
         let mut key = Sha256::new();
-        key.update(b"autotune importance 1\0");
+        key.update(b"autotune importance 2\0");
         key.update(identity(gguf)?);
         for (name, squares) in &stats.mean_square {
             key.update(name.as_bytes());
             key.update([0]);
             squares.iter().for_each(|v| key.update(v.to_le_bytes()));
         }
-        stats.layer_cosine.iter().for_each(|v| key.update(v.to_le_bytes()));
+        for list in [&stats.layer_cosine, &stats.stream_square] {
+            key.update((list.len() as u64).to_le_bytes());
+            list.iter().for_each(|v| key.update(v.to_le_bytes()));
+        }
         let path = self.dir.join("importance").join(format!("{}.json", hex(&key.finalize()[..16])));
         if let Some(kept) = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
             return Ok(kept);
@@ -116,7 +119,7 @@ impl TensorCache {
     /// the bytes removed.
     pub(super) fn sweep(&self, limit: u64) -> Result<u64, CompressError> {
         let root = self.dir.join("tensors");
-        let mut files = list(&root).map_err(|source| CompressError::Cache { path: root, source })?;
+        let mut files = list(&root).map_err(|cause| CompressError::Cache { path: root, cause })?;
         files.sort_by_key(|f| f.changed);
         let (parts, entries): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| f.is_part());
         let left = SystemTime::now().checked_sub(LEFT_BEHIND).unwrap_or(UNIX_EPOCH);
@@ -133,7 +136,7 @@ impl TensorCache {
             match fs::remove_file(&file.path) {
                 // Another sweeper was faster.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(CompressError::Cache { path: file.path, source }),
+                Err(cause) => return Err(CompressError::Cache { path: file.path, cause }),
                 Ok(()) => removed += file.bytes,
             }
         }
@@ -169,7 +172,7 @@ fn list(root: &Path) -> io::Result<Vec<CacheFile>> {
 }
 
 fn replace_json(path: &Path, value: &impl serde::Serialize) -> Result<(), CompressError> {
-    let fail = |source: io::Error| CompressError::Cache { path: path.to_owned(), source };
+    let fail = |cause: io::Error| CompressError::Cache { path: path.to_owned(), cause };
     let bytes = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
     let temp = temp_beside(path);
     fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path)).map_err(fail)
@@ -177,7 +180,7 @@ fn replace_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Compre
 
 /// A hash of a file's path, length and time of change: the same as long as nobody touches the file.
 fn identity(gguf: &Gguf) -> Result<Hash, CompressError> {
-    let fail = |source| CompressError::Io { path: gguf.path().to_owned(), source };
+    let fail = |cause| CompressError::Io { path: gguf.path().to_owned(), cause };
     let path = gguf.path().canonicalize().map_err(fail)?;
     let meta = gguf.file().metadata().map_err(fail)?;
     let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
@@ -201,12 +204,12 @@ pub(super) struct EntryWriter {
 impl EntryWriter {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CompressError> {
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|source| CompressError::Cache { path: self.path.clone(), source })
+        self.file.write_all(bytes).map_err(|cause| CompressError::Cache { path: self.path.clone(), cause })
     }
 
     pub(super) fn finish(mut self) -> Result<Entry, CompressError> {
         let hash: Hash = self.hasher.finalize_reset().into();
-        let fail = |source| CompressError::Cache { path: self.path.clone(), source };
+        let fail = |cause| CompressError::Cache { path: self.path.clone(), cause };
         self.file.write_all(&hash).map_err(fail)?;
         fs::rename(&self.temp, &self.path).map_err(fail)?;
         let file = self.file.try_clone().map_err(fail)?;

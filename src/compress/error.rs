@@ -1,4 +1,4 @@
-//! Why a candidate has no artifact.
+//! Why a candidate has no artifact. Each text is whole in itself.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::model::{ArchError, GgmlType, UnknownType};
 pub enum CompressError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    #[error("model file {}: {source}", path.display())]
-    Arch { path: PathBuf, source: ArchError },
-    #[error("weight type of `{slot}`: {source}")]
-    Type { slot: String, source: UnknownType },
+    #[error("model file {}: {cause}", path.display())]
+    Arch { path: PathBuf, cause: ArchError },
+    #[error("weight type of `{slot}`: {cause}")]
+    Type { slot: String, cause: UnknownType },
     #[error("weight type of `{slot}`: `{found}` holds activations or integers, not weights")]
     NotAWeightType { slot: String, found: GgmlType },
     #[error(
@@ -51,8 +51,8 @@ pub enum CompressError {
     Convert { tensor: String, detail: String },
     #[error("llama.cpp: {0}")]
     Library(String),
-    #[error("tensor cache {}: {source}", path.display())]
-    Cache { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("tensor cache {}: {cause}", path.display())]
+    Cache { path: PathBuf, cause: io::Error },
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: io::Error },
 }

@@ -30,7 +30,7 @@ pub fn make_reference(
     threads: usize,
 ) -> Result<Reference, CompressError> {
     let arch = Architecture::read(source)
-        .map_err(|e| CompressError::Arch { path: source.path().to_owned(), source: e })?;
+        .map_err(|e| CompressError::Arch { path: source.path().to_owned(), cause: e })?;
     if !is_quantized(source) {
         return Ok(Reference { path: source.path().to_owned(), from_quantized: false });
     }

@@ -65,7 +65,7 @@ impl WeightTypes {
             };
             let (Some(group), Some(depth)) = (group, depth) else { return Err(CompressError::Slot(text)) };
             let ty: GgmlType =
-                name.parse().map_err(|source| CompressError::Type { slot: text.clone(), source })?;
+                name.parse().map_err(|cause| CompressError::Type { slot: text.clone(), cause })?;
             if !ty.is_target() {
                 return Err(CompressError::NotAWeightType { slot: text, found: ty });
             }

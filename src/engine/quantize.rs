@@ -32,12 +32,12 @@ pub enum QuantizeError {
         detail: String,
     },
     /// The result could not be put in its place.
-    #[error("failed to write {}: {source}", path.display())]
+    #[error("failed to write {}: {cause}", path.display())]
     Write {
         /// The output.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -54,7 +54,7 @@ pub fn quantize_file(input: &Path, output: &Path, ftype: u32, threads: usize) ->
     }
     let temp = temp_beside(output);
     let result = quantize_to(input, &temp, ftype, threads).and_then(|()| {
-        fs::rename(&temp, output).map_err(|source| QuantizeError::Write { path: output.to_owned(), source })
+        fs::rename(&temp, output).map_err(|cause| QuantizeError::Write { path: output.to_owned(), cause })
     });
     if result.is_err() {
         // The library leaves a broken file behind when it fails.

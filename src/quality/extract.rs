@@ -98,7 +98,7 @@ fn definition(task: &Task, source: &str) -> Option<(usize, usize)> {
                 .and_then(|rest| rest.trim_start().strip_prefix(name))
                 .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$'))
         };
-        if !name.is_empty() && line.len() == text.len() && openers.iter().any(|o| named(&o)) {
+        if !name.is_empty() && line.len() == text.len() && openers.iter().any(named) {
             return Some((begin, begin + line.len()));
         }
         begin += line.len();

@@ -91,7 +91,7 @@ impl Bench {
         let memory = tempfile::tempdir_in("/dev/shm");
         let bench = Self { folder: memory.or_else(|_| tempfile::tempdir()).unwrap() };
         std::fs::create_dir(bench.path("tmp")).unwrap();
-        bench.write("mock.json", &model(&scripts).to_string());
+        bench.write("mock.json", model(&scripts).to_string());
         bench
     }
 

@@ -1,4 +1,6 @@
 //! What can be wrong with a model file: what was found, and what to do.
+//!
+//! Each text is whole in itself, so errors have no further sources: printed alone or as a chain they read the same.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +14,6 @@ pub struct GgufError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub fault: Fault,
 }
 
@@ -21,9 +22,11 @@ pub struct GgufError {
 #[allow(missing_docs)]
 pub enum Fault {
     #[error("cannot be read: {0}")]
-    Read(#[source] io::Error),
+    Read(io::Error),
     #[error("cannot be written: {0}")]
-    Write(#[source] io::Error),
+    Write(io::Error),
+    #[error("needs {}, more than the disk has left; free some space or name another folder", Bytes(*.bytes))]
+    NoSpace { bytes: u64 },
     #[error("is a folder; name the .gguf file in it")]
     Folder,
     #[error("is empty; download it again")]

@@ -13,6 +13,8 @@ pub use error::{Fault, GgufError};
 pub use file::Gguf;
 pub use parse::{Header, TensorInfo, parse_header};
 pub use value::{MetaArray, MetaType, MetaValue, Metadata};
+#[cfg(feature = "llama")]
+pub(crate) use write::check_space;
 pub(crate) use write::temp_beside;
 pub use write::{GgufWriter, TensorDecl, header_bytes, padded};
 

@@ -118,7 +118,10 @@ impl GgufWriter {
             alignment,
             total,
         };
-        reserve(&writer.file, total).map_err(|e| writer.fault(e))?;
+        reserve(&writer.file, total).map_err(|e| match e.kind() {
+            io::ErrorKind::StorageFull => Fault::NoSpace { bytes: total }.at(path),
+            _ => writer.fault(e),
+        })?;
         writer.file.write_all(&header).map_err(|e| writer.fault(e))?;
         Ok(writer)
     }
@@ -225,6 +228,26 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
         Err(e @ (Errno::ENOSPC | Errno::EFBIG | Errno::EDQUOT)) => Err(io::Error::from(e)),
         _ => Ok(()),
     }
+}
+
+/// Tells that a file of `bytes` bytes will not fit where `path` is to be: for writers that are not ours. Where the system does not tell,
+/// there is space.
+///
+/// # Errors
+/// The file system has less space left for us.
+// The numbers are of 32 bits on some systems.
+#[cfg(feature = "llama")]
+#[allow(clippy::useless_conversion)]
+pub(crate) fn check_space(path: &Path, bytes: u64) -> Result<(), GgufError> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent()
+        && let Ok(stat) =
+            nix::sys::statvfs::statvfs(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+        && u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())) < bytes
+    {
+        return Err(Fault::NoSpace { bytes }.at(path));
+    }
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]

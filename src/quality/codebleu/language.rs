@@ -138,6 +138,7 @@ pub(super) struct Grammar {
     /// What the parser is given.
     pub(super) language: tree_sitter::Language,
     kinds: Vec<&'static str>,
+    named: Vec<bool>,
     fields: Vec<&'static str>,
 }
 
@@ -170,12 +171,19 @@ impl Grammar {
             (0..language.node_kind_count()).map(|id| keep(language.node_kind_for_id(id as u16))).collect();
         let fields =
             (0..=language.field_count()).map(|id| keep(language.field_name_for_id(id as u16))).collect();
-        Self { language, kinds, fields }
+        let named =
+            (0..language.node_kind_count()).map(|id| language.node_kind_is_named(id as u16)).collect();
+        Self { language, kinds, named, fields }
     }
 
     /// The name of a node kind.
     pub(super) fn kind(&self, id: u16) -> &'static str {
         self.kinds.get(usize::from(id)).copied().unwrap_or("ERROR")
+    }
+
+    /// Whether a kind has a name; the parser's error node counts as named.
+    pub(super) fn is_named(&self, id: u16) -> bool {
+        self.named.get(usize::from(id)).copied().unwrap_or(true)
     }
 
     /// All node kinds by their numbers.

@@ -62,6 +62,9 @@ pub struct CodeBleu {
     pub syntax: f64,
     /// Share of value relations; none when the references have no data flow to compare.
     pub dataflow: Option<f64>,
+    /// Whether the prediction parses without errors, as [`syntax_valid`] tells ([`Mode::Published`]: after its comments were
+    /// stripped).
+    pub syntax_valid: bool,
 }
 
 /// The references of one task, parsed once for all its predictions.
@@ -123,6 +126,7 @@ impl References {
                     weighted_ngram: parts.weighted_ngram,
                     syntax: parts.syntax,
                     dataflow: Some(parts.dataflow),
+                    syntax_valid: parts.syntax_valid,
                 }
             }
             Inner::Sound(references) => {
@@ -138,8 +142,14 @@ impl References {
     }
 }
 
-const NOTHING: CodeBleu =
-    CodeBleu { total: 0.0, ngram: 0.0, weighted_ngram: 0.0, syntax: 0.0, dataflow: None };
+const NOTHING: CodeBleu = CodeBleu {
+    total: 0.0,
+    ngram: 0.0,
+    weighted_ngram: 0.0,
+    syntax: 0.0,
+    dataflow: None,
+    syntax_valid: false,
+};
 
 /// The weighted mean of the components that there are.
 fn sound_total(weights: &Weights, parts: sound::Components) -> CodeBleu {
@@ -161,6 +171,7 @@ fn sound_total(weights: &Weights, parts: sound::Components) -> CodeBleu {
         weighted_ngram: parts.weighted_ngram,
         syntax: parts.syntax,
         dataflow: parts.dataflow,
+        syntax_valid: parts.syntax_valid,
     }
 }
 

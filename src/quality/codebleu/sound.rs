@@ -15,6 +15,7 @@ pub(super) struct Components {
     pub(super) syntax: f64,
     /// None when the reference has no data flow.
     pub(super) dataflow: Option<f64>,
+    pub(super) syntax_valid: bool,
 }
 
 /// A source in the forms that are compared.
@@ -24,6 +25,7 @@ pub(super) struct Prepared {
     grams: Grams,
     subtrees: Subtrees,
     variables: Variables,
+    valid: bool,
 }
 
 /// The grammar for a source: PHP has one for code with an opening tag and one for code without.
@@ -49,6 +51,7 @@ impl Prepared {
             subtrees: Subtrees::of_program(&tree, left_out, |at| layout.is_redundant_bracket(at)),
             lexemes,
             variables,
+            valid: tree.is_valid,
         }
     }
 
@@ -59,7 +62,8 @@ impl Prepared {
             // Nothing is right only where nothing was asked for.
             let value = if prediction.lexemes.len() == self.lexemes.len() { 1.0 } else { 0.0 };
             let dataflow = has_dataflow.then_some(value);
-            return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow };
+            let syntax_valid = prediction.valid;
+            return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow, syntax_valid };
         }
         let syntax = balanced(
             self.subtrees.in_common(&prediction.subtrees),
@@ -71,15 +75,16 @@ impl Prepared {
             balanced(common, self.variables.edges(), prediction.variables.edges())
         });
         let spelled = NgramScores::new(&prediction.grams, &self.grams);
-        let named = self.renamed(prediction, spelled);
         // As far as values flow alike, other names are a matter of taste.
         let trust = dataflow.unwrap_or(0.0);
+        let named = if trust > 0.0 { self.renamed(prediction, spelled) } else { spelled };
         let toward = |spelled: f64, named: f64| spelled + trust * (named - spelled).max(0.0);
         Components {
             ngram: toward(spelled.ngram, named.ngram),
             weighted_ngram: toward(spelled.weighted, named.weighted),
             syntax,
             dataflow,
+            syntax_valid: prediction.valid,
         }
     }
 
@@ -90,10 +95,14 @@ impl Prepared {
             let prediction = prediction.relabelled(&prediction.variables.labels(&self.variables, matching));
             NgramScores::new(&prediction, &reference)
         };
-        // With equal names the matching by name is the spelling.
-        let by_name =
-            if self.variables.same_names(&prediction.variables) { spelled } else { scores(Matching::Name) };
-        if by_name.ngram >= 1.0 { by_name } else { by_name.better(scores(Matching::Order)) }
+        let (own, others) = (&self.variables, &prediction.variables);
+        // With equal names the matching by name is the spelling, and with an equal order the other matching is, too.
+        let by_name = if own.same_names(others) { spelled } else { scores(Matching::Name) };
+        if by_name.ngram >= 1.0 || own.same_order(others) {
+            by_name
+        } else {
+            by_name.better(scores(Matching::Order))
+        }
     }
 
     fn relabelled(&self, labels: &[u64]) -> Grams {

@@ -36,6 +36,8 @@ pub(super) struct Lines<'t> {
 
 #[derive(Debug)]
 struct Line<'t> {
+    /// The byte that it starts at.
+    start: usize,
     text: &'t str,
     /// Where each character starts; empty for an ASCII line, whose characters are its bytes.
     starts: Vec<u32>,
@@ -58,34 +60,35 @@ impl<'t> Line<'t> {
 
 impl<'t> Lines<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let lines = text
-            .split('\n')
-            .map(|text| Line {
-                text,
-                starts: if text.is_ascii() {
-                    Vec::new()
-                } else {
-                    text.char_indices().map(|(at, _)| at as u32).collect()
-                },
-            })
-            .collect();
+        let mut start = 0;
+        let mut lines = Vec::new();
+        for text in text.split('\n') {
+            let starts = match text.is_ascii() {
+                true => Vec::new(),
+                false => text.char_indices().map(|(at, _)| at as u32).collect(),
+            };
+            lines.push(Line { start, text, starts });
+            start += text.len() + 1;
+        }
         Self { lines }
     }
 
-    /// The text between two (row, column) points. Several lines are joined without their line ends.
-    pub(super) fn between(&self, start: (u32, u32), end: (u32, u32)) -> std::borrow::Cow<'t, str> {
-        let line = |row: u32| self.lines.get(row as usize);
-        let (Some(first), Some(last)) = (line(start.0), line(end.0)) else { return "".into() };
-        if start.0 == end.0 {
-            return first.slice(start.1 as usize, end.1 as usize).into();
+    /// The text between two bytes, taken for columns of characters. Several lines are joined without their ends.
+    pub(super) fn between(&self, (start, end): (u32, u32)) -> std::borrow::Cow<'t, str> {
+        let (start, end) = (start as usize, end as usize);
+        // The first line starts at 0.
+        let row = |byte: usize| self.lines.partition_point(|line| line.start <= byte) - 1;
+        let (from, to) = (row(start), row(end));
+        let (first, last) = (&self.lines[from], &self.lines[to]);
+        let (start, end) = (start - first.start, end - last.start);
+        if from == to {
+            return first.slice(start, end).into();
         }
-        let mut joined = first.slice(start.1 as usize, usize::MAX).to_owned();
-        for row in start.0 + 1..end.0 {
-            if let Some(line) = line(row) {
-                joined.push_str(line.text);
-            }
+        let mut joined = first.slice(start, usize::MAX).to_owned();
+        for line in &self.lines[from + 1..to] {
+            joined.push_str(line.text);
         }
-        joined.push_str(last.slice(0, end.1 as usize));
+        joined.push_str(last.slice(0, end));
         joined.into()
     }
 }
@@ -103,11 +106,11 @@ mod tests {
 
     #[test]
     fn byte_columns_index_characters() {
-        // `é` is two bytes, so the parser's columns 4..5 mean the fifth character, one too far.
+        // `é` is two bytes, so the parser's columns 5..6 mean the sixth character, one too far.
         let lines = Lines::new("é = x + y\nab");
-        assert_eq!(lines.between((0, 5), (0, 6)), " ");
-        assert_eq!(lines.between((0, 5), (1, 1)), " + ya");
-        assert_eq!(lines.between((0, 90), (0, 99)), "");
+        assert_eq!(lines.between((5, 6)), " ");
+        assert_eq!(lines.between((5, 12)), " + ya");
+        assert_eq!(lines.between((9, 10)), "");
     }
 
     #[test]

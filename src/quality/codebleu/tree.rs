@@ -35,10 +35,6 @@ pub(super) struct Node {
     pub(super) end: u32,
     /// Bytes of the source.
     pub(super) bytes: (u32, u32),
-    /// Row and byte column of the first byte.
-    pub(super) start_point: (u32, u32),
-    /// Row and byte column after the last byte.
-    pub(super) end_point: (u32, u32),
 }
 
 /// A parsed source.
@@ -50,6 +46,9 @@ pub(super) struct Tree<'t> {
     pub(super) grammar: &'static Grammar,
     /// The nodes in preorder; the root is the first. Empty when the parser gave up.
     pub(super) nodes: Vec<Node>,
+    /// Whether the source has no errors and nothing is missing.
+    pub(super) is_valid: bool,
+    print_errors: bool,
     /// How many nodes lie on the longest way from the root to a leaf.
     pub(super) depth: u32,
     /// The s-expressions of error nodes without children, by node: some name the character that no token starts with.
@@ -87,14 +86,35 @@ pub(super) fn is_valid(dialect: Dialect, text: &str) -> bool {
 impl<'t> Tree<'t> {
     /// Parses a source. Wrong code gives a tree with error nodes.
     pub(super) fn parse(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, false)
+    }
+
+    /// Parses a source and keeps the parser's text of what is wrong with it, for the published syntax match.
+    pub(super) fn parse_printed(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, true)
+    }
+
+    fn parse_with(dialect: Dialect, text: &'t str, print_errors: bool) -> Self {
         let grammar = dialect.grammar();
         let tree = raw(dialect, text);
-        let mut flat =
-            Self { text, grammar, nodes: Vec::new(), depth: 0, error_leaves: Vec::new(), error_text: None };
+        let mut flat = Self {
+            text,
+            grammar,
+            nodes: Vec::new(),
+            is_valid: false,
+            print_errors,
+            depth: 0,
+            error_leaves: Vec::new(),
+            error_text: None,
+        };
         if let Some(tree) = tree {
+            let root = tree.root_node();
+            flat.is_valid = !root.has_error();
+            // One node for each four bytes is usual.
+            flat.nodes.reserve(text.len() / 4 + 1);
             flat.flatten(&mut tree.walk());
-            if flat.depth <= PRINTABLE_DEPTH && flat.nodes.first().is_some_and(|root| root.has_error) {
-                flat.error_text = Some(tree.root_node().to_sexp());
+            if print_errors && flat.depth <= PRINTABLE_DEPTH && !flat.is_valid {
+                flat.error_text = Some(root.to_sexp());
             }
         }
         flat
@@ -117,7 +137,7 @@ impl<'t> Tree<'t> {
                 depth += 1;
                 continue;
             }
-            if Grammar::is_error(self.node(at).kind) {
+            if self.print_errors && Grammar::is_error(self.node(at).kind) {
                 self.error_leaves.push((at, cursor.node().to_sexp()));
             }
             previous = at;
@@ -139,24 +159,27 @@ impl<'t> Tree<'t> {
 
     fn push(&mut self, cursor: &TreeCursor<'_>, parent: u32) -> u32 {
         let node = cursor.node();
-        let point = |p: tree_sitter::Point| (p.row as u32, p.column as u32);
+        let kind = node.kind_id();
         let at = self.nodes.len() as u32;
         self.nodes.push(Node {
-            kind: node.kind_id(),
+            kind,
             field: cursor.field_id().map_or(0, |id| id.get()),
-            named: node.is_named(),
-            missing: node.is_missing(),
-            has_error: node.has_error(),
+            named: self.grammar.is_named(kind),
+            missing: !self.is_valid && node.is_missing(),
+            has_error: !self.is_valid && node.has_error(),
             extra: node.is_extra(),
             first_child: NONE,
             next_sibling: NONE,
             parent,
             end: at + 1,
             bytes: (node.start_byte() as u32, node.end_byte() as u32),
-            start_point: point(node.start_position()),
-            end_point: point(node.end_position()),
         });
         at
+    }
+
+    /// Whether all that is wrong with the source can be told from this tree.
+    pub(super) fn is_printable(&self) -> bool {
+        self.is_valid || self.print_errors
     }
 
     /// A node by number.
@@ -226,7 +249,41 @@ mod tests {
     fn deep_nesting_is_only_a_long_list() {
         let source = format!("{}x{}", "(".repeat(100_000), ")".repeat(100_000));
         let tree = Tree::parse(Dialect::Main(Language::Python), &source);
-        assert!(tree.depth > 1_000 || tree.node(0).has_error);
+        assert!(tree.depth > 1_000 || !tree.is_valid);
+    }
+
+    #[test]
+    fn the_table_of_named_kinds_agrees_with_the_parser() {
+        for (language, source) in [
+            (
+                Language::Python,
+                "async def f(a, *b) -> int:\n  return a is not b if a else [x for x in 'y' f'{z}']",
+            ),
+            (Language::JavaScript, "class A { static get b() { return `c${d}` ?? /e/g } }"),
+            (
+                Language::Php,
+                "a <?php class B extends C { function d(?int $e = 1) { yield $f => \"$g\"; } } ?> h",
+            ),
+            (Language::Ruby, "def a(b, c: 1) = b&.d { |e| %w[f g] + [:h, \"i#{j}\"] }"),
+            (
+                Language::Cpp,
+                "template <typename T> auto f(T &&x) -> decltype(x) { return std::move(x) <=> 1; }",
+            ),
+            (Language::CSharp, "var a = b is { C: > 1 } ? $\"{d}\" : @\"e\"; a b c"),
+        ] {
+            let dialect = Dialect::Main(language);
+            let tree = raw(dialect, source).unwrap();
+            let mut stack = vec![tree.root_node()];
+            while let Some(node) = stack.pop() {
+                assert_eq!(
+                    dialect.grammar().is_named(node.kind_id()),
+                    node.is_named(),
+                    "{language} {}",
+                    node.kind()
+                );
+                stack.extend((0..node.child_count()).filter_map(|at| node.child(at)));
+            }
+        }
     }
 
     #[test]

@@ -5,19 +5,43 @@
 //! random token that the examiner writes to a private descriptor after the last test returned; only that token means
 //! [`Verdict::Passed`]. `docs/SANDBOX.md` has the threats, the layers and the limits.
 //!
-//! Linux only; elsewhere [`Sandbox::new`] says so.
+//! Linux only; on other systems [`Sandbox::new`] refuses.
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod interpreter;
+mod layers;
+
+#[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
 mod landlock;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
 mod node;
+#[cfg(target_os = "linux")]
+mod orphans;
+#[cfg(target_os = "linux")]
 mod pool;
+#[cfg(target_os = "linux")]
 mod probe;
+#[cfg(target_os = "linux")]
 mod python;
+#[cfg(target_os = "linux")]
 mod scratch;
+#[cfg(target_os = "linux")]
 mod seccomp;
+#[cfg(target_os = "linux")]
 mod spawn;
+#[cfg(target_os = "linux")]
 mod token;
+#[cfg(target_os = "linux")]
+mod typescript;
+#[cfg(target_os = "linux")]
 mod verdict;
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 
 use std::time::Duration;
 
@@ -26,8 +50,13 @@ use serde::{Deserialize, Serialize};
 use super::tasks::{Program, TaskLanguage};
 
 pub use interpreter::Interpreter;
-pub use pool::Sandbox;
-pub use probe::{Layers, probe};
+pub use layers::Layers;
+
+#[cfg(target_os = "linux")]
+pub use {pool::Sandbox, probe::probe};
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Sandbox, probe};
 
 /// What became of a program. Only [`Verdict::Passed`] counts as solved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,6 +204,7 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(crate) fn broken(step: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Broken { step, reason: reason.to_string() }
     }

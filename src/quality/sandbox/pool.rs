@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, node::NodeJudge,
-    probe::probe, python::PythonServer,
+    probe::probe, python::PythonServer, typescript,
 };
 use crate::quality::tasks::{Program, TaskLanguage};
 
@@ -39,7 +39,7 @@ struct Job {
     index: usize,
     program: Program,
     interpreter: Arc<Interpreter>,
-    /// Another program of this language is in the list behind it.
+    /// Another program of its interpreter is in the list behind it.
     followed: bool,
     answer: Sender<(usize, Result<Judgement, SandboxError>)>,
 }
@@ -97,8 +97,8 @@ impl Sandbox {
     pub fn interpreter(&mut self, language: TaskLanguage) -> Result<Arc<Interpreter>, SandboxError> {
         let slot = match language {
             TaskLanguage::Python => &mut self.interpreters.python,
-            TaskLanguage::JavaScript => &mut self.interpreters.node,
-            _ => return Err(SandboxError::NotExecuted { language }),
+            TaskLanguage::JavaScript | TaskLanguage::TypeScript => &mut self.interpreters.node,
+            TaskLanguage::Other => return Err(SandboxError::NotExecuted { language }),
         };
         if let Some(found) = slot {
             return Ok(Arc::clone(found));
@@ -113,13 +113,15 @@ impl Judge for Sandbox {
     fn judge(&mut self, programs: &[Program]) -> Result<Vec<Judgement>, SandboxError> {
         let (answer, answers) = mpsc::channel();
         let mut judgements: Vec<Option<Judgement>> = vec![None; programs.len()];
+        // Who comes last in node needs no successor warmed up.
+        let last = programs.iter().rposition(|program| program.language != TaskLanguage::Python);
         let jobs = programs
             .iter()
             .enumerate()
             .map(|(index, program)| {
                 let interpreter = self.interpreter(program.language)?;
-                let followed = programs[index + 1..].iter().any(|later| later.language == program.language);
-                Ok(Job { index, program: program.clone(), interpreter, followed, answer: answer.clone() })
+                let program = executable(program);
+                Ok(Job { index, program, interpreter, followed: last != Some(index), answer: answer.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         drop(answer);
@@ -145,6 +147,17 @@ impl Drop for Sandbox {
     }
 }
 
+/// The program as its interpreter takes it.
+fn executable(program: &Program) -> Program {
+    let mut program = program.clone();
+    if program.language == TaskLanguage::TypeScript {
+        for source in [&mut program.solution, &mut program.prelude, &mut program.setup, &mut program.tests] {
+            *source = typescript::erase(source);
+        }
+    }
+    program
+}
+
 /// A worker: takes programs until the queue is closed.
 fn work(queue: &Mutex<Receiver<Job>>, layers: &Layers, settings: &Settings) {
     let (mut python, mut node) = (None, None);
@@ -158,7 +171,7 @@ fn work(queue: &Mutex<Receiver<Job>>, layers: &Layers, settings: &Settings) {
         let result = match job.program.language {
             TaskLanguage::Python => with_retry(
                 &mut python,
-                || PythonServer::start(&job.interpreter, layers),
+                || PythonServer::start(&job.interpreter, layers, limits),
                 |server| server.judge(&job.program, limits),
             ),
             _ => with_retry(

@@ -5,22 +5,18 @@
 
 use std::{
     ffi::CString,
-    fs, io,
+    fs,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Interpreter, Layers, SandboxError, spawn::Tmpfs};
+use super::{Interpreter, Layers, SandboxError, orphans, spawn::Tmpfs};
 
 const PREFIX: &str = "autotune-scratch-";
 /// Size and entries of the file system in memory.
 const OPTIONS: &std::ffi::CStr = c"size=16m,nr_inodes=128,mode=0700";
 /// Folders of every system that nothing of an interpreter lies in, in order of preference.
 const COVERABLE: &[&str] = &["/mnt", "/media", "/srv", "/tmp", "/var/tmp", "/opt"];
-
-static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A mount like those of a scratch folder, to see whether the kernel grants it.
 pub(super) fn any_tmpfs() -> Option<Tmpfs> {
@@ -52,9 +48,8 @@ impl Scratch {
             return Ok(Self::Memory(text(Path::new(place))?));
         }
         let parent = std::env::temp_dir();
-        sweep(&parent);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.join(format!("{PREFIX}{}-{number}", process::id()));
+        orphans::sweep(&parent, PREFIX, |folder| drop(fs::remove_dir_all(folder)));
+        let folder = parent.join(orphans::name(PREFIX));
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|e| {
             SandboxError::broken("make a scratch folder", format!("{}: {e}", folder.display()))
         })?;
@@ -88,42 +83,4 @@ impl Drop for Scratch {
 
 fn text(path: &Path) -> Result<CString, SandboxError> {
     CString::new(path.as_os_str().as_bytes()).map_err(|e| SandboxError::broken("name a scratch folder", e))
-}
-
-/// Removes folders of processes that no longer exist. What cannot be removed belongs to somebody else.
-fn sweep(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX))
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|pid| pid.parse::<u32>().ok());
-        if let Some(pid) = owner
-            && fs::metadata(format!("/proc/{pid}")).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-        {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_of_dead_processes_are_swept_and_others_are_kept() {
-        let parent = tempfile::tempdir().unwrap();
-        let dead = parent.path().join(format!("{PREFIX}4194304999-0"));
-        let alive = parent.path().join(format!("{PREFIX}{}-7", process::id()));
-        let foreign = parent.path().join("other");
-        for folder in [&dead, &alive, &foreign] {
-            fs::create_dir(folder).unwrap();
-        }
-        fs::create_dir(parent.path().join(format!("{PREFIX}999999999-1"))).unwrap();
-        sweep(parent.path());
-        assert!(!parent.path().join(format!("{PREFIX}999999999-1")).exists());
-        assert!(alive.exists() && foreign.exists() && dead.exists(), "a number that is no pid is not ours");
-    }
 }

@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -17,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use seccompiler::{BpfProgram, sock_filter};
 
 /// The descriptor number of the interpreter's file in the child; it is closed by the execution.
@@ -110,10 +109,9 @@ pub(super) struct Ended {
 }
 
 impl Child {
-    /// The process's pidfd: readable when it has ended.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        self.pidfd.as_fd()
+    /// Its number, which stays its own until it is reaped.
+    pub(super) fn pid(&self) -> libc::pid_t {
+        self.pid
     }
 
     /// CPU time so far, by the process's own clock.
@@ -139,16 +137,6 @@ impl Child {
                 ptr::null::<u8>(),
                 0,
             );
-        }
-    }
-
-    /// Waits at most so long for its end.
-    pub(super) fn wait_timeout(&mut self, timeout: Duration) -> Option<Ended> {
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(n) if n > 0 => Some(self.wait()),
-            _ => None,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
-use super::super::hash;
+use super::super::hash::{self, IdentityHasher};
 use super::super::text::Lines;
 use super::super::tree::Tree;
 
@@ -30,7 +31,7 @@ pub(super) struct Tokens {
     stands_for: Vec<u32>,
     /// For each token whether it is spelled like its kind: keywords and punctuation, by the published rule.
     plain: Vec<bool>,
-    /// For each token the number of its name (its text).
+    /// For each token the number of its name (its text); the largest number for keywords and punctuation.
     pub(super) names: Vec<u32>,
     /// Hash of each name.
     pub(super) name_hashes: Vec<u64>,
@@ -45,22 +46,20 @@ impl Tokens {
         is_whole: impl Fn(u16) -> bool,
         is_none: impl Fn(u32) -> bool,
     ) -> Self {
-        let lines = match slicing {
-            Slicing::PublishedColumns if !tree.text.is_ascii() => Some(Lines::new(tree.text)),
-            // Bytes are characters; but a token of several lines is joined without their ends.
-            Slicing::PublishedColumns | Slicing::Bytes => None,
-        };
+        let published = slicing == Slicing::PublishedColumns;
+        // In ASCII bytes are characters.
+        let lines = (published && !tree.text.is_ascii()).then(|| Lines::new(tree.text));
         let count = tree.nodes.len();
         let mut tokens = Self {
             of_node: vec![NONE; count],
             before: Vec::with_capacity(count + 1),
             stands_for: Vec::new(),
-            plain: Vec::new(),
-            names: Vec::new(),
+            plain: Vec::with_capacity(count / 2),
+            names: Vec::with_capacity(count / 2),
             name_hashes: Vec::new(),
         };
-        let mut numbers: HashMap<Cow<'_, str>, u32> = HashMap::new();
-        let mut places: Vec<((u32, u32), (u32, u32))> = Vec::new();
+        let mut numbers: HashMap<u64, u32, BuildHasherDefault<IdentityHasher>> = HashMap::default();
+        let mut places: Vec<(u32, u32)> = Vec::with_capacity(count / 2);
         let mut inside_until = 0;
         for at in 0..count as u32 {
             tokens.before.push(tokens.names.len() as u32);
@@ -69,22 +68,21 @@ impl Tokens {
                 continue;
             }
             inside_until = node.end;
-            let text: Cow<'_, str> = match (&lines, slicing) {
-                (Some(lines), _) => lines.between(node.start_point, node.end_point),
-                (None, Slicing::PublishedColumns) if node.start_point.0 != node.end_point.0 => {
-                    tree.source(at).replace('\n', "").into()
-                }
-                (None, _) => tree.source(at).into(),
+            let text: Cow<'_, str> = match &lines {
+                Some(lines) => lines.between(node.bytes),
+                None => match tree.source(at) {
+                    // A published token of several lines is joined without their ends.
+                    text if published && text.contains('\n') => text.replace('\n', "").into(),
+                    text => text.into(),
+                },
             };
+            let plain = published && text == tree.kind(at);
             tokens.of_node[at as usize] = tokens.names.len() as u32;
-            tokens.plain.push(slicing == Slicing::PublishedColumns && text == tree.kind(at));
-            let next = numbers.len() as u32;
-            let name = *numbers.entry(text).or_insert_with_key(|text| {
-                tokens.name_hashes.push(hash::text(text));
-                next
-            });
+            tokens.plain.push(plain);
+            // Nobody asks for the name of a keyword.
+            let name = if plain { NONE } else { tokens.intern(&text, &mut numbers) };
             tokens.names.push(name);
-            places.push((node.start_point, node.end_point));
+            places.push(node.bytes);
         }
         tokens.before.push(tokens.names.len() as u32);
         tokens.stands_for = (0..places.len() as u32).collect();
@@ -94,6 +92,21 @@ impl Tokens {
             }
         }
         tokens
+    }
+
+    /// The number of a name. Equality of hashes stands for equality of names.
+    fn intern(
+        &mut self,
+        text: &str,
+        numbers: &mut HashMap<u64, u32, BuildHasherDefault<IdentityHasher>>,
+    ) -> u32 {
+        let hash = hash::text(text);
+        let next = self.name_hashes.len() as u32;
+        let name = *numbers.entry(hash).or_insert(next);
+        if name == next {
+            self.name_hashes.push(hash);
+        }
+        name
     }
 
     /// The token of a node: its number, and whether it is spelled like its kind.

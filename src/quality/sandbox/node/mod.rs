@@ -17,9 +17,11 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
-use self::process::{Candidate, Examiner, Launcher};
+use self::process::{Candidate, Examiner, Launcher, OWN_BYTES};
 use super::{
     Interpreter, Judgement, Layers, Limits, SandboxError,
+    cgroup::Group,
+    launch::THREADS,
     scratch::Scratch,
     token::token,
     verdict::{self, Evidence, Limit, Report},
@@ -38,9 +40,10 @@ const TICK: Duration = Duration::from_millis(20);
 /// Judges JavaScript, one program at a time.
 #[derive(Debug)]
 pub(super) struct NodeJudge {
-    // Processes are killed before their folder is removed.
+    // Processes are killed before their group and their folder are removed.
     examiner: Option<Examiner>,
     spare: Option<Candidate>,
+    group: Option<Group>,
     scratch: Scratch,
     interpreter: Arc<Interpreter>,
     layers: Layers,
@@ -90,11 +93,27 @@ impl NodeJudge {
         limits: &Limits,
     ) -> Result<Self, SandboxError> {
         let scratch = Scratch::new(layers, &interpreter)?;
-        Ok(Self { examiner: None, spare: None, scratch, interpreter, layers: *layers, limits: *limits })
+        // An examiner, a candidate and its successor.
+        let memory = 3 * (limits.memory_bytes + OWN_BYTES);
+        let group = layers.cgroups.then(|| Group::new(THREADS, memory)).flatten();
+        Ok(Self {
+            examiner: None,
+            spare: None,
+            group,
+            scratch,
+            interpreter,
+            layers: *layers,
+            limits: *limits,
+        })
     }
 
     fn launcher(&self) -> Launcher<'_> {
-        Launcher { interpreter: &self.interpreter, layers: &self.layers, limits: &self.limits }
+        Launcher {
+            interpreter: &self.interpreter,
+            layers: &self.layers,
+            limits: &self.limits,
+            group: self.group.as_ref(),
+        }
     }
 
     /// Judges one program; `more` says that another one follows, for which a process is started ahead.

@@ -1,10 +1,9 @@
 //! The Python judge: a warm interpreter that forks a candidate and an examiner for each program (`server.py`).
 
 use std::{
-    ffi::CString,
     fs::File,
     io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     time::Duration,
 };
@@ -14,10 +13,12 @@ use serde_json::json;
 
 use super::{
     Interpreter, Judgement, Layers, Limits, SandboxError,
-    landlock::{self, Paths},
+    cgroup::Group,
+    landlock::Paths,
+    launch::{self, Launch, THREADS},
     scratch::Scratch,
-    seccomp::{self, Profile},
-    spawn::{self, Child, Plan},
+    seccomp::{self, Role},
+    spawn::Child,
     token::token,
     verdict::{self, Evidence, Limit, Report},
 };
@@ -34,32 +35,19 @@ const SOURCE: &str = concat!(
     include_str!("server.py"),
 );
 
-/// Imported before the first fork: what solutions and tests use most, so that no program pays for them.
+/// Imported before the first fork: what solutions and tests use most, so that no program pays for them. Not more: every page that the
+/// server has is one to copy at a fork.
+#[rustfmt::skip]
 const PRELOADED: &[&str] = &[
-    "abc",
-    "bisect",
-    "collections",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "itertools",
-    "math",
-    "numbers",
-    "operator",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "sys",
-    "time",
-    "typing",
+    "bisect", "collections", "copy", "functools", "heapq", "itertools", "math", "operator", "random", "re", "string", "time", "typing",
 ];
+
+/// All of it: nothing of the user's environment reaches the interpreter. A fixed hash seed makes the order of sets repeatable.
+const ENVIRONMENT: &[&str] =
+    &["LANG=C.UTF-8", "HOME=/nonexistent", "PYTHONHASHSEED=0", "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"];
+
+/// Memory of the server and of two bare interpreters, in bytes.
+const OWN_BYTES: u64 = 128 << 20;
 
 /// Grace over a program's wall limit after which the server itself is taken for hung.
 const GRACE: Duration = Duration::from_secs(20);
@@ -79,97 +67,61 @@ struct End {
 pub(super) struct PythonServer {
     control: UnixStream,
     verdicts: File,
-    // Dropped, and so killed, before the folder is removed.
-    _child: Child,
+    // Dropped, and so killed, before its group and its folder are removed.
+    child: Child,
+    _group: Option<Group>,
     _scratch: Scratch,
 }
 
 impl PythonServer {
     /// Starts the interpreter and waits until it is warm.
-    pub(super) fn start(interpreter: &Interpreter, layers: &Layers) -> Result<Self, SandboxError> {
-        let broken = |step| move |error: std::io::Error| SandboxError::broken(step, error);
+    pub(super) fn start(
+        interpreter: &Interpreter,
+        layers: &Layers,
+        limits: &Limits,
+    ) -> Result<Self, SandboxError> {
         let scratch = Scratch::new(layers, interpreter)?;
-        let (control, theirs) = UnixStream::pair().map_err(broken("make a socket pair"))?;
-        let (verdicts, verdicts_writing) = spawn::pipe().map_err(broken("make a pipe"))?;
-        let (mut errors, errors_writing) = spawn::pipe().map_err(broken("make a pipe"))?;
-        let null = || -> Result<OwnedFd, SandboxError> {
-            let file = File::options().read(true).write(true).open("/dev/null");
-            Ok(file.map_err(broken("open /dev/null"))?.into())
-        };
-        let ruleset = if layers.landlock_abi > 0 {
-            landlock::ruleset(&paths(interpreter))
-                .map_err(|e| SandboxError::broken("make landlock rules", e))?
-        } else {
-            None
-        };
-        let filters = if layers.seccomp {
-            seccomp::filters(Profile { exec_fd: None, read_only: ruleset.is_none() })
-                .map_err(|e| SandboxError::broken("make seccomp filters", e))?
-        } else {
-            Vec::new()
-        };
-        let landlock_fd = ruleset.is_some().then_some(5);
-        let text = |text: &str| CString::new(text).map_err(|e| SandboxError::broken("pass an argument", e));
-        let plan = Plan {
-            program: Some(spawn::open_program(&interpreter.path).map_err(broken("open the interpreter"))?),
-            arguments: ["-s", "-S", "-B", "-c", SOURCE].iter().try_fold(
-                vec![text(&interpreter.path.to_string_lossy())?],
-                |mut all, argument| {
-                    all.push(text(argument)?);
-                    Ok::<_, SandboxError>(all)
-                },
-            )?,
-            environment: [
-                "LANG=C.UTF-8",
-                "HOME=/nonexistent",
-                "PYTHONHASHSEED=0",
-                "PYTHONSAFEPATH=1",
-                "PYTHONNOUSERSITE=1",
-            ]
-            .iter()
-            .map(|variable| text(variable))
-            .collect::<Result<_, _>>()?,
-            descriptors: vec![
-                null()?,
-                null()?,
-                errors_writing.into(),
-                theirs.into(),
-                verdicts_writing.into(),
-            ],
-            namespaces: layers.namespace_flags(),
-            dies_with_parent: false,
-            tmpfs: scratch.tmpfs(),
-            folder: Some(scratch.folder()),
-            limits: vec![(libc::RLIMIT_CORE, 0), (libc::RLIMIT_MSGQUEUE, 0), (libc::RLIMIT_MEMLOCK, 0)],
-            drop_capabilities: true,
-            landlock: ruleset.map(|fd| (fd, landlock::scratch_rights())),
-            restrict: false,
-            filters: Vec::new(),
-        };
-        let child = spawn::spawn(&plan).map_err(|e| SandboxError::broken("start python", e))?;
-        // Our copies of its ends must go, or its end would never be seen.
-        drop(plan);
-        let mut server = Self { control, verdicts, _child: child, _scratch: scratch };
-        server.set_timeout(GRACE)?;
-        let encode = |filter: &seccompiler::BpfProgram| {
-            let bytes = filter.iter().flat_map(|i| {
-                let [a, b] = i.code.to_ne_bytes();
-                let [c, d, e, f] = i.k.to_ne_bytes();
-                [a, b, i.jt, i.jf, c, d, e, f]
-            });
-            bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let (control, theirs) =
+            UnixStream::pair().map_err(|e| SandboxError::broken("make a socket pair", e))?;
+        let (verdicts, verdicts_writing) = launch::pipe()?;
+        let (mut errors, errors_writing) = launch::pipe()?;
+        // The server, a candidate and an examiner.
+        let group =
+            layers.cgroups.then(|| Group::new(THREADS, 2 * limits.memory_bytes + OWN_BYTES)).flatten();
+        let descriptors = vec![
+            launch::null()?,
+            launch::null()?,
+            errors_writing.into(),
+            theirs.into(),
+            verdicts_writing.into(),
+        ];
+        let landlock_fd = (layers.landlock_abi > 0).then_some(descriptors.len());
+        let child = Launch {
+            interpreter,
+            layers,
+            arguments: &["-s", "-S", "-B", "-c", SOURCE],
+            environment: ENVIRONMENT,
+            descriptors,
+            paths: paths(interpreter),
+            role: Role::Server,
+            scratch: Some(&scratch),
+            limits: Vec::new(),
+            group: group.as_ref(),
+        }
+        .start()?;
         let init = json!({
             "landlock_fd": landlock_fd,
             "landlock_restrict_self": libc::SYS_landlock_restrict_self,
-            "filters": filters.iter().map(encode).collect::<Vec<_>>(),
-            "scratch": server._scratch.folder().to_string_lossy(),
+            "filters": if layers.seccomp { inner_filters(landlock_fd.is_none())? } else { Vec::new() },
+            "scratch": scratch.folder().to_string_lossy(),
             "writable": landlock_fd.is_some(),
             "preload": PRELOADED,
         });
+        let mut server = Self { control, verdicts, child, _group: group, _scratch: scratch };
+        server.set_timeout(GRACE)?;
         let ready = server.send(init.to_string().as_bytes()).and_then(|()| server.receive());
         if let Err(error) = ready {
-            server._child.kill();
+            server.child.kill();
             let mut said = String::new();
             let _ = errors.read_to_string(&mut said);
             let reason = said.lines().last().map_or_else(|| error.to_string(), str::to_owned);
@@ -246,6 +198,21 @@ impl PythonServer {
         self.control.read_exact(&mut data)?;
         Ok(data)
     }
+}
+
+/// The filters that each forked process installs, as the bytes of `struct sock_filter`.
+fn inner_filters(read_only: bool) -> Result<Vec<String>, SandboxError> {
+    let filters = seccomp::filters(Role::Forked, read_only)
+        .map_err(|e| SandboxError::broken("make seccomp filters", e))?;
+    let encode = |filter: &seccompiler::BpfProgram| {
+        let bytes = filter.iter().flat_map(|i| {
+            let [a, b] = i.code.to_ne_bytes();
+            let [c, d, e, f] = i.k.to_ne_bytes();
+            [a, b, i.jt, i.jf, c, d, e, f]
+        });
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    };
+    Ok(filters.iter().map(encode).collect())
 }
 
 /// Reads what is in a pipe now, without waiting for more.

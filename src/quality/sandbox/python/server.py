@@ -151,7 +151,7 @@ def watch(pids, output, limits, scratch):
             # Our owner is gone.
             for fd in fds:
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-            clean(scratch)
+            leave(scratch)
             os._exit(1)
         if output in ready:
             data = os.read(output, 65536)
@@ -201,6 +201,16 @@ def clean(scratch):
                     pass
 
 
+def leave(scratch):
+    """Removes the scratch folder; one that is mounted goes with this process's namespace."""
+    if scratch:
+        clean(scratch)
+        try:
+            os.rmdir(scratch)
+        except OSError:
+            pass
+
+
 def judge(limits, layers, scratch):
     ours = os.getpid()
     questions, asking = os.pipe()
@@ -226,6 +236,39 @@ def judge(limits, layers, scratch):
     }
 
 
+def warm_up():
+    """Plays both parts once for all paths of a program: what the interpreter would adapt, cache and load in each child is then shared."""
+    r, w = os.pipe()
+    r2, w2 = os.pipe()
+    solution = "from typing import List\ndef f(x, y):\n    return [x, y, (1, 2.5), {'a': None}, {1, 2}]\n"
+    tests = "def check(candidate):\n    assert candidate == candidate\n    assert 1 == 2, 'x'\ncheck(f)\n"
+    for _ in range(30):
+        examiner = Peer(r, w2, EXAMINER_OPERATIONS, examiner_may_export)
+        candidate = Peer(r2, w, dict(CANDIDATE_OPERATIONS), lambda value: True)
+        space = {}
+        exec(compile(solution, "<solution>", "exec", dont_inherit=True), space)
+        candidate.operations["global"] = space.__getitem__
+        candidate.send({"v": ["f"]})
+        examiner.receive()
+        names = Names(examiner, ["f"], "f")
+
+        def ask(message):
+            examiner.send(message)
+            candidate.answer(candidate.receive())
+            return examiner.decode(examiner.receive().get("v"))
+
+        names["f"] = ask({"o": "global", "a": ["f"]})
+        args = [[1, 2, 3], "text"]
+        ask({"o": "call", "a": [examiner.encode(names["f"]), examiner.encode(args), examiner.encode({})]})
+        ask({"o": "no such operation", "a": []})
+        try:
+            exec(compile(tests, "<tests>", "exec", dont_inherit=True), names)
+        except AssertionError as error:
+            where(error, tests)
+    for fd in (r, w, r2, w2):
+        os.close(fd)
+
+
 def serve():
     # Nothing is ever imported from the scratch folder.
     sys.path[:] = [path for path in sys.path if path]
@@ -235,6 +278,7 @@ def serve():
     for name in init["preload"]:
         __import__(name)
     layers = Layers(init)
+    warm_up()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -243,7 +287,7 @@ def serve():
         try:
             header = json.loads(read_frame(CONTROL))
         except Gone:
-            clean(init["scratch"])
+            leave(init["scratch"])
             return
         # Without landlock no file can be opened for writing, so there is nothing to watch or to clean.
         scratch = init["scratch"] if init["writable"] else None

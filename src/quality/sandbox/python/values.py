@@ -6,12 +6,10 @@ Both ends run the same code; what an end answers is decided by its table of oper
 """
 
 import collections
-import datetime
-import decimal
-import fractions
 import json
 import os
 import struct
+import sys
 import types
 
 FRAME_LIMIT = 64 << 20
@@ -65,14 +63,14 @@ SEQUENCES = {"t": tuple, "s": set, "f": frozenset}
 SEQUENCE_TAGS = {tuple: "t", set: "s", frozenset: "f"}
 MAPPINGS = {"d": dict, "O": collections.OrderedDict, "C": collections.Counter}
 MAPPING_TAGS = {dict: "d", collections.OrderedDict: "O", collections.Counter: "C"}
-DATES = {
-    "date": (datetime.date, lambda d: [d.year, d.month, d.day]),
-    "datetime": (
-        datetime.datetime,
-        lambda d: [d.year, d.month, d.day, d.hour, d.minute, d.second, d.microsecond],
-    ),
-    "time": (datetime.time, lambda d: [d.hour, d.minute, d.second, d.microsecond]),
-    "timedelta": (datetime.timedelta, lambda d: [d.days, d.seconds, d.microseconds]),
+# Values of modules that few programs load, as the arguments that make them anew.
+RARE = {
+    ("decimal", "Decimal"): lambda d: [str(d)],
+    ("fractions", "Fraction"): lambda f: [f.numerator, f.denominator],
+    ("datetime", "date"): lambda d: [d.year, d.month, d.day],
+    ("datetime", "datetime"): lambda d: [d.year, d.month, d.day, d.hour, d.minute, d.second, d.microsecond],
+    ("datetime", "time"): lambda d: [d.hour, d.minute, d.second, d.microsecond],
+    ("datetime", "timedelta"): lambda d: [d.days, d.seconds, d.microseconds],
 }
 # Subclasses are sent as the built-in type that they extend: namedtuple, IntEnum, defaultdict, str with methods.
 BASES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
@@ -201,15 +199,11 @@ class Peer:
             return {"t": "complex", "v": [value.real, value.imag]}
         if kind is range:
             return {"t": "range", "v": [self.encode(v) for v in (value.start, value.stop, value.step)]}
-        if kind is decimal.Decimal:
-            return {"t": "Decimal", "v": str(value)}
-        if kind is fractions.Fraction:
-            return {"t": "Fraction", "v": [self.encode(value.numerator), self.encode(value.denominator)]}
         if kind is collections.deque:
             return {"t": "deque", "v": [[self.encode(item) for item in value], value.maxlen]}
-        for name, (cls, fields) in DATES.items():
-            if kind is cls and getattr(value, "tzinfo", None) is None:
-                return {"t": name, "v": fields(value)}
+        name = (kind.__module__, kind.__qualname__)
+        if name in RARE and kind is getattr(sys.modules.get(name[0]), name[1], None) and getattr(value, "tzinfo", None) is None:
+            return {"t": "rare", "v": [name, [self.encode(part) for part in RARE[name](value)]]}
         if kind is type and BUILTIN_TYPES.get(value.__name__) is value:
             return {"t": "type", "v": value.__name__}
         if kind is types.ModuleType:
@@ -264,14 +258,13 @@ class Peer:
             return complex(float(value[0]), float(value[1]))
         if tag == "range":
             return range(*(self.decode(item) for item in value))
-        if tag == "Decimal":
-            return decimal.Decimal(text_of(value))
-        if tag == "Fraction":
-            return fractions.Fraction(self.decode(value[0]), self.decode(value[1]))
         if tag == "deque":
             return collections.deque([self.decode(item) for item in value[0]], value[1])
-        if tag in DATES:
-            return DATES[tag][0](*(int(field) for field in value))
+        if tag == "rare":
+            name, parts = value
+            if tuple(name) not in RARE:
+                raise ProtocolError("the type %r" % (name,))
+            return getattr(import_standard(name[0]), name[1])(*(self.decode(part) for part in parts))
         if tag == "type":
             return BUILTIN_TYPES[value]
         if tag == "module":
@@ -433,7 +426,6 @@ def update(old, new):
 def import_standard(name):
     """A module of the standard library by name; nothing else."""
     import importlib
-    import sys
 
     if type(name) is not str or name.split(".")[0] not in getattr(sys, "stdlib_module_names", ("math", "re", "collections")):
         raise ProtocolError("the module %r" % (name,))
