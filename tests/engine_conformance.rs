@@ -74,7 +74,7 @@ fn demo_model() -> Option<PathBuf> {
 /// Settings under which results do not depend on what shares a call.
 fn run() -> RunConfig {
     RunConfig {
-        threads: 2,
+        threads: 1,
         sequences: 4,
         context: 256,
         batch_tokens: 64,

@@ -170,6 +170,18 @@ fn make_context(model: &Model, run: &RunConfig) -> Result<Context, EngineError> 
     })
 }
 
+impl LlamaSession {
+    /// Tokens of a sequence in the KV cache.
+    fn length(&self, sequence: u32) -> u32 {
+        // SAFETY: the memory belongs to the live context; the caller has checked the sequence. Minus one means empty.
+        let last = unsafe {
+            let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+            ffi::llama_memory_seq_pos_max(memory, sequence as i32)
+        };
+        u32::try_from(last.saturating_add(1)).unwrap_or(0)
+    }
+}
+
 impl Session for LlamaSession {
     fn info(&self) -> &SessionInfo {
         &self.info
@@ -251,6 +263,7 @@ impl Session for LlamaSession {
             return Err(fail(format!("a call takes at most {}", self.batch.capacity)));
         }
         let vocabulary = self.info.vocabulary as i64;
+        let mut next: Vec<Option<u32>> = vec![None; self.sequences as usize];
         for row in rows {
             if row.sequence >= self.sequences {
                 return Err(fail(format!("sequence {} of {}", row.sequence, self.sequences)));
@@ -261,6 +274,12 @@ impl Session for LlamaSession {
             if i64::from(row.token) >= vocabulary || row.token < 0 {
                 return Err(fail(format!("token {} of a vocabulary of {vocabulary}", row.token)));
             }
+            // The library takes any first position of an empty sequence.
+            let due = next[row.sequence as usize].unwrap_or_else(|| self.length(row.sequence));
+            if row.position != due {
+                return Err(fail(format!("position {} after {due} tokens", row.position)));
+            }
+            next[row.sequence as usize] = Some(due + 1);
         }
         self.batch.fill(rows);
         log::clear();
