@@ -1,51 +1,72 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod completions;
+mod database;
 pub mod exit;
+mod export;
+mod graders;
+mod interrupt;
+mod plan;
 pub mod printer;
+mod probe;
+mod progress;
+mod report;
+mod score_codebleu;
+mod score_passk;
+mod settings;
+mod studies;
+mod trials;
+mod tune;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Cli, Command};
-use exit::{Exit, Expected};
+use crate::fault::told;
+use args::{Cli, Command, ScoreCommand};
+use exit::Exit;
 use printer::Printer;
 
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_line() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to stdout and errors to stderr by itself; a closed pipe is no failure.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+            let printed = error.print();
+            let full = printed.is_err_and(|e| e.kind() != std::io::ErrorKind::BrokenPipe);
+            let exit = match error.use_stderr() {
+                true => Exit::Usage,
+                false if full => Exit::Environment,
+                false => Exit::Success,
+            };
+            return exit.into();
         }
     };
     let mut printer = Printer::new(cli.quiet);
     match run(cli, &mut printer) {
+        Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
-            printer.error(&format!("{error:#}"));
-            error.downcast_ref::<Expected>().map_or(Exit::Failure, |e| e.exit).into()
+            printer.error(&told(&error));
+            Exit::of(&error).into()
         }
     }
 }
 
-fn run(cli: Cli, _printer: &mut Printer) -> anyhow::Result<Exit> {
+fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
-        Command::Tune(_)
-        | Command::Resume(_)
-        | Command::Probe(_)
-        | Command::Plan(_)
-        | Command::Studies(_)
-        | Command::Trials(_)
-        | Command::Report(_)
-        | Command::Export(_)
-        | Command::Score(_)
-        | Command::Simulate(_)
-        | Command::Completions { .. }
-        | Command::Worker => Err(Expected::environment("not built yet").into()),
+        Command::Tune(args) => tune::tune(&args, printer),
+        Command::Resume(args) => tune::resume(&args, printer),
+        Command::Probe(args) => probe::run(&args, printer),
+        Command::Plan(args) => plan::run(&args, printer),
+        Command::Studies(args) => studies::run(&args, printer),
+        Command::Trials(args) => trials::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
+        Command::Export(args) => export::run(&args, printer),
+        Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
+        Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
+        Command::Completions { shell } => completions::run(shell, printer),
+        Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }
 }

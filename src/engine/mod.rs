@@ -1,1 +1,255 @@
-//! The room `engine`; see `docs/ARCHITECTURE.md`.
+//! What runs an artifact. The only room that links an inference library, and (with the sandbox) the only one with `unsafe`.
+//!
+//! An [`Engine`] loads an artifact for a [`RunConfig`] and gives a [`Session`]: tokens in, logits out, for several sequences at
+//! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
+
+pub mod generate;
+#[cfg(feature = "llama")]
+pub mod ggml;
+pub mod kernels;
+#[cfg(feature = "llama")]
+pub mod llama;
+pub mod mmap;
+pub mod mock;
+#[cfg(feature = "llama")]
+pub mod quantize;
+pub mod sys;
+
+#[cfg(feature = "llama")]
+pub use llama::activations;
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::space::KvType;
+
+/// A token's number in the model's vocabulary.
+pub type Token = i32;
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineKind {
+    /// The embedded llama.cpp.
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// Deterministic and scripted, for tests.
+    #[serde(rename = "mock")]
+    Mock,
+}
+
+impl EngineKind {
+    /// The name that the command line and the store use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::LlamaCpp => "llama.cpp",
+            EngineKind::Mock => "mock",
+        }
+    }
+
+    /// The engine itself.
+    ///
+    /// # Errors
+    /// The engine was not compiled in.
+    pub fn open(self) -> Result<Box<dyn Engine>, EngineError> {
+        match self {
+            #[cfg(feature = "llama")]
+            EngineKind::LlamaCpp => Ok(Box::new(llama::LlamaCpp::new())),
+            #[cfg(not(feature = "llama"))]
+            EngineKind::LlamaCpp => Err(EngineError::NotCompiled { engine: "llama.cpp", feature: "llama" }),
+            EngineKind::Mock => Ok(Box::new(mock::Mock)),
+        }
+    }
+}
+
+/// How attention is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlashAttention {
+    /// The engine decides.
+    Auto,
+    /// Always; needed when V is quantized.
+    On,
+    /// Never: results do not depend on what else is in the batch.
+    Off,
+}
+
+/// How an artifact is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Compute threads.
+    pub threads: u32,
+    /// Sequences that can be in flight together.
+    pub sequences: u32,
+    /// Context of each sequence, in tokens.
+    pub context: u32,
+    /// Tokens handed to one decode call, at most.
+    pub batch_tokens: u32,
+    /// Tokens computed at once inside it.
+    pub ubatch: u32,
+    /// Rows of one decode call whose logits may be asked for; 0: all.
+    pub max_outputs: u32,
+    /// Type of the K cache.
+    pub kv_k: KvType,
+    /// Type of the V cache.
+    pub kv_v: KvType,
+    /// Attention kernel.
+    pub flash: FlashAttention,
+    /// Whether weights may be repacked for the CPU.
+    pub repack: bool,
+    /// Layers on the GPU; 0: none.
+    pub gpu_layers: u32,
+}
+
+/// One token to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The token.
+    pub token: Token,
+    /// Its position in its sequence, from 0.
+    pub position: u32,
+    /// The sequence, below [`RunConfig::sequences`].
+    pub sequence: u32,
+    /// Whether its logits are wanted.
+    pub logits: bool,
+}
+
+/// Why an engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A build without this engine.
+    #[error("this build has no {engine} engine; build with `--features {feature}`")]
+    NotCompiled {
+        /// The engine asked for.
+        engine: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// The artifact does not load.
+    #[error("failed to load {path}: {detail}")]
+    Load {
+        /// The artifact.
+        path: String,
+        /// The library's last words.
+        detail: String,
+    },
+    /// No context for these settings.
+    #[error("failed to create a context of {sequences} x {context} tokens (K {kv_k}, V {kv_v}): {detail}")]
+    Context {
+        /// Sequences asked for.
+        sequences: u32,
+        /// Tokens of each.
+        context: u32,
+        /// K type.
+        kv_k: &'static str,
+        /// V type.
+        kv_v: &'static str,
+        /// The library's last words.
+        detail: String,
+    },
+    /// A decode call failed.
+    #[error("failed to decode {rows} tokens: {detail}")]
+    Decode {
+        /// Rows in the call.
+        rows: usize,
+        /// What the library returned.
+        detail: String,
+    },
+    /// A text or token that cannot be converted.
+    #[error("failed to tokenize: {0}")]
+    Tokenize(String),
+    /// A request that the session was not made for.
+    #[error("{0}")]
+    Misuse(String),
+}
+
+/// What an engine says of a loaded artifact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Vocabulary size, in tokens.
+    pub vocabulary: usize,
+    /// Parameters.
+    pub parameters: u64,
+    /// Size of the weights, in bytes.
+    pub weight_bytes: u64,
+    /// Longest context the model was trained for, in tokens.
+    pub trained_context: u32,
+    /// Usable context of each sequence, in tokens.
+    pub context: u32,
+}
+
+/// Loads artifacts.
+pub trait Engine {
+    /// The engine's name.
+    fn name(&self) -> &'static str;
+
+    /// The library's version and what it was built for.
+    fn version(&self) -> String;
+
+    /// Loads an artifact and makes it ready to decode.
+    ///
+    /// # Errors
+    /// The file does not load, or no context can be made for the settings.
+    fn load(&self, artifact: &Path, run: &RunConfig) -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// A loaded artifact with its KV cache.
+pub trait Session {
+    /// What was loaded.
+    fn info(&self) -> &SessionInfo;
+
+    /// Text to tokens, with the model's own begin token where it has one and `begin` asks for it.
+    ///
+    /// # Errors
+    /// The library refuses the text.
+    fn tokenize(&self, text: &str, begin: bool) -> Result<Vec<Token>, EngineError>;
+
+    /// The bytes of a token; a character may span several tokens.
+    fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// Whether a token ends the generation.
+    fn is_end(&self, token: Token) -> bool;
+
+    /// Decodes rows, appending to the KV cache.
+    ///
+    /// # Errors
+    /// Too many rows, a full cache, or a failure of the library.
+    fn decode(&mut self, rows: &[Row]) -> Result<(), EngineError>;
+
+    /// The logits of row `index` of the last decode call (one that asked for them): one per vocabulary entry.
+    ///
+    /// # Errors
+    /// The row did not ask for logits.
+    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError>;
+
+    /// Forgets one sequence, or all.
+    fn forget(&mut self, sequence: Option<u32>);
+
+    /// The clock that timings are taken with: real time, unless the engine is scripted.
+    fn now(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    /// Peak memory that a scripted engine pretends to use, in bytes; none for real engines, whose memory is measured.
+    fn scripted_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The index of the largest logit; the first of equals, so that greedy text is deterministic.
+#[must_use]
+pub fn argmax(logits: &[f32]) -> Token {
+    let mut best = 0;
+    let mut best_value = f32::NEG_INFINITY;
+    for (i, &v) in logits.iter().enumerate() {
+        if v > best_value {
+            best = i;
+            best_value = v;
+        }
+    }
+    best as Token
+}

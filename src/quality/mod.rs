@@ -1,1 +1,8 @@
-//! The room `quality`; see `docs/ARCHITECTURE.md`.
+//! Grades: completions and logits in, scores out. Knows no engine's workings.
+
+pub mod codebleu;
+pub mod divergence;
+pub mod extract;
+pub mod passk;
+pub mod sandbox;
+pub mod tasks;

@@ -1,1 +1,70 @@
-//! The room `report`; see `docs/ARCHITECTURE.md`.
+//! What people look at: the page of a study, the table at the end of a search, and exports. Reads the store only.
+//!
+//! [`Analysis`] reads a study once; [`recommend`](recommend()) is a pure function of its rows. Every number on the page was measured, unless
+//! it says "predicted".
+
+mod command;
+mod export;
+mod figure;
+mod front;
+mod gain;
+mod metric;
+mod page;
+mod recommend;
+mod short;
+mod summary;
+mod text;
+mod write;
+
+pub use command::{Commands, file_stem};
+pub use export::{study_json, trials_csv, trials_json};
+pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
+pub use metric::{Family, Metric, Reading, Unit};
+pub use page::render;
+pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, recommend};
+pub use short::Shortener;
+pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
+pub use text::{Align, one_line, table, titles};
+pub use write::{default_path, write};
+
+use std::path::PathBuf;
+
+use crate::store::{Store, StoreError, StudyId};
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored objectives are not what this version reads.
+    #[error("the objectives of study `{study}` are unreadable: {source}")]
+    Objectives {
+        /// The study.
+        study: String,
+        /// What the parser found.
+        source: serde_json::Error,
+    },
+    /// The file could not be written.
+    #[error("`{}` cannot be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A figure could not be drawn.
+    #[error("a figure cannot be drawn: {0}")]
+    Figure(String),
+}
+
+/// The result of making a report.
+pub type Result<T> = std::result::Result<T, ReportError>;
+
+/// The front and the recommended few of a study, for the table at the end of a search.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn front_rows(store: &Store, study: StudyId) -> Result<FrontSummary> {
+    Ok(Analysis::load(store, study)?.summary())
+}

@@ -5,8 +5,18 @@
 
 mod candidate;
 mod config;
+mod declared;
+mod facts;
+mod file;
+mod file_error;
+mod fit;
+mod known;
+mod nearest;
 mod param;
 
 pub use candidate::{Candidate, Value};
 pub use config::{Config, ConfigError, KvType, WeightPlan, WeightSlot};
+pub use facts::{ModelFacts, NoteReason, SpaceFacts, SpaceNote};
+pub use file::{LoadedSpace, load_preset, load_space, parse_space, preset_names};
+pub use file_error::SpaceFileError;
 pub use param::{Param, ParamKind, Point, Space};

@@ -1,1 +1,39 @@
-//! The room `store`; see `docs/ARCHITECTURE.md`.
+//! Everything that a study learns, in one SQLite file: durable before the next step begins, readable while a study runs,
+//! shared by several processes.
+//!
+//! - A **study** owns **trials** (numbered from 1), key-value notes and **events**; a trial owns its finished **rungs**, their
+//!   **measurements** and the **generations** that were graded.
+//! - Each write is one `BEGIN IMMEDIATE` transaction with `synchronous = FULL`: after `kill -9` a rung is there whole, or not at all.
+//! - A trial is worked on through a [`LiveTrial`], which names the worker; a [`TrialRecord`] is a frozen copy for readers.
+//!   Once a trial has ended, triggers refuse any change to it.
+//! - A worker that died is recognised by process number, start time and boot, so that its trial can be taken up again.
+//!
+//! The room knows no engine and no sampler: it stores candidates, numbers and JSON texts that others understand.
+
+mod error;
+mod event;
+mod migrate;
+mod open;
+mod read;
+mod real;
+mod rows;
+mod study;
+mod trial;
+mod vocabulary;
+mod worker;
+
+pub use error::StoreError;
+pub use event::{Event, NewEvent};
+pub use open::Store;
+pub use rows::{
+    Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
+    NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord,
+};
+pub use vocabulary::{Direction, EndState, Objective, Origin, Rung, StudyState, TrialState};
+pub use worker::WorkerIdentity;
+
+/// The database's name inside the results folder.
+pub const DATABASE_FILE: &str = "autotune.db";
+
+/// The result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,1 +1,41 @@
-//! The room `study`; see `docs/ARCHITECTURE.md`.
+//! The loop that takes candidates up the rungs. Uses every room below it; knows nothing of the terminal.
+
+mod artifacts;
+mod builder;
+mod event;
+mod grading;
+pub mod kit;
+pub mod metrics;
+pub mod predict;
+pub mod prepare;
+pub mod presets;
+mod problem;
+mod run;
+mod settings;
+mod tasks;
+mod trial;
+pub mod worker;
+
+pub use artifacts::{artifact_key, clear_leftovers, sweep};
+pub use event::{Event, Observer};
+pub use grading::{Graded, Grading};
+pub use problem::{Ceilings, StudyProblem, objectives};
+pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
+pub use settings::Settings;
+pub use tasks::TaskGrading;
+pub use trial::Climb;
+
+/// The machine lacks something that a step needs: disk space, a permission. No trial is to blame; a resume may find it mended.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("failed to {step}: {reason}; everything finished so far is kept")]
+pub struct MachineFault {
+    /// What was being done, as it follows "failed to".
+    pub step: String,
+    /// What the machine said.
+    pub reason: String,
+}
+
+/// The user asked the study to stop; what was finished is durable.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("stopped by the user")]
+pub struct Stopped;

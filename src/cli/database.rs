@@ -1,0 +1,31 @@
+//! Opening the results database for a command, with errors as the user needs them.
+
+use super::args::StoreArgs;
+use super::exit::{Exit, Expected};
+use crate::store::{DATABASE_FILE, Store, StoreError};
+
+/// Opens the database of the results folder for reading; it must exist.
+///
+/// # Errors
+/// An [`Expected`] failure that names the file and the remedy.
+pub fn open_for_reading(args: &StoreArgs) -> anyhow::Result<Store> {
+    Store::open_existing(&args.results.join(DATABASE_FILE)).map_err(expected)
+}
+
+/// Opens the database of the results folder for writing; creates it where it is missing.
+///
+/// # Errors
+/// An [`Expected`] failure that names the file and the remedy.
+pub fn open_for_writing(args: &StoreArgs) -> anyhow::Result<Store> {
+    Store::open(&args.results.join(DATABASE_FILE)).map_err(expected)
+}
+
+/// A store's error with its exit code: the machine's faults are told apart from the user's, and both from bugs.
+#[must_use]
+pub fn expected(error: StoreError) -> anyhow::Error {
+    if !error.is_expected() {
+        return error.into();
+    }
+    let exit = if error.is_environment() { Exit::Environment } else { Exit::Usage };
+    Expected { exit, text: error.to_string() }.into()
+}

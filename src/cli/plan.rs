@@ -1,0 +1,151 @@
+//! `autotune plan`: what would fit, from sizes alone.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{EngineName, PlanArgs};
+use super::exit::{Exit, Expected};
+use super::printer::Printer;
+use super::{settings, tune};
+use crate::fault::told;
+use crate::measure::workload::Workload;
+use crate::search::Random;
+use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
+use crate::study::{StudyProblem, describe, kit, objectives, presets};
+use crate::units::Bytes;
+
+/// Points drawn to estimate which share of the space fits.
+const DRAWN: usize = 2000;
+
+/// What a plan says of one configuration.
+#[derive(Debug, Serialize)]
+struct Planned {
+    name: String,
+    predicted_peak_memory_bytes: u64,
+    predicted_latency_ms: f64,
+    artifact_bytes: u64,
+    fits: bool,
+}
+
+/// The whole plan.
+#[derive(Debug, Serialize)]
+struct Plan {
+    model: String,
+    budget_bytes: u64,
+    workload: String,
+    presets: Vec<Planned>,
+    space: String,
+    space_points: String,
+    /// Share of the space predicted to fit, from a seeded draw.
+    space_fits: f64,
+    smallest: Option<Planned>,
+}
+
+/// Prints the plan; nothing is loaded but the model's header.
+///
+/// # Errors
+/// Wrong flags or a wrong model. When nothing fits, the plan is printed and the exit code says so.
+pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let budget_bytes = settings::budget_bytes(&args.budget)?;
+    let path = settings::model_path(args.model.as_deref())?;
+    let engine = match args.engine {
+        EngineName::LlamaCpp => crate::engine::EngineKind::LlamaCpp,
+        EngineName::Mock => crate::engine::EngineKind::Mock,
+    };
+    let workload: Workload =
+        args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
+    let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
+    let host = tune::probe(Path::new("."))?;
+    let facts = SpaceFacts {
+        usable_threads: host.usable_threads(),
+        model: Some(kit.facts()),
+        workload_context_tokens: workload.context_tokens(),
+        workload_requests: workload.requests,
+    };
+    let LoadedSpace { space, .. } =
+        load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
+    let problem =
+        StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives());
+    let planned = |name: String, config: &Config| {
+        let (peak, latency) = problem.predict(config)?;
+        Some(Planned {
+            name,
+            predicted_peak_memory_bytes: peak,
+            predicted_latency_ms: latency,
+            artifact_bytes: kit.shape(config).ok()?.weight_bytes,
+            fits: peak <= budget_bytes,
+        })
+    };
+    let shipped = kit.shipped_quantized().is_some();
+    let presets: Vec<Planned> = presets::candidates(&workload, host.usable_threads(), shipped)
+        .into_iter()
+        .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
+        .collect();
+    let mut random = Random::new(1, 0, 0);
+    let fitting = (0..DRAWN)
+        .filter(|_| {
+            let point: Vec<usize> = space.params.iter().map(|p| random.below(p.levels.len())).collect();
+            crate::search::Problem::feasible(&problem, &point)
+        })
+        .count();
+    let smallest = problem.smallest().and_then(|(point, _)| {
+        let candidate = space.candidate(&point)?;
+        planned(describe(&candidate), &Config::from_candidate(&candidate).ok()?)
+    });
+    let plan = Plan {
+        model: format!("{} ({})", path.display(), kit.describe()),
+        budget_bytes,
+        workload: workload.to_string(),
+        presets,
+        space: space.name.clone(),
+        space_points: space.size().to_string(),
+        space_fits: fitting as f64 / DRAWN as f64,
+        smallest,
+    };
+    if args.json {
+        printer.data(&serde_json::to_string_pretty(&plan)?);
+    } else {
+        print(&plan, printer);
+    }
+    let any = plan.presets.iter().chain(&plan.smallest).any(|p| p.fits);
+    Ok(if any { Exit::Success } else { Exit::Infeasible })
+}
+
+fn print(plan: &Plan, printer: &mut Printer) {
+    printer.data(&format!("model   {}", plan.model));
+    printer.data(&format!(
+        "budget  {} on the predicted peak, workload {}",
+        Bytes(plan.budget_bytes),
+        plan.workload
+    ));
+    printer.data(&format!("{:<28} {:>10} {:>10} {:>12}  fits", "preset", "file", "peak", "latency"));
+    let row = |p: &Planned| {
+        let fits = if p.fits { "yes" } else { "no" };
+        format!(
+            "{:<28} {:>10} {:>10} {:>9.0} ms  {fits}",
+            p.name,
+            Bytes(p.artifact_bytes),
+            Bytes(p.predicted_peak_memory_bytes),
+            p.predicted_latency_ms
+        )
+    };
+    for preset in &plan.presets {
+        printer.data(&row(preset));
+    }
+    printer.data(&format!(
+        "space   {}: {} candidates, about {:.0} % of them fit",
+        plan.space,
+        plan.space_points,
+        100.0 * plan.space_fits
+    ));
+    if let Some(smallest) = &plan.smallest {
+        printer.data(&format!(
+            "smallest candidate: {} with a peak of {} ({})",
+            Bytes(smallest.artifact_bytes),
+            Bytes(smallest.predicted_peak_memory_bytes),
+            smallest.name
+        ));
+    }
+    printer.data("All of these are predictions from exact tensor sizes; a study measures.");
+}

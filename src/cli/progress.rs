@@ -1,0 +1,114 @@
+//! What a running study shows: one line a trial on stderr, a bar for the rung at work when stderr is a terminal, and JSON lines on
+//! stdout when asked for.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::printer::Printer;
+use crate::store::{NewEvent, Store, StudyId};
+use crate::study::{Event, Observer};
+
+/// Shows events, and keeps the ones that matter in the database's log.
+pub struct Progress<'a> {
+    printer: &'a mut Printer,
+    log: Option<(&'a Store, StudyId)>,
+    json: bool,
+    bar: Option<ProgressBar>,
+    line: String,
+}
+
+impl<'a> Progress<'a> {
+    /// Shows on a printer; JSON lines too when `json`.
+    pub fn new(printer: &'a mut Printer, json: bool) -> Self {
+        let bar = (!printer.is_quiet() && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template("  {spinner} {msg} {wide_bar} {pos}/{len} {elapsed}");
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { printer, log: None, json, bar, line: String::new() }
+    }
+
+    /// Keeps events in a study's log from now on.
+    pub fn log_to(&mut self, store: &'a Store, study: StudyId) {
+        self.log = Some((store, study));
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.remark(line)),
+            None => self.printer.remark(line),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::StudyStarted { study, name, points, ended } => {
+                let before = if *ended > 0 { format!(", {ended} trials done before") } else { String::new() };
+                self.say(&format!("study {study} ({name}): {points} candidates{before}"));
+            }
+            Event::Preparing { what } => self.say(&format!("making {what}")),
+            Event::Remark { text } => self.say(text),
+            Event::TrialStarted { trial, origin, candidate } => {
+                let who = origin.split(':').next().unwrap_or_default();
+                self.line = format!("{trial:>3} {who:<8} {candidate}");
+                if let Some(bar) = &self.bar {
+                    bar.set_length(0);
+                    bar.set_message(self.line.clone());
+                }
+            }
+            Event::Progress { what, done, total, .. } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_length(*total);
+                    bar.set_position(*done);
+                    bar.set_message(format!("{} ({what})", self.line));
+                }
+            }
+            Event::RungFinished { summary, .. } => {
+                self.line = format!("{} | {summary}", self.line);
+                if let Some(bar) = &self.bar {
+                    bar.set_length(0);
+                    bar.set_message(self.line.clone());
+                }
+            }
+            Event::TrialEnded { state, reason, seconds, .. } => {
+                let end = match reason {
+                    Some(reason) => format!(" | {state}: {reason}"),
+                    None => String::new(),
+                };
+                self.say(&format!("{}{end} ({seconds:.0} s)", self.line));
+            }
+            Event::StudyEnded { reason, .. } => self.say(reason),
+        }
+    }
+}
+
+impl Observer for Progress<'_> {
+    fn hear(&mut self, event: &Event) {
+        let passing = matches!(event, Event::Progress { .. });
+        if (self.json || self.log.is_some()) && !passing {
+            // Plain data always serializes.
+            let json = serde_json::to_string(event).unwrap_or_default();
+            if let Some((store, study)) = self.log {
+                let kind = json.split('"').nth(3).unwrap_or("event").to_owned();
+                // The log is a convenience; the rungs themselves are stored by the study, whose errors do count.
+                let _ = store.append_event(study, &NewEvent { kind, json: json.clone() });
+            }
+            if self.json {
+                self.printer.data(&json);
+            }
+        }
+        self.show(event);
+    }
+}

@@ -1,0 +1,105 @@
+//! From what the user said to what a study needs: parsed, resolved, checked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::{EngineName, TuneArgs};
+use super::exit::Expected;
+use crate::engine::EngineKind;
+use crate::measure::timing::TimingLimits;
+use crate::measure::workload::Workload;
+use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
+use crate::quality::tasks::WARMUP;
+use crate::study::Settings;
+use crate::units::parse_bytes;
+
+/// How long a study may begin trials when the user names neither time nor trials.
+const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60);
+
+/// Resolves the flags of `tune`.
+///
+/// # Errors
+/// A value that cannot be used, each with what was found and what to write.
+pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
+    let budget = args.budget.as_deref().unwrap_or_default();
+    let budget_bytes = budget_bytes(budget)?;
+    let workload: Workload =
+        args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
+    let time = args.time.as_deref().map(|t| duration("--time", t)).transpose()?;
+    let time = time.or_else(|| args.trials.is_none().then_some(DEFAULT_TIME));
+    crate::search::sampler(&args.sampler).map_err(|e| Expected::usage(format!("--sampler: {e}")))?;
+    if let Some(path) = &args.calibration
+        && !path.is_file()
+    {
+        return Err(Expected::usage(format!("--calibration: there is no file {}", path.display())).into());
+    }
+    let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
+    Ok(Settings {
+        model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
+        model_path: model_path(args.model.as_deref())?,
+        budget_bytes,
+        engine: match args.engine {
+            EngineName::LlamaCpp => EngineKind::LlamaCpp,
+            EngineName::Mock => EngineKind::Mock,
+        },
+        space: args.space.clone(),
+        workload,
+        tasks: absolute_tasks(&args.tasks),
+        task_limit: args.task_limit,
+        calibration: args.calibration.as_deref().map(absolute),
+        sampler: args.sampler.clone(),
+        seed: args.seed,
+        trials: args.trials,
+        time_s: time.map(|t| t.as_secs()),
+        allow_unsandboxed: args.allow_unsandboxed,
+        timing: TimingLimits { cap_s, ..TimingLimits::default() },
+        rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
+        reports: args.reports.clone(),
+    })
+}
+
+/// A path that holds from another folder, too, where a study may be resumed; as it was given where the system refuses.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn absolute_tasks(tasks: &str) -> String {
+    match tasks {
+        "" | WARMUP => tasks.to_owned(),
+        file => absolute(Path::new(file)).to_str().unwrap_or(file).to_owned(),
+    }
+}
+
+/// Reads `--budget`.
+///
+/// # Errors
+/// No size.
+pub fn budget_bytes(text: &str) -> Result<u64, Expected> {
+    parse_bytes(text).map_err(|e| Expected::usage(format!("--budget: {e}")))
+}
+
+/// Reads a duration of at least a second.
+///
+/// # Errors
+/// No duration.
+pub fn duration(flag: &str, text: &str) -> Result<Duration, Expected> {
+    match humantime::parse_duration(text.trim()) {
+        Ok(d) if d >= Duration::from_secs(1) => Ok(d),
+        _ => Err(Expected::usage(format!(
+            "{flag}: `{text}` is not a duration of at least a second; write for example 90s, 30m or 2h"
+        ))),
+    }
+}
+
+/// Finds the model's file, as an absolute path, so that a resume from another folder finds it too.
+///
+/// # Errors
+/// There is none.
+pub fn model_path(model: Option<&str>) -> Result<PathBuf, Expected> {
+    let path = locate(model).map_err(|e| match e {
+        LocateError::Hub { .. } => Expected::environment(e.to_string()),
+        LocateError::Missing(_) if model.is_none() => Expected::usage(format!("{DEMO_VARIABLE}: {e}")),
+        e => Expected::usage(e.to_string()),
+    })?;
+    std::path::absolute(&path).map_err(|e| Expected::usage(format!("{}: {e}", path.display())))
+}

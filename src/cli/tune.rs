@@ -1,0 +1,350 @@
+//! `autotune tune` and `autotune resume`: from settings to a study that runs, and what is said at its end.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::args::{ResumeArgs, TuneArgs};
+use super::database::{expected, open_for_writing};
+use super::exit::{Exit, Expected};
+use super::graders::Graders;
+use super::interrupt::Interrupt;
+use super::printer::Printer;
+use super::progress::Progress;
+use super::settings;
+use crate::fault::told;
+use crate::host::{self, HostInfo, ProbeOptions};
+use crate::measure::supervisor::Supervisor;
+use crate::report;
+use crate::space::{LoadedSpace, Space, SpaceFacts, load_space};
+use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
+use crate::study::kit::Kit;
+use crate::study::predict::Ceiling;
+use crate::study::prepare::Preparation;
+use crate::study::{
+    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, check_budget,
+    kit, objectives,
+};
+
+/// Artifacts may take this share of the disk that is free when the study begins.
+const DISK_SHARE: f64 = 0.25;
+
+/// Begins a study.
+///
+/// # Errors
+/// Wrong flags, a wrong model, a budget that nothing meets, a broken disk or database.
+pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let settings = settings::resolve(args)?;
+    let kit = open_kit(&settings)?;
+    let host = probe(&args.store.results)?;
+    let LoadedSpace { space, notes } =
+        load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
+            .map_err(|e| Expected::usage(told(&e.into())))?;
+    for note in &notes {
+        printer.remark(&format!("space: {note}"));
+    }
+    // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
+    check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
+    let grading = Graders::new(&settings)?;
+    let new = new_study(&settings, &space, kit.as_ref(), &host)?;
+    let store = open_for_writing(&args.store)?;
+    let record = store.study_by_id(store.create_study(&new)?)?;
+    Run {
+        store: &store,
+        record: &record,
+        settings: &settings,
+        space: &space,
+        kit: kit.as_ref(),
+        host: &host,
+        results: &args.store.results,
+    }
+    .go(grading, args.json, printer)
+}
+
+/// Continues a study.
+///
+/// # Errors
+/// No such study, another machine, or as for [`tune`].
+pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let path = args.store.results.join(DATABASE_FILE);
+    if !path.exists() {
+        return Err(Expected::usage(format!(
+            "there is no study to resume: {} does not exist (begin one with `autotune --budget 8GB`, or name its folder with --results)",
+            path.display()
+        ))
+        .into());
+    }
+    let store = open_for_writing(&args.store)?;
+    let record = store.study(args.study.as_deref()).map_err(expected)?;
+    let mut settings: Settings = serde_json::from_str(&record.settings_json)
+        .with_context(|| format!("the settings of study {} are damaged", record.id.0))?;
+    if let Some(time) = &args.time {
+        settings.time_s = Some(settings::duration("--time", time)?.as_secs());
+    }
+    if let Some(trials) = args.trials {
+        settings.trials = Some(trials);
+    }
+    if let Some(reports) = &args.reports {
+        settings.reports.clone_from(reports);
+    }
+    let space: Space = serde_json::from_str(&record.space_json)
+        .with_context(|| format!("the space of study {} is damaged", record.id.0))?;
+    let kit = open_kit(&settings)?;
+    if kit.hash() != record.model_hash {
+        return Err(Expected::usage(format!(
+            "{} is no longer the model that study {} was begun with; begin a new study",
+            settings.model_path.display(),
+            record.id.0
+        ))
+        .into());
+    }
+    let host = probe(&args.store.results)?;
+    if host.fingerprint != record.host.fingerprint {
+        return Err(Expected::usage(format!(
+            "study {} was begun on another host ({} here, {} there); measurements of different hosts never mix: begin a new study",
+            record.id.0, host.fingerprint, record.host.fingerprint
+        ))
+        .into());
+    }
+    let host = as_begun(host, &record)?;
+    let grading = Graders::new(&settings)?;
+    store.set_study_settings(record.id, &serde_json::to_string(&settings)?)?;
+    Run {
+        store: &store,
+        record: &record,
+        settings: &settings,
+        space: &space,
+        kit: kit.as_ref(),
+        host: &host,
+        results: &args.store.results,
+    }
+    .go(grading, args.json, printer)
+}
+
+/// A study with its surroundings, ready to run.
+struct Run<'a> {
+    store: &'a Store,
+    record: &'a StudyRecord,
+    settings: &'a Settings,
+    space: &'a Space,
+    kit: &'a dyn Kit,
+    host: &'a HostInfo,
+    results: &'a Path,
+}
+
+impl Run<'_> {
+    fn go(&self, graders: Graders, json: bool, printer: &mut Printer) -> anyhow::Result<Exit> {
+        let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
+        let cancelled = || interrupt.is_set();
+        let id = self.record.id;
+        self.store.set_study_state(id, StudyState::Running, None)?;
+        let mut progress = Progress::new(printer, json);
+        progress.log_to(self.store, id);
+        progress.say(&format!("model: {}", self.kit.describe()));
+        let ended = self.record.trials.iter().filter(|(s, _)| s.is_ended()).map(|(_, n)| n).sum();
+        progress.hear(&Event::StudyStarted {
+            study: id.0,
+            name: self.record.name.clone(),
+            points: self.space.size().to_string(),
+            ended,
+        });
+        let report = self.report_path();
+        for text in graders.left_out {
+            progress.hear(&Event::Remark { text });
+        }
+        let outcome = self.run(graders.grading, &cancelled, &mut progress, &report);
+        progress.finish();
+        let end = match outcome {
+            Ok(end) => end,
+            Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
+            Err(error) => {
+                // What broke the study may refuse this, too; the first error is the one to tell.
+                let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
+                let text = format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0);
+                return Err(error.context(text));
+            }
+        };
+        let (reason, paused) = match &end {
+            StudyEnd::Finished(reason) => (reason.clone(), false),
+            StudyEnd::Paused(reason) => (reason.clone(), true),
+        };
+        let state = if paused { StudyState::Paused } else { StudyState::Finished };
+        self.store.set_study_state(id, state, Some(&reason))?;
+        progress.hear(&Event::StudyEnded { reason, paused });
+        drop(progress);
+        report::write(self.store, id, &report)?;
+        self.conclude(&end, json, &report, printer)?;
+        self.exit(cancelled())
+    }
+
+    fn run(
+        &self,
+        mut grading: TaskGrading<'static>,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut Progress<'_>,
+        report: &Path,
+    ) -> anyhow::Result<StudyEnd> {
+        let begun = std::time::Instant::now();
+        // A folder that cannot be written is known now, not after the first trial.
+        report::write(self.store, self.record.id, report)?;
+        let supervisor = Supervisor::of_this_program()?;
+        let preparation = Preparation {
+            kit: self.kit,
+            settings: self.settings,
+            supervisor: &supervisor,
+            results: self.results,
+            threads: self.host.usable_threads(),
+            cancelled,
+        };
+        let problem = problem(self.settings, self.space, self.kit, self.host);
+        let prepared = preparation.run(progress)?;
+        let disk = self.host.disk.as_ref().map_or(u64::MAX, |d| d.free_bytes);
+        let id = self.record.id;
+        let study = Study {
+            store: self.store,
+            id,
+            settings: self.settings,
+            kit: self.kit,
+            prepared: &prepared,
+            supervisor: &supervisor,
+            results: self.results,
+            problem: &problem,
+            machine_bytes: self.host.usable_bytes(),
+            artifact_bytes: (disk as f64 * DISK_SHARE) as u64,
+            cancelled,
+        };
+        study.run(begun, &mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))
+    }
+
+    fn report_path(&self) -> PathBuf {
+        report::default_path(&self.settings.reports, &self.record.name)
+    }
+
+    fn conclude(
+        &self,
+        end: &StudyEnd,
+        json: bool,
+        report: &Path,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
+        let summary = report::front_rows(self.store, self.record.id)?;
+        if json {
+            printer.data(&serde_json::to_string(&summary)?);
+        } else {
+            for line in summary.lines() {
+                printer.data(&line);
+            }
+        }
+        printer.remark(&format!("report: {}", report.display()));
+        let folder = if self.results == Path::new("results") {
+            String::new()
+        } else {
+            format!(" --results {}", self.results.display())
+        };
+        let more = match (end, self.settings.trials) {
+            (StudyEnd::Finished(_), Some(trials)) => format!("--trials {}", trials.saturating_mul(2)),
+            _ => "--time 10m".to_owned(),
+        };
+        printer.remark(&format!("go on: autotune resume {}{folder} {more}", self.record.id.0));
+        Ok(())
+    }
+
+    fn exit(&self, interrupted: bool) -> anyhow::Result<Exit> {
+        if interrupted {
+            return Ok(Exit::Interrupted);
+        }
+        let trials = self.store.trials(self.record.id)?;
+        let any = |state| trials.iter().any(|t| t.state == state);
+        if any(TrialState::Complete) {
+            return Ok(Exit::Success);
+        }
+        if !trials.is_empty() && trials.iter().all(|t| t.state == TrialState::Infeasible) {
+            let peak = |t: &crate::store::TrialRecord| {
+                t.value("peak_memory_bytes").or_else(|| t.value("predicted_peak_memory_bytes"))
+            };
+            let least = trials.iter().filter_map(peak).fold(f64::INFINITY, f64::min);
+            let text = format!(
+                "no trial stayed within the budget of {}; the smallest needed {}",
+                crate::units::Bytes(self.settings.budget_bytes),
+                crate::units::Bytes(least as u64)
+            );
+            return Err(Expected { exit: Exit::Infeasible, text }.into());
+        }
+        if any(TrialState::Failed) {
+            let text = "no trial completed; `autotune trials` tells why each failed".to_owned();
+            return Err(Expected { exit: Exit::NoResult, text }.into());
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &HostInfo) -> StudyProblem<'a> {
+    let ceilings = ceilings(host);
+    StudyProblem::new(space, kit, settings.workload, ceilings, settings.budget_bytes, &objectives())
+}
+
+/// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
+/// measured anew when their cache is gone or was filled on a busy machine.
+fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
+    let then: HostInfo = serde_json::from_str(&record.host.json)
+        .with_context(|| format!("the host of study {} is damaged", record.id.0))?;
+    Ok(HostInfo { ceilings: then.ceilings, ..now })
+}
+
+/// Opens the model; what is wrong with it is the user's to mend.
+pub(super) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
+    kit::open(settings.engine, &settings.model_path).map_err(|e| Expected::usage(told(&e)).into())
+}
+
+pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
+    let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
+    let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
+    host::probe(&options).map_err(|e| Expected::environment(told(&e.into())).into())
+}
+
+pub(super) fn ceilings(host: &HostInfo) -> Ceilings {
+    let c = &host.ceilings;
+    Ceilings {
+        one: Ceiling {
+            bytes_per_s: c.read_bytes_per_s_one_thread,
+            flops: c.multiply_add_flop_per_s_one_thread,
+        },
+        all: Ceiling { bytes_per_s: c.read_bytes_per_s, flops: c.multiply_add_flop_per_s },
+        threads: host.usable_threads(),
+    }
+}
+
+pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -> SpaceFacts {
+    SpaceFacts {
+        usable_threads: host.usable_threads(),
+        model: Some(kit.facts()),
+        workload_context_tokens: settings.workload.context_tokens(),
+        workload_requests: settings.workload.requests,
+    }
+}
+
+fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo) -> anyhow::Result<NewStudy> {
+    let stem = settings.model_path.file_stem().map(|s| s.to_string_lossy().trim().to_lowercase());
+    // A bare number would be taken for a study's number.
+    let stem = stem.filter(|s| !s.is_empty() && s.parse::<i64>().is_err());
+    let engine = settings.engine.open().map_err(|e| Expected::environment(e.to_string()))?;
+    let versions = serde_json::json!({
+        "autotune": env!("CARGO_PKG_VERSION"),
+        engine.name(): engine.version(),
+    });
+    Ok(NewStudy {
+        name: stem.unwrap_or_else(|| "model".to_owned()),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        settings_json: serde_json::to_string(settings)?,
+        space_json: serde_json::to_string(space)?,
+        seed: settings.seed,
+        budget_bytes: settings.budget_bytes,
+        model_path: settings.model.clone(),
+        model_hash: kit.hash().to_owned(),
+        engine: settings.engine.name().to_owned(),
+        objectives_json: serde_json::to_string(&objectives())?,
+        host_fingerprint: host.fingerprint.clone(),
+        host_json: serde_json::to_string(host)?,
+        versions_json: versions.to_string(),
+    })
+}

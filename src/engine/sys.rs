@@ -1,0 +1,76 @@
+//! Calls to the kernel that the standard library does not offer.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+/// What the kernel counted for one ended child (not for all children together).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChildUsage {
+    /// Exit code, or none when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Processor time, user and system.
+    pub cpu: Duration,
+    /// Largest resident set, in bytes. Linux counts the parent's at the time of the spawn into it, so that it is an upper bound for
+    /// children smaller than their parent.
+    pub max_rss_bytes: u64,
+}
+
+/// Waits for the child `pid` to end and returns its own resource usage (`wait4`). The child must not be waited for elsewhere.
+///
+/// # Errors
+/// No such child.
+#[cfg(unix)]
+pub fn wait_child(pid: u32) -> io::Result<ChildUsage> {
+    let id = libc::pid_t::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
+    let mut status = 0;
+    // SAFETY: an all-zero `rusage` is a valid value of the plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live locals of the right type.
+        let waited = unsafe { libc::wait4(id, &mut status, 0, &mut usage) };
+        if waited == id {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let time = |t: libc::timeval| {
+        Duration::from_secs(u64::try_from(t.tv_sec).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(t.tv_usec).unwrap_or(0))
+    };
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    Ok(ChildUsage {
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    // `wait_child` is what waits.
+    #[allow(clippy::zombie_processes)]
+    fn a_childs_end_is_told_with_its_usage() {
+        let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let usage = wait_child(child.id()).unwrap();
+        assert_eq!((usage.code, usage.signal), (Some(7), None));
+        assert!(usage.max_rss_bytes > 100_000);
+        let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn().unwrap();
+        assert_eq!(wait_child(child.id()).unwrap().signal, Some(9));
+    }
+
+    #[test]
+    fn a_stranger_is_no_child() {
+        assert!(wait_child(1).is_err());
+    }
+}

@@ -1,0 +1,204 @@
+//! What the study and its worker say to each other: one JSON object a line, a job in, messages out.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::timing::{TimingLimits, TimingSamples};
+use super::workload::Workload;
+use crate::engine::generate::{Generation, Prompt};
+use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::quality::divergence::Divergence;
+use crate::space::Config;
+
+/// What to build from, and what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BuildRequest {
+    /// The float reference of a GGUF that is already quantized.
+    Reference {
+        /// The user's file.
+        source: PathBuf,
+        /// Where the reference goes.
+        out: PathBuf,
+        /// Seed of the rescaling.
+        seed: u64,
+    },
+    /// A candidate's GGUF.
+    Gguf {
+        /// The user's file.
+        source: PathBuf,
+        /// The float reference.
+        reference: PathBuf,
+        /// The candidate.
+        config: Config,
+        /// Activation statistics (JSON).
+        stats: Option<PathBuf>,
+        /// Folder of tensors that were quantized before.
+        cache: PathBuf,
+        /// Where the artifact goes.
+        out: PathBuf,
+        /// Threads that quantize.
+        threads: u32,
+    },
+    /// A mock's artifact.
+    Mock {
+        /// The mock model.
+        model: PathBuf,
+        /// The candidate.
+        config: Config,
+        /// Where the artifact goes.
+        out: PathBuf,
+    },
+}
+
+/// An artifact that was built.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Hash of the content, hexadecimal.
+    pub hash: String,
+    /// Tensors that could not take the type asked for: tensor, asked, got.
+    pub fallbacks: Vec<(String, String, String)>,
+    /// What pruning kept, for people; empty when nothing was pruned.
+    pub kept: String,
+    /// Tensors quantized now.
+    pub quantized: u64,
+    /// Tensors taken from the cache.
+    pub reused: u64,
+}
+
+/// One piece of work for a process of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Job {
+    /// Make the artifact of a candidate.
+    Build {
+        /// From what, and what.
+        request: BuildRequest,
+    },
+    /// Collect activation statistics of the reference on calibration text.
+    Activations {
+        /// The model to run.
+        model: PathBuf,
+        /// The calibration text.
+        text: String,
+        /// Tokens of it to use, at most.
+        max_tokens: u32,
+        /// Compute threads.
+        threads: u32,
+        /// Where the statistics go (JSON).
+        out: PathBuf,
+    },
+    /// Time a workload.
+    Measure {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// The candidate's own settings.
+        run: RunConfig,
+        /// What to time.
+        workload: Workload,
+        /// Text that the prompts are cut from.
+        text: String,
+        /// When to stop.
+        limits: TimingLimits,
+    },
+    /// Record the reference's predictions on held-out text.
+    Reference {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// Grading settings.
+        run: RunConfig,
+        /// Held-out texts; windows are taken from each in turn.
+        texts: Vec<String>,
+        /// Windows in all.
+        windows: u32,
+        /// Tokens of each window.
+        window_tokens: u32,
+        /// Where the predictions go.
+        out: PathBuf,
+    },
+    /// Compare with the reference's predictions, then continue prompts.
+    Assess {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// Grading settings: batch-invariant, the candidate's KV types.
+        run: RunConfig,
+        /// The reference's predictions; none: skip the comparison.
+        reference: Option<PathBuf>,
+        /// What to continue; none: skip the generation.
+        prompts: Vec<Prompt>,
+    },
+}
+
+impl Job {
+    /// A word for logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Job::Build { .. } => "build",
+            Job::Activations { .. } => "activations",
+            Job::Measure { .. } => "measure",
+            Job::Reference { .. } => "reference",
+            Job::Assess { .. } => "assess",
+        }
+    }
+}
+
+/// What a worker reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", content = "body", rename_all = "snake_case")]
+pub enum Message {
+    /// So much is done.
+    Progress {
+        /// What is being done.
+        what: String,
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+    },
+    /// An artifact loads.
+    Loaded {
+        /// What it is.
+        info: SessionInfo,
+        /// Time to load it, in milliseconds.
+        load_ms: f64,
+        /// The engine's version.
+        version: String,
+    },
+    /// An artifact was made.
+    Built(Built),
+    /// Timing ended.
+    Measured(Box<TimingSamples>),
+    /// The comparison ended.
+    Diverged(Divergence),
+    /// A prompt was continued.
+    Generated(Generation),
+    /// The job's own end; nothing follows.
+    Done {
+        /// Largest resident set of the worker so far, in bytes.
+        peak_rss_bytes: Option<u64>,
+        /// Of it, at the end: anonymous pages, in bytes.
+        anonymous_bytes: Option<u64>,
+        /// Of it, at the end: pages of mapped files, in bytes.
+        file_bytes: Option<u64>,
+        /// What a scripted engine pretends, in bytes.
+        scripted_peak_bytes: Option<u64>,
+    },
+    /// The job failed; nothing follows.
+    Failed {
+        /// A text fit for "failed: ...".
+        error: String,
+        /// Whether the machine, not the candidate, is the cause: no disk space, no permission.
+        #[serde(default)]
+        machine: bool,
+    },
+}

@@ -1,0 +1,233 @@
+//! The study's side of a worker: spawn, watch time and memory, collect messages, tell how it ended.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::memory::resident;
+use super::protocol::{Job, Message};
+use crate::engine::sys::{ChildUsage, wait_child};
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// A line longer than this is no message of ours.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// What a worker may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Wall time.
+    pub time: Duration,
+    /// Resident memory, in bytes; none: unlimited.
+    pub memory_bytes: Option<u64>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// It did its job.
+    Done,
+    /// It reported a failure.
+    Failed(String),
+    /// It reported that the machine lacks something that the job needs: disk space, a permission.
+    Refused(String),
+    /// It ended without a word: a signal or an exit code.
+    Crashed(String),
+    /// It took longer than allowed and was stopped.
+    TimedOut,
+    /// It used more memory than allowed and was stopped.
+    OverMemory,
+    /// The study was asked to stop, and stopped it.
+    Cancelled,
+}
+
+/// What a worker left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// Largest resident set, in bytes.
+    pub peak_bytes: Option<u64>,
+    /// Of the last look: anonymous and file-backed bytes.
+    pub split_bytes: Option<(u64, u64)>,
+    /// Wall time.
+    pub wall: Duration,
+    /// Processor time.
+    pub cpu: Duration,
+}
+
+/// Starts workers. The program is the running executable, unless a test says otherwise.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    program: PathBuf,
+}
+
+/// A worker that could not even be started or spoken to.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to start a worker ({program}): {source}")]
+pub struct SpawnError {
+    program: String,
+    source: std::io::Error,
+}
+
+impl Supervisor {
+    /// Workers are `program worker`.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// Workers are the running executable.
+    ///
+    /// # Errors
+    /// The system does not tell the executable's path.
+    pub fn of_this_program() -> Result<Self, SpawnError> {
+        let program = std::env::current_exe()
+            .map_err(|source| SpawnError { program: "this program".to_owned(), source })?;
+        Ok(Self { program })
+    }
+
+    /// Runs a job to its end. Every message but the last goes to `each`; `cancelled` is asked often and ends the worker when true.
+    ///
+    /// # Errors
+    /// The worker could not be started. A worker that fails is no error but an [`Outcome`].
+    pub fn run(
+        &self,
+        job: &Job,
+        limits: &Limits,
+        cancelled: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(Message),
+    ) -> Result<Outcome, SpawnError> {
+        let fail = |source| SpawnError { program: self.program.display().to_string(), source };
+        let mut child = self.spawn().map_err(fail)?;
+        let started = Instant::now();
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        let (send, messages) = mpsc::channel();
+        let reader = std::thread::spawn(move || read_messages(stdout, &send));
+        let last_words = std::thread::spawn(move || tail_of(stderr));
+        let mut stdin = child.stdin.take();
+        if let Some(pipe) = stdin.as_mut() {
+            let text = serde_json::to_string(job).map_err(|e| fail(e.into()))?;
+            // A worker that died before it read its job is seen below.
+            let _ = pipe
+                .write_all(text.as_bytes())
+                .and_then(|()| pipe.write_all(b"\n"))
+                .and_then(|()| pipe.flush());
+        }
+
+        let mut end = None;
+        let mut peak = None;
+        let mut split = None;
+        loop {
+            match messages.recv_timeout(LOOK) {
+                Ok(Message::Done { peak_rss_bytes, anonymous_bytes, file_bytes, scripted_peak_bytes }) => {
+                    peak = scripted_peak_bytes.or(peak_rss_bytes.max(peak));
+                    split = anonymous_bytes.zip(file_bytes);
+                    end = end.or(Some(End::Done));
+                }
+                Ok(Message::Failed { error, machine }) => {
+                    end = end.or(Some(if machine { End::Refused(error) } else { End::Failed(error) }));
+                }
+                Ok(message) => each(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if end.is_some() {
+                continue;
+            }
+            if let Some(now) = resident(child.id()) {
+                peak = peak.max(Some(now.peak));
+                split = Some((now.anonymous, now.file));
+            }
+            let over = limits.memory_bytes.is_some_and(|most| peak.is_some_and(|p| p > most));
+            let stop = if over {
+                Some(End::OverMemory)
+            } else if started.elapsed() > limits.time {
+                Some(End::TimedOut)
+            } else if cancelled() {
+                Some(End::Cancelled)
+            } else {
+                None
+            };
+            if stop.is_some() {
+                end = stop;
+                // It may have ended by itself meanwhile.
+                let _ = child.kill();
+            }
+        }
+        // Closing the lifeline ends a worker that lingers after its last message.
+        drop(stdin);
+        let usage = wait_child(child.id()).map_err(fail)?;
+        let wall = started.elapsed();
+        let _ = reader.join();
+        let words = last_words.join().unwrap_or_default();
+        // A worker that is being started when Ctrl-C comes is still in our process group and ends by it: no fault of the candidate.
+        let end = end.unwrap_or_else(|| match cancelled() {
+            true => End::Cancelled,
+            false => End::Crashed(describe(&usage, &words)),
+        });
+        Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
+    }
+
+    fn spawn(&self) -> std::io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+            // A group of its own: Ctrl-C reaches the study alone, which decides what becomes of the trial.
+            command.process_group(0);
+        }
+        command.spawn()
+    }
+}
+
+/// Reads lines until the pipe closes; what is no message is dropped (the worker's end tells what was wrong).
+fn read_messages(stdout: Option<impl Read>, send: &mpsc::Sender<Message>) {
+    let Some(stdout) = stdout else { return };
+    let mut reader = BufReader::new(stdout);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                if let Ok(message) = serde_json::from_slice(&line)
+                    && send.send(message).is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The last words on a pipe.
+fn tail_of(stderr: Option<impl Read>) -> String {
+    const KEPT: usize = 600;
+    let Some(mut stderr) = stderr else { return String::new() };
+    let mut kept: Vec<u8> = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n) = stderr.read(&mut buffer) {
+        if n == 0 {
+            break;
+        }
+        kept.extend_from_slice(&buffer[..n]);
+        if kept.len() > 2 * KEPT {
+            kept.drain(..kept.len() - KEPT);
+        }
+    }
+    String::from_utf8_lossy(&kept[kept.len().saturating_sub(KEPT)..]).trim().to_owned()
+}
+
+fn describe(usage: &ChildUsage, words: &str) -> String {
+    let how = match (usage.signal, usage.code) {
+        (Some(9), _) => "killed by signal 9 (the system may have run out of memory)".to_owned(),
+        (Some(signal), _) => format!("ended by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code} without a result"),
+        (None, None) => "ended without a result".to_owned(),
+    };
+    if words.is_empty() { how } else { format!("{how}; last words: {words}") }
+}

@@ -1,0 +1,79 @@
+//! What the user will do with the model.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Requests of equal size that arrive together; those that find no free slot wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Prompt of each request, in tokens.
+    pub prompt_tokens: u32,
+    /// Output of each request, in tokens.
+    pub output_tokens: u32,
+    /// Requests that arrive together.
+    pub requests: u32,
+}
+
+/// A text that names no workload.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4"
+)]
+pub struct WorkloadError(String);
+
+impl Workload {
+    /// Context that one request needs, in tokens.
+    #[must_use]
+    pub fn context_tokens(&self) -> u32 {
+        self.prompt_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl FromStr for Workload {
+    type Err = WorkloadError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        let usual = |requests| Workload { prompt_tokens: 512, output_tokens: 128, requests };
+        match text {
+            "chat" => return Ok(usual(1)),
+            "agents" => return Ok(usual(4)),
+            "batch" => return Ok(usual(16)),
+            _ => {}
+        }
+        let fail = || WorkloadError(text.to_owned());
+        let numbers: Vec<u32> =
+            text.split(':').map(|n| n.trim().parse().map_err(|_| fail())).collect::<Result<_, _>>()?;
+        match numbers[..] {
+            [p, o, r]
+                if (1..=1 << 20).contains(&p) && (2..=1 << 20).contains(&o) && (1..=1024).contains(&r) =>
+            {
+                Ok(Workload { prompt_tokens: p, output_tokens: o, requests: r })
+            }
+            _ => Err(fail()),
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.prompt_tokens, self.output_tokens, self.requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_and_numbers() {
+        assert_eq!("agents".parse::<Workload>().unwrap().requests, 4);
+        let w: Workload = "256:64:2".parse().unwrap();
+        assert_eq!((w.prompt_tokens, w.output_tokens, w.requests), (256, 64, 2));
+        assert_eq!(w.to_string().parse::<Workload>().unwrap(), w);
+        for bad in ["", "512", "512:128", "0:1:1", "512:1:1", "512:128:0", "a:b:c", "512:128:4:1", "-1:2:3"] {
+            assert!(bad.parse::<Workload>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From what the user calls the model to a file: a path, `hf:owner/repo/file.gguf`, or the demo model.
+
+use std::path::{Path, PathBuf};
+
+/// The variable that names the demo model's file.
+pub const DEMO_VARIABLE: &str = "AUTOTUNE_DEMO_MODEL";
+/// Where `make` puts the demo model.
+const DEMO_FOLDER: &str = ".deps/models";
+
+/// A model that cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// No such file.
+    #[error("there is no model at {0}; give --model a GGUF file, or hf:owner/repo/file.gguf")]
+    Missing(PathBuf),
+    /// A folder where a file is needed.
+    #[error("{0} is a folder; give --model the GGUF file inside it")]
+    Folder(PathBuf),
+    /// Neither a model nor the demo.
+    #[error(
+        "no --model was given, and the demo model is not installed; `make setup` installs it under {DEMO_FOLDER}"
+    )]
+    NoDemo,
+    /// A hub name of the wrong form.
+    #[error("`{0}` does not name a file on the hub; write hf:owner/repo/file.gguf")]
+    HubName(String),
+    /// The hub did not deliver.
+    #[error(
+        "failed to fetch {file} of {repo}: {reason}; check the name and the network, or set HF_ENDPOINT to a mirror"
+    )]
+    Hub {
+        /// `owner/repo`.
+        repo: String,
+        /// The file in it.
+        file: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Finds the file of a model; fetches it when it is on the hub and not in the cache (`HF_HOME`, `HF_ENDPOINT` are honoured).
+///
+/// # Errors
+/// There is no such model.
+pub fn locate(model: Option<&str>) -> Result<PathBuf, LocateError> {
+    match model {
+        None => demo(),
+        Some(name) => match name.strip_prefix("hf:") {
+            Some(hub) => from_hub(hub),
+            None => existing(Path::new(name)),
+        },
+    }
+}
+
+fn existing(path: &Path) -> Result<PathBuf, LocateError> {
+    if path.is_dir() {
+        Err(LocateError::Folder(path.to_owned()))
+    } else if path.exists() {
+        Ok(path.to_owned())
+    } else {
+        Err(LocateError::Missing(path.to_owned()))
+    }
+}
+
+fn demo() -> Result<PathBuf, LocateError> {
+    if let Some(path) = std::env::var_os(DEMO_VARIABLE).filter(|v| !v.is_empty()) {
+        return existing(Path::new(&path));
+    }
+    let mut found: Vec<PathBuf> = std::fs::read_dir(DEMO_FOLDER)
+        .map(|entries| entries.filter_map(|e| Some(e.ok()?.path())).collect())
+        .unwrap_or_default();
+    found.retain(|p| p.extension().is_some_and(|e| e == "gguf"));
+    found.sort();
+    found.into_iter().next().ok_or(LocateError::NoDemo)
+}
+
+fn from_hub(name: &str) -> Result<PathBuf, LocateError> {
+    let bad = || LocateError::HubName(format!("hf:{name}"));
+    let mut parts = name.splitn(3, '/');
+    let (Some(owner), Some(repo), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(bad());
+    };
+    let plain = |part: &str| !part.is_empty() && !part.split('/').any(|p| p.is_empty() || p == "..");
+    if !(plain(owner) && plain(repo) && plain(file)) {
+        return Err(bad());
+    }
+    let repo = format!("{owner}/{repo}");
+    let fail = |reason: String| LocateError::Hub { repo: repo.clone(), file: file.to_owned(), reason };
+    // What was fetched before needs no network.
+    if let Some(cached) = hf_hub::Cache::from_env().model(repo.clone()).get(file) {
+        return Ok(cached);
+    }
+    let api = hf_hub::api::sync::ApiBuilder::from_env().build().map_err(|e| fail(e.to_string()))?;
+    api.model(repo.clone()).get(file).map_err(|e| fail(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_model_are_explained() {
+        let text = |name: &str| locate(Some(name)).unwrap_err().to_string();
+        assert!(text("no/such.gguf").contains("no/such.gguf"));
+        assert!(text("/").contains("folder"));
+        for bad in ["hf:", "hf:owner", "hf:owner/repo", "hf:owner/repo/", "hf:owner//file", "hf:o/r/../x"] {
+            assert!(text(bad).contains("hf:owner/repo/file.gguf"), "{bad}");
+        }
+    }
+}

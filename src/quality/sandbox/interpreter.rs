@@ -1,0 +1,89 @@
+//! Finds `python3` and `node` once: behind version managers' shims, which cost more time than the programs that are judged.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::quality::tasks::TaskLanguage;
+
+use super::SandboxError;
+
+/// A usable interpreter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    /// The real executable, not a shim.
+    pub path: PathBuf,
+    /// Its version, as it prints it.
+    pub version: String,
+    /// Folders with its standard library.
+    pub library: Vec<PathBuf>,
+}
+
+/// Asks an interpreter where it and its library really are.
+const ASK_PYTHON: &str = "import os, sys, sysconfig
+import ctypes, resource, select
+os.pidfd_open, select.poll
+names = ('stdlib', 'platstdlib')
+print(os.path.realpath(sys.executable))
+print('%d.%d.%d' % sys.version_info[:3])
+print('\\n'.join(sorted({os.path.realpath(sysconfig.get_path(n)) for n in names} | {os.path.realpath(os.path.dirname(os.__file__))})))";
+const ASK_NODE: &str =
+    "console.log(require('fs').realpathSync(process.execPath)); console.log(process.versions.node)";
+
+/// The names to try, in order.
+fn names(language: TaskLanguage) -> &'static [&'static str] {
+    match language {
+        TaskLanguage::Python => &["python3", "python"],
+        TaskLanguage::JavaScript | TaskLanguage::TypeScript => &["node", "nodejs"],
+        TaskLanguage::Other => &[],
+    }
+}
+
+/// The first interpreter on `PATH` that runs and can do what the sandbox needs.
+///
+/// # Errors
+/// None found, with what was tried and why it would not do.
+pub fn find(language: TaskLanguage) -> Result<Interpreter, SandboxError> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut reasons = Vec::new();
+    for name in names(language) {
+        for folder in env::split_paths(&path) {
+            let candidate = folder.join(name);
+            if !candidate.is_file() {
+                continue;
+            }
+            match ask(language, &candidate) {
+                Ok(interpreter) => return Ok(interpreter),
+                Err(reason) => reasons.push(format!("{}: {reason}", candidate.display())),
+            }
+        }
+    }
+    let reason = if reasons.is_empty() { "none on PATH".to_owned() } else { reasons.join("; ") };
+    Err(SandboxError::NoInterpreter {
+        language,
+        name: names(language).first().copied().unwrap_or("interpreter"),
+        reason,
+    })
+}
+
+fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> {
+    let mut command = Command::new(candidate);
+    match language {
+        TaskLanguage::Python => command.args(["-I", "-S", "-B", "-c", ASK_PYTHON]),
+        _ => command.args(["-e", ASK_NODE]).env("OPENSSL_CONF", "/dev/null").env_remove("NODE_OPTIONS"),
+    };
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    if let (true, Some(path), Some(version)) = (output.status.success(), lines.next(), lines.next()) {
+        let path = PathBuf::from(path);
+        if path.is_file() {
+            let library = lines.map(PathBuf::from).collect();
+            return Ok(Interpreter { path, version: version.to_owned(), library });
+        }
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    Err(error.lines().last().unwrap_or("gave no answer").trim().to_owned())
+}

@@ -1,0 +1,297 @@
+"""The fork server: an interpreter started once, which forks a pair of processes for each program, watches them, and ends them.
+
+It never reads a solution, a test or a token itself (each process of a pair reads its own frame), so no later program can find an earlier
+one's in the memory that it inherits.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+CONTROL, VERDICT = 3, 4
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 4, 22, 38, 2
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SockFprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def checked(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), "%s: %s" % (what, os.strerror(ctypes.get_errno())))
+
+
+class Layers:
+    """What each forked process puts on before it runs anything."""
+
+    def __init__(self, init):
+        self.landlock_fd = init["landlock_fd"]
+        self.landlock_call = init["landlock_restrict_self"]
+        self.buffers = [ctypes.create_string_buffer(bytes.fromhex(text)) for text in init["filters"]]
+        self.programs = [SockFprog((len(b) - 1) // 8, ctypes.cast(b, ctypes.c_void_p)) for b in self.buffers]
+
+    def fds(self):
+        return [] if self.landlock_fd is None else [self.landlock_fd]
+
+    def put_on(self, landlock_fd):
+        """Restricts this process for good; the ruleset stands at `landlock_fd` where there is one."""
+        checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+        if self.landlock_fd is not None:
+            checked(libc.syscall(self.landlock_call, landlock_fd, 0), "landlock")
+            os.close(landlock_fd)
+        for program in self.programs:
+            checked(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")
+
+
+def limit(kind, value):
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def become_child(parent, limits):
+    """The first steps of both processes of a pair."""
+    os.setsid()
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+    limit(resource.RLIMIT_AS, limits["memory_bytes"])
+    limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    limit(resource.RLIMIT_CPU, int(limits["cpu_s"]) + 2)
+    limit(resource.RLIMIT_NOFILE, limits["open_files"])
+    gc.enable()
+
+
+def keep_only(fds):
+    """Moves descriptors to 3, 4, ... and closes all others; the standard ones are the caller's."""
+    high = [os.dup2(fd, 40 + index) for index, fd in enumerate(fds)]
+    for index, fd in enumerate(high):
+        os.dup2(fd, 3 + index)
+    os.closerange(3 + len(fds), 4096)
+
+
+def candidate_process(parent, reading, writing, output, limits, layers, scratch):
+    source = read_frame(CONTROL).decode("utf-8", "surrogatepass")
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    keep_only([reading, writing] + layers.fds())
+    if scratch:
+        os.chdir(scratch)
+    become_child(parent, limits)
+    layers.put_on(5)
+    candidate_main(3, 4, source)
+
+
+def examiner_process(parent, reading, writing, limits, layers):
+    os.dup2(1, 2)
+    keep_only([CONTROL, VERDICT, reading, writing] + layers.fds())
+    become_child(parent, limits)
+    layers.put_on(7)
+    peer = Peer(5, 6, EXAMINER_OPERATIONS, examiner_may_export)
+    # The candidate has read its own frame when it says so; the next one is for the tests.
+    if peer.receive() != {"v": "ready"}:
+        os._exit(1)
+    task = json.loads(read_frame(CONTROL))
+    os.write(VERDICT, b"read\n")
+    os.close(CONTROL)
+    result = examine(peer, task)
+    result = {"token": task["token"], "passed": True} if result is None else dict(result, passed=False)
+    result["detail"] = result.get("detail", "")[:1500]
+    os.write(VERDICT, json.dumps(result).encode() + b"\n")
+
+
+def forked(function, *args):
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        function(*args)
+        code = 0
+    except BaseException as error:
+        try:
+            os.write(2, ("%s: %s\n" % (type(error).__name__, error))[:500].encode("utf-8", "replace"))
+        except BaseException:
+            pass
+    finally:
+        os._exit(code)
+
+
+def cpu_seconds(pid):
+    """CPU time of another process, by its clock (CPUCLOCK_SCHED)."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+def watch(pids, output, limits, scratch):
+    """Waits until the examiner (the second process) ends or a limit is passed. Says which limit, and the first bytes printed."""
+    candidate, examiner = pids
+    began = time.monotonic()
+    fds = [os.pidfd_open(pid) for pid in pids]
+    poll = select.poll()
+    poll.register(fds[1], select.POLLIN)
+    poll.register(output, select.POLLIN)
+    poll.register(CONTROL, 0)
+    printed, head, reason = 0, b"", None
+    tick = 0.02
+    while reason is None:
+        events = poll.poll(tick * 1000)
+        ready = {fd: event for fd, event in events}
+        if CONTROL in ready:
+            # Our owner is gone.
+            for fd in fds:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            leave(scratch)
+            os._exit(1)
+        if output in ready:
+            data = os.read(output, 65536)
+            if not data:
+                poll.unregister(output)
+            head = (head + data)[:2000]
+            printed += len(data)
+            if printed > limits["output_bytes"]:
+                reason = "output"
+        if fds[1] in ready:
+            break
+        if not events:
+            used = cpu_seconds(candidate) + cpu_seconds(examiner)
+            wall = time.monotonic() - began
+            if used >= limits["cpu_s"] or wall >= limits["wall_s"]:
+                reason = "time"
+            elif scratch and count_files(scratch, limits["files"]) > limits["files"]:
+                reason = "files"
+            tick = min(0.1, tick * 1.5, max(0.005, limits["wall_s"] - wall))
+    for fd in fds:
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.close(fd)
+    return reason, head, time.monotonic() - began
+
+
+def count_files(scratch, most):
+    count = 0
+    with os.scandir(scratch) as entries:
+        for _ in entries:
+            count += 1
+            if count > most:
+                break
+    return count
+
+
+def clean(scratch):
+    """Empties the scratch folder. Folders cannot be made in it, so it is flat."""
+    if scratch:
+        with os.scandir(scratch) as entries:
+            for entry in entries:
+                try:
+                    os.unlink(entry.path)
+                except OSError:
+                    pass
+
+
+def leave(scratch):
+    """Removes the scratch folder; one that is mounted goes with this process's namespace."""
+    if scratch:
+        clean(scratch)
+        try:
+            os.rmdir(scratch)
+        except OSError:
+            pass
+
+
+def judge(limits, layers, scratch):
+    ours = os.getpid()
+    questions, asking = os.pipe()
+    replies, answering = os.pipe()
+    output, printing = os.pipe()
+    candidate = forked(candidate_process, ours, questions, answering, printing, limits, layers, scratch)
+    for fd in (questions, answering, printing):
+        os.close(fd)
+    examiner = forked(examiner_process, ours, replies, asking, limits, layers)
+    os.close(replies)
+    os.close(asking)
+    reason, head, wall = watch((candidate, examiner), output, limits, scratch)
+    os.close(output)
+    ends = [os.wait4(pid, 0) for pid in (candidate, examiner)]
+    clean(scratch)
+    return {
+        "reason": reason,
+        "status": [status for _, status, _ in ends],
+        "cpu_s": sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends),
+        "wall_s": wall,
+        "peak_kib": max(usage.ru_maxrss for _, _, usage in ends),
+        "output": head.decode("utf-8", "replace"),
+    }
+
+
+def warm_up():
+    """Plays both parts once for all paths of a program: what the interpreter would adapt, cache and load in each child is then shared."""
+    r, w = os.pipe()
+    r2, w2 = os.pipe()
+    solution = "from typing import List\ndef f(x, y):\n    return [x, y, (1, 2.5), {'a': None}, {1, 2}]\n"
+    tests = "def check(candidate):\n    assert candidate == candidate\n    assert 1 == 2, 'x'\ncheck(f)\n"
+    for _ in range(30):
+        examiner = Peer(r, w2, EXAMINER_OPERATIONS, examiner_may_export)
+        candidate = Peer(r2, w, dict(CANDIDATE_OPERATIONS), lambda value: True)
+        space = {}
+        exec(compile(solution, "<solution>", "exec", dont_inherit=True), space)
+        candidate.operations["global"] = space.__getitem__
+        candidate.send({"v": ["f"]})
+        examiner.receive()
+        names = Names(examiner, ["f"], "f")
+
+        def ask(message):
+            examiner.send(message)
+            candidate.answer(candidate.receive())
+            return examiner.decode(examiner.receive().get("v"))
+
+        names["f"] = ask({"o": "global", "a": ["f"]})
+        args = [[1, 2, 3], "text"]
+        ask({"o": "call", "a": [examiner.encode(names["f"]), examiner.encode(args), examiner.encode({})]})
+        ask({"o": "no such operation", "a": []})
+        try:
+            exec(compile(tests, "<tests>", "exec", dont_inherit=True), names)
+        except AssertionError as error:
+            where(error, tests)
+    for fd in (r, w, r2, w2):
+        os.close(fd)
+
+
+def serve():
+    # Nothing is ever imported from the scratch folder.
+    sys.path[:] = [path for path in sys.path if path]
+    # No process of this user may look into this one or its children through /proc.
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    init = json.loads(read_frame(CONTROL))
+    for name in init["preload"]:
+        __import__(name)
+    layers = Layers(init)
+    warm_up()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    write_frame(CONTROL, json.dumps({"ready": sys.version.split()[0]}).encode())
+    while True:
+        try:
+            header = json.loads(read_frame(CONTROL))
+        except Gone:
+            leave(init["scratch"])
+            return
+        # Without landlock no file can be opened for writing, so there is nothing to watch or to clean.
+        scratch = init["scratch"] if init["writable"] else None
+        write_frame(CONTROL, json.dumps(judge(header, layers, scratch)).encode())
+
+
+serve()

@@ -1,0 +1,109 @@
+//! The commands that a reader copies: exporting a trial's artifact, and running it.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::space::{Config, KvType};
+use crate::store::{StudyRecord, TrialRecord};
+
+/// How to get a trial out and to work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Commands {
+    /// `autotune export ...`
+    pub export: String,
+    /// The engine's own server, with the trial's settings; none for an engine without one.
+    pub run: Option<String>,
+}
+
+impl Commands {
+    /// The commands of a trial; `results` is the folder of the database, named when it is not the default.
+    #[must_use]
+    pub fn new(study: &StudyRecord, trial: &TrialRecord, results: &Path) -> Self {
+        let file = format!("{}-{}.gguf", file_stem(&study.name), trial.number);
+        let selector = if is_plain(&study.name) { study.name.clone() } else { study.id.0.to_string() };
+        let mut export = format!("autotune export {selector} --trial {} --out {file}", trial.number);
+        if results != Path::new("results") && !results.as_os_str().is_empty() {
+            export.push_str(&format!(" --results {}", quote(&results.display().to_string())));
+        }
+        let run = (study.engine == "llama.cpp")
+            .then(|| Config::from_candidate(&trial.candidate).ok())
+            .flatten()
+            .map(|config| llama_server(&config, &file));
+        Self { export, run }
+    }
+}
+
+/// llama.cpp's server counts the context over all slots, and stores a quantized V only with flash attention.
+fn llama_server(config: &Config, file: &str) -> String {
+    let context = u64::from(config.context) * u64::from(config.batch);
+    let mut command = format!(
+        "llama-server -m {file} -c {context} -np {} -t {} -ub {}",
+        config.batch, config.threads, config.ubatch
+    );
+    if config.kv_k != KvType::F16 {
+        command.push_str(&format!(" -ctk {}", config.kv_k.name()));
+    }
+    if config.kv_v != KvType::F16 {
+        command.push_str(&format!(" -ctv {}", config.kv_v.name()));
+    }
+    if config.kv_v.is_quantized() {
+        command.push_str(" -fa on");
+    }
+    if !config.repack {
+        command.push_str(" --no-repack");
+    }
+    command
+}
+
+/// A study's name as the stem of a file: what is no letter, digit, `-`, `_` or `.` becomes `-`.
+#[must_use]
+pub fn file_stem(name: &str) -> String {
+    let stem: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
+        .take(80)
+        .collect();
+    let stem = stem.trim_matches(['.', '-']);
+    if stem.is_empty() { "study".into() } else { stem.to_owned() }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+}
+
+/// A word for a POSIX shell.
+fn quote(text: &str) -> String {
+    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Candidate, Value};
+
+    #[test]
+    fn the_server_gets_the_trials_settings() {
+        let candidate = Candidate::default()
+            .with("kv.v", Value::Text("q8_0".into()))
+            .with("batch", Value::Int(4))
+            .with("context", Value::Int(2048))
+            .with("threads", Value::Int(2))
+            .with("repack", Value::Bool(false));
+        let config = Config::from_candidate(&candidate).unwrap();
+        assert_eq!(
+            llama_server(&config, "x.gguf"),
+            "llama-server -m x.gguf -c 8192 -np 4 -t 2 -ub 512 -ctv q8_0 -fa on --no-repack"
+        );
+    }
+
+    #[test]
+    fn odd_names_make_safe_words() {
+        assert_eq!(file_stem("../../etc/pass wd"), "etc-pass-wd");
+        assert_eq!(file_stem("..."), "study");
+        assert_eq!(quote("a'b"), r"'a'\''b'");
+        assert!(!is_plain("-rf"));
+    }
+}

@@ -1,0 +1,128 @@
+//! The answer: the recommended few, what each gains, and what to type.
+
+use maud::{Markup, html};
+
+use super::count;
+use crate::report::{Analysis, Metric, Outcome, Pick, Reading, titles};
+use crate::store::TrialState;
+
+/// Notes under this prefix are warnings that belong beside the answer (a source that is already quantized, a missing sandbox layer).
+const WARNING: &str = "warning";
+
+pub(super) fn section(analysis: &Analysis) -> Markup {
+    let complete = analysis.trials.iter().filter(|t| t.state == TrialState::Complete).count();
+    let recommendation = &analysis.recommendation;
+    html! {
+        section #answer aria-label="Recommended" {
+            @if recommendation.outcome == Outcome::Found {
+                @if let Some(pick) = recommendation.picks.first() { (lead(pick)) }
+                p {
+                    "Of " (count(analysis.trials.len(), "trial")) ", " (complete) " completed and "
+                    (recommendation.front.len()) " are on the front. "
+                    @if let Some(floor) = &recommendation.floor { "Recommended: " (floor) "." }
+                }
+                div.cards {
+                    @for pick in &recommendation.picks { (card(analysis, pick)) }
+                }
+                (how())
+            } @else {
+                div.note role="status" { p { (sentence(&analysis.summary().nothing())) } }
+            }
+            @for (_, warning) in analysis.notes.iter().filter(|(key, _)| key.starts_with(WARNING)) {
+                div.note { (warning) }
+            }
+        }
+    }
+}
+
+/// The whole answer in a sentence.
+fn lead(pick: &Pick) -> Markup {
+    html! {
+        p.lead {
+            "Start with " a href=(format!("#t{}", pick.number)) { "trial " (pick.number) } " (" (titles(&pick.titles)) ")"
+            @match &pick.comparison {
+                Some(comparison) => { ": " (comparison.sentence()) "." },
+                None => ".",
+            }
+        }
+    }
+}
+
+fn card(analysis: &Analysis, pick: &Pick) -> Markup {
+    let Some(trial) = analysis.trial(pick.number) else { return html! {} };
+    let commands = analysis.commands(trial);
+    html! {
+        article.card {
+            h3 { (titles(&pick.titles)) }
+            p.name { a href=(format!("#t{}", trial.number)) { "Trial " (trial.number) } ": " (analysis.name(trial)) }
+            dl.values {
+                @for metric in shown(analysis) {
+                    @if let Some(reading) = Reading::of(trial, &metric.name) {
+                        dt { (metric.short) }
+                        dd {
+                            (metric.show(reading.value))
+                            @if let Some((low, high)) = reading.interval() {
+                                small { (metric.bare(low)) " to " (metric.bare(high)) }
+                            }
+                        }
+                    }
+                }
+            }
+            @match &pick.comparison {
+                Some(comparison) => {
+                    p.muted {
+                        "Beside the nearest preset, " a href=(format!("#t{}", comparison.number)) { (comparison.preset) }
+                        @if !comparison.fits { " (which does not fit the budget)" } ":"
+                    }
+                    ul { @for part in &comparison.parts { li class=(format!("{:?}", part.verdict)) { (part.text) } } }
+                }
+                None if trial.origin.preset_name().is_some() => {
+                    p.muted { "A preset that no trial dominates." }
+                }
+                None => p.muted { "No preset was graded to compare with." }
+            }
+            (command(&commands.export))
+            @if let Some(run) = &commands.run { (command(run)) }
+        }
+    }
+}
+
+/// The rules behind the titles and the words.
+fn how() -> Markup {
+    html! {
+        details {
+            summary { "How these were chosen" }
+            p { "Balanced: nearest to the best of every objective at once, each scaled to the range that the front spans. "
+                "Fastest and smallest: best in the first objective of speed and of memory. "
+                "Best quality: scores within one standard error of the highest count as equal, and the divergence from the reference (or the next finer measure) decides among them." }
+            p { "The nearest preset is the one with the most similar values that fits the budget. "
+                "Pass@1 is called indistinguishable when the exact McNemar test on the tasks that both were graded on gives p ≥ 0.05; "
+                "other measures when their 95 % intervals overlap; sizes within 0.5 % are called the same." }
+        }
+    }
+}
+
+/// A command line that is broken only between options.
+fn command(line: &str) -> Markup {
+    let mut groups: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        match groups.last_mut() {
+            Some(group) if !word.starts_with('-') && group.starts_with('-') => {
+                group.push(' ');
+                group.push_str(word);
+            }
+            _ => groups.push(word.to_owned()),
+        }
+    }
+    html! { pre { @for (i, group) in groups.iter().enumerate() { @if i > 0 { " " } span { (group) } } } }
+}
+
+/// The objectives and the peak.
+fn shown(analysis: &Analysis) -> impl Iterator<Item = &Metric> {
+    analysis.columns.iter().take(analysis.objectives.len() + 1)
+}
+
+fn sentence(fragment: &str) -> String {
+    let mut chars = fragment.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}

@@ -1,0 +1,95 @@
+//! The page: one HTML file without outside references, complete without JavaScript, in the order in which a reader asks:
+//! the answer, the fronts, the trials, what went wrong, how far predictions can be trusted, how to do it again.
+
+mod answer;
+mod facts;
+mod fronts;
+mod trials;
+mod trust;
+
+use std::time::Duration;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Analysis, Result};
+use crate::store::StudyState;
+use crate::units::Bytes;
+
+/// Renders the page of an analysed study.
+///
+/// # Errors
+/// A figure cannot be drawn.
+pub fn render(analysis: &Analysis) -> Result<String> {
+    let study = &analysis.study;
+    let title =
+        format!("{}: {} under {}", study.name, model_name(&study.model_path), Bytes(study.budget_bytes));
+    let figures = fronts::section(analysis)?;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(concat!("autotune ", env!("CARGO_PKG_VERSION")));
+                // An empty icon, so that browsers ask nobody for one.
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    (header(analysis))
+                    (answer::section(analysis))
+                    (figures)
+                    (trials::section(analysis))
+                    (trust::failures(analysis))
+                    (trust::predictions(analysis))
+                    (facts::section(analysis))
+                }
+                script { (PreEscaped(include_str!("sort.js"))) }
+            }
+        }
+    };
+    Ok(page.into_string())
+}
+
+fn header(analysis: &Analysis) -> Markup {
+    let study = &analysis.study;
+    let state = match (study.state, &study.reason) {
+        (StudyState::Running, _) => "still running when this page was written".to_owned(),
+        (StudyState::Paused, Some(reason)) => format!("paused: {reason}"),
+        (StudyState::Paused, None) => "paused".to_owned(),
+        (StudyState::Finished, Some(reason)) => format!("finished: {reason}"),
+        (StudyState::Finished, None) => "finished".to_owned(),
+    };
+    let work = analysis.trials.iter().map(|t| t.work()).sum();
+    html! {
+        header {
+            h1 { (model_name(&study.model_path)) " under " (Bytes(study.budget_bytes)) }
+            p.muted {
+                "Study " (study.name) ", " (study.engine) ", begun "
+                (study.created.strftime("%Y-%m-%d %H:%M")) " UTC, " (duration(work)) " of work in its trials, " (state) "."
+            }
+        }
+    }
+}
+
+/// `12 s`, `3 min 20 s`, `2 h 5 min`
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The last part of a model's path.
+fn model_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(path)
+}
+
+/// `1 trial`, `2 trials`
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,243 @@
+//! A study, read once and analysed: what the page, the terminal's table and the exports all work from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::command::Commands;
+use super::front::objectives_or_default;
+use super::gain::{Comparison, Paired};
+use super::metric::{Metric, PEAK, Reading};
+use super::recommend::{Outcome, Recommendation, Title, recommend};
+use super::short::Shortener;
+use super::{ReportError, Result};
+use crate::store::{Objective, Store, StudyId, StudyRecord, TrialRecord};
+
+/// Everything that a report says, before it is laid out.
+#[derive(Debug)]
+pub struct Analysis {
+    /// The study.
+    pub study: StudyRecord,
+    /// All its trials by number.
+    pub trials: Vec<TrialRecord>,
+    /// The study's notes.
+    pub notes: BTreeMap<String, String>,
+    /// What it optimises.
+    pub objectives: Vec<Objective>,
+    /// The metrics of a table's columns: the objectives, the peak, and then what else was measured that people compare.
+    pub columns: Vec<Metric>,
+    /// The front and the recommended few.
+    pub recommendation: Recommendation,
+    /// Short forms of candidates.
+    pub shortener: Shortener,
+    /// The folder of the database.
+    pub results: PathBuf,
+}
+
+/// Metrics worth a column when they were measured, behind the objectives.
+const MORE_COLUMNS: [&str; 5] = ["decode_tokens_per_s", "artifact_bytes", "pass_at_1", "kl_mean", "codebleu"];
+
+impl Analysis {
+    /// Reads a study and analyses it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the stored objectives are no list of objectives.
+    pub fn load(store: &Store, study: StudyId) -> Result<Self> {
+        let trials = store.trials(study)?;
+        let notes = store.notes(study)?;
+        let study = store.study_by_id(study)?;
+        let declared: Vec<Objective> = serde_json::from_str(&study.objectives_json)
+            .map_err(|source| ReportError::Objectives { study: study.name.clone(), source })?;
+        let objectives = objectives_or_default(declared, &trials);
+        let ids: BTreeMap<u64, _> = trials.iter().map(|t| (t.number, t.id)).collect();
+        let mut failed = None;
+        let paired = |a: u64, b: u64| {
+            let pair = ids.get(&a).zip(ids.get(&b))?;
+            match store.generations(*pair.0).and_then(|a| Ok((a, store.generations(*pair.1)?))) {
+                Ok((a, b)) => Some(Paired::of(&a, &b)),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            }
+        };
+        let recommendation = recommend(&trials, &objectives, study.budget_bytes, paired);
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let columns = columns(&objectives, &trials);
+        let shortener = Shortener::new(&trials);
+        let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
+        Ok(Self { study, trials, notes, objectives, columns, recommendation, shortener, results })
+    }
+
+    /// A trial by its number.
+    #[must_use]
+    pub fn trial(&self, number: u64) -> Option<&TrialRecord> {
+        let place = self.trials.binary_search_by_key(&number, |t| t.number).ok()?;
+        self.trials.get(place)
+    }
+
+    /// The titles that a trial holds.
+    #[must_use]
+    pub fn titles(&self, number: u64) -> &[Title] {
+        self.recommendation.picks.iter().find(|p| p.number == number).map_or(&[], |p| &p.titles)
+    }
+
+    /// The preset's name, or the candidate in a few words.
+    #[must_use]
+    pub fn name(&self, trial: &TrialRecord) -> String {
+        match trial.origin.preset_name() {
+            Some(preset) => preset.to_owned(),
+            None => self.shortener.short(&trial.candidate),
+        }
+    }
+
+    /// The commands of a trial.
+    #[must_use]
+    pub fn commands(&self, trial: &TrialRecord) -> Commands {
+        Commands::new(&self.study, trial, &self.results)
+    }
+
+    /// What to print at the end of a search.
+    #[must_use]
+    pub fn summary(&self) -> FrontSummary {
+        let front = self
+            .recommendation
+            .front
+            .iter()
+            .filter_map(|&number| {
+                let trial = self.trial(number)?;
+                Some(FrontRow {
+                    number,
+                    preset: trial.origin.preset_name().map(str::to_owned),
+                    configuration: self.shortener.short(&trial.candidate),
+                    titles: self.titles(number).to_vec(),
+                    values: self
+                        .columns
+                        .iter()
+                        .map(|metric| Cell::new(metric, Reading::of(trial, &metric.name)))
+                        .collect(),
+                })
+            })
+            .collect();
+        let picks = self
+            .recommendation
+            .picks
+            .iter()
+            .filter_map(|pick| {
+                let trial = self.trial(pick.number)?;
+                Some(PickRow {
+                    titles: pick.titles.clone(),
+                    number: pick.number,
+                    name: self.name(trial),
+                    gain: pick.comparison.as_ref().map(Comparison::sentence),
+                    comparison: pick.comparison.clone(),
+                    commands: self.commands(trial),
+                })
+            })
+            .collect();
+        FrontSummary {
+            study: self.study.name.clone(),
+            budget_bytes: self.study.budget_bytes,
+            trials: self.trials.len() as u64,
+            outcome: self.recommendation.outcome.clone(),
+            floor: self.recommendation.floor.clone(),
+            columns: self.columns.iter().map(|m| m.short.clone()).collect(),
+            front,
+            picks,
+        }
+    }
+}
+
+fn columns(objectives: &[Objective], trials: &[TrialRecord]) -> Vec<Metric> {
+    let measured = |name: &str| trials.iter().any(|t| Reading::of(t, name).is_some());
+    let mut names: Vec<&str> = objectives.iter().map(|o| o.metric.as_str()).collect();
+    for name in std::iter::once(PEAK).chain(MORE_COLUMNS) {
+        if !names.contains(&name) && measured(name) {
+            names.push(name);
+        }
+    }
+    names.into_iter().map(Metric::of).collect()
+}
+
+/// The front in a form for terminals and JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrontSummary {
+    /// The study's name.
+    pub study: String,
+    /// Ceiling on the measured peak.
+    pub budget_bytes: u64,
+    /// How many trials there are.
+    pub trials: u64,
+    /// How the study came out.
+    pub outcome: Outcome,
+    /// What the picks had to meet.
+    pub floor: Option<String>,
+    /// The heads of the values.
+    pub columns: Vec<String>,
+    /// The front, in the order of the first objective.
+    pub front: Vec<FrontRow>,
+    /// The recommended few.
+    pub picks: Vec<PickRow>,
+}
+
+/// One trial of the front.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrontRow {
+    /// The trial's number.
+    pub number: u64,
+    /// The preset's name, when it is one.
+    pub preset: Option<String>,
+    /// The candidate in a few words.
+    pub configuration: String,
+    /// What it is recommended for.
+    pub titles: Vec<Title>,
+    /// A value for each column.
+    pub values: Vec<Cell>,
+}
+
+/// A value in a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// The metric.
+    pub metric: String,
+    /// The value in the metric's unit.
+    pub value: Option<f64>,
+    /// Lower end of the interval.
+    pub low: Option<f64>,
+    /// Upper end of the interval.
+    pub high: Option<f64>,
+    /// For people.
+    pub text: String,
+}
+
+impl Cell {
+    fn new(metric: &Metric, reading: Option<Reading>) -> Self {
+        Self {
+            metric: metric.name.clone(),
+            value: reading.map(|r| r.value),
+            low: reading.and_then(|r| r.low),
+            high: reading.and_then(|r| r.high),
+            text: reading.map_or_else(|| "–".to_owned(), |r| metric.show(r.value)),
+        }
+    }
+}
+
+/// One recommended trial.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PickRow {
+    /// What for.
+    pub titles: Vec<Title>,
+    /// The trial's number.
+    pub number: u64,
+    /// The preset's name, or the candidate in a few words.
+    pub name: String,
+    /// What it gains over the nearest preset, in a sentence.
+    pub gain: Option<String>,
+    /// The same, in parts.
+    pub comparison: Option<Comparison>,
+    /// How to get and run it.
+    pub commands: Commands,
+}

@@ -1,0 +1,190 @@
+//! What a space file may say: the parameters, what each takes, and the order of the types.
+
+use super::{KvType, ParamKind, Value};
+
+/// ggml weight types from few bits to many, with bits per weight (blocks' bytes over their weights, scales included).
+///
+/// Types of equal size stand in the order of their usual error, the worse first.
+pub(crate) const WEIGHT_TYPES: [(&str, f64); 16] = [
+    ("IQ2_S", 2.5625),
+    ("Q2_K", 2.625),
+    ("IQ3_XXS", 3.0625),
+    ("Q3_K", 3.4375),
+    ("IQ3_S", 3.4375),
+    ("Q4_0", 4.5),
+    ("IQ4_NL", 4.5),
+    ("Q4_K", 4.5),
+    ("Q4_1", 5.0),
+    ("Q5_0", 5.5),
+    ("Q5_K", 5.5),
+    ("Q5_1", 6.0),
+    ("Q6_K", 6.5625),
+    ("Q8_0", 8.5),
+    ("BF16", 16.0),
+    ("F16", 16.0),
+];
+
+/// KV cache types from few bits to many; see [`KvType`].
+const KV_TYPES: [KvType; 4] = [KvType::Q4_0, KvType::Q8_0, KvType::Bf16, KvType::F16];
+
+/// Where the levels of a parameter can be derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The machine.
+    Host,
+    /// What the user will do with the model.
+    Workload,
+    /// The checkpoint.
+    Model,
+}
+
+impl Source {
+    /// The word in `{ from = "..." }`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Source::Host => "host",
+            Source::Workload => "workload",
+            Source::Model => "model",
+        }
+    }
+}
+
+/// The values that a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Domain {
+    /// A name of [`WEIGHT_TYPES`].
+    WeightType,
+    /// A name of [`KvType`].
+    KvType,
+    /// A real number in (0, 1].
+    Fraction,
+    /// A whole number from `least` to [`Domain::MOST`].
+    Count {
+        /// The smallest.
+        least: i64,
+    },
+    /// `true` or `false`.
+    Switch,
+}
+
+impl Domain {
+    /// The largest count: far over any machine, and far from overflow.
+    pub(crate) const MOST: i64 = 1 << 24;
+
+    /// The domain in words, for an error.
+    pub(crate) fn allowed(self) -> String {
+        match self {
+            Domain::WeightType => names(WEIGHT_TYPES.iter().map(|(name, _)| *name)),
+            Domain::KvType => names(KV_TYPES.iter().map(|t| t.name())),
+            Domain::Fraction => "a number over 0 and up to 1".to_owned(),
+            Domain::Count { least } => format!("a whole number from {least} to {}", Self::MOST),
+            Domain::Switch => "true or false".to_owned(),
+        }
+    }
+
+    /// The names that it knows, for a suggestion.
+    pub(crate) fn words(self) -> Vec<&'static str> {
+        match self {
+            Domain::WeightType => WEIGHT_TYPES.iter().map(|(name, _)| *name).collect(),
+            Domain::KvType => KV_TYPES.iter().map(|t| t.name()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A sorting key for ordinal levels: from few bits to many, from small to large.
+    pub(crate) fn rank(self, value: &Value) -> f64 {
+        let place = |position: Option<usize>| position.map_or(f64::INFINITY, |i| i as f64);
+        match (self, value) {
+            (Domain::WeightType, Value::Text(name)) => {
+                place(WEIGHT_TYPES.iter().position(|(known, _)| known == name))
+            }
+            (Domain::KvType, Value::Text(name)) => place(KV_TYPES.iter().position(|t| t.name() == name)),
+            (Domain::Switch, Value::Bool(on)) => f64::from(u8::from(*on)),
+            (_, value) => value.as_f64().unwrap_or(f64::INFINITY),
+        }
+    }
+}
+
+fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// One parameter that a space may declare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Dotted name.
+    pub key: &'static str,
+    /// What it takes.
+    pub domain: Domain,
+    /// Where it can be derived from, if from anywhere.
+    pub source: Option<Source>,
+    /// Whether the order goes from the largest level down, so that the last level leaves the model as it is.
+    pub descending: bool,
+    /// Whether it may be split over the depth of the model.
+    pub splits: bool,
+}
+
+impl Known {
+    /// Ordered or not.
+    pub(crate) fn kind(&self) -> ParamKind {
+        if self.domain == Domain::Switch { ParamKind::Categorical } else { ParamKind::Ordinal }
+    }
+}
+
+const fn known(key: &'static str, domain: Domain, source: Option<Source>) -> Known {
+    Known { key, domain, source, descending: false, splits: false }
+}
+
+/// Every parameter, in the order of a space.
+pub(crate) const KNOWN: [Known; 13] = [
+    Known { splits: true, ..known("weights.attn", Domain::WeightType, None) },
+    Known { splits: true, ..known("weights.ffn", Domain::WeightType, None) },
+    known("weights.embd", Domain::WeightType, None),
+    known("kv.k", Domain::KvType, None),
+    known("kv.v", Domain::KvType, None),
+    known("prune.keep_kv_heads", Domain::Fraction, Some(Source::Model)),
+    known("prune.keep_ffn", Domain::Fraction, Some(Source::Model)),
+    Known { descending: true, ..known("prune.drop_layers", Domain::Count { least: 0 }, Some(Source::Model)) },
+    known("batch", Domain::Count { least: 1 }, Some(Source::Workload)),
+    known("context", Domain::Count { least: 1 }, Some(Source::Workload)),
+    known("threads", Domain::Count { least: 1 }, Some(Source::Host)),
+    known("ubatch", Domain::Count { least: 1 }, None),
+    known("repack", Domain::Switch, None),
+];
+
+/// Keys that are no parameters.
+pub(crate) const META: [&str; 3] = ["name", "description", "weights.split"];
+
+/// Tables that hold parameters.
+pub(crate) const GROUPS: [&str; 3] = ["weights", "kv", "prune"];
+
+/// The thirds of the depth, as [`super::WeightSlot`] names them.
+pub(crate) const DEPTHS: [&str; 3] = ["early", "middle", "late"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_stand_from_few_bits_to_many() {
+        assert!(WEIGHT_TYPES.windows(2).all(|w| w[0].1 <= w[1].1));
+        let bits: Vec<u64> = KV_TYPES.iter().map(|t| t.row_bytes(32)).collect();
+        assert!(bits.windows(2).all(|w| w[0] <= w[1]), "{bits:?}");
+        assert!(KvType::ALL.iter().all(|t| KV_TYPES.contains(t)));
+    }
+
+    #[test]
+    fn every_known_parameter_is_read_by_config() {
+        for known in KNOWN {
+            let value = match known.domain {
+                Domain::WeightType => Value::Text("Q8_0".into()),
+                Domain::KvType => Value::Text("f16".into()),
+                Domain::Fraction => Value::Real(1.0),
+                Domain::Count { least } => Value::Int(least),
+                Domain::Switch => Value::Bool(true),
+            };
+            let candidate = super::super::Candidate::default().with(known.key, value);
+            assert!(super::super::Config::from_candidate(&candidate).is_ok(), "{}", known.key);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The study's log: what happened when, as JSON that the emitter understands.
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::read::time;
+use super::{Result, Store, StudyId};
+
+/// Something that happened, to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// A word to filter by: `trial_started`, `rung_finished`, ...
+    pub kind: String,
+    /// The rest, as JSON.
+    pub json: String,
+}
+
+/// A stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Ever growing within a database.
+    pub id: i64,
+    /// When it was appended.
+    pub at: Timestamp,
+    /// The word.
+    pub kind: String,
+    /// The rest, as JSON.
+    pub json: String,
+}
+
+impl Store {
+    /// Appends an event; returns its id.
+    ///
+    /// # Errors
+    /// The text is no JSON, the study does not exist, or the database refuses.
+    pub fn append_event(&self, study: StudyId, event: &NewEvent) -> Result<i64> {
+        self.sql(self.connection.execute(
+            "INSERT INTO event (study_id, at_ms, kind, json) VALUES (?1, ?2, ?3, ?4)",
+            params![study.0, self.now_ms(), event.kind, event.json],
+        ))?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// The events of a study behind an id (0: all), oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn events(&self, study: StudyId, after: i64) -> Result<Vec<Event>> {
+        let mut statement = self.sql(self.connection.prepare_cached(
+            "SELECT id, at_ms, kind, json FROM event WHERE study_id = ?1 AND id > ?2 ORDER BY id",
+        ))?;
+        let rows = self.sql(statement.query_map(params![study.0, after], |row| {
+            Ok(Event { id: row.get(0)?, at: time(row, 1)?, kind: row.get(2)?, json: row.get(3)? })
+        }))?;
+        rows.map(|row| self.sql(row)).collect()
+    }
+}

@@ -1,0 +1,201 @@
+//! The words of the house as types: rungs, states, origins, objectives.
+
+use std::fmt;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum that is stored, printed and parsed under one name for each case.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$case_doc])* $case,)+ }
+
+        impl $name {
+            /// Every case, in order.
+            pub const ALL: &'static [$name] = &[$($name::$case),+];
+
+            /// The name in the database and in JSON.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $($name::$case => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.name().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let text = value.as_str()?;
+                Self::ALL.iter().copied().find(|w| w.name() == text).ok_or_else(|| {
+                    FromSqlError::Other(format!("`{text}` is no {}", stringify!($name)).into())
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// How far a trial was taken; ordered.
+    Rung {
+        /// Bytes and time were predicted.
+        Predicted = "predicted",
+        /// The artifact exists.
+        Built = "built",
+        /// Latency and memory were observed.
+        Measured = "measured",
+        /// Divergence from the reference was observed.
+        Diverged = "diverged",
+        /// Generated code was graded.
+        Graded = "graded",
+    }
+}
+
+words! {
+    /// What became of a trial.
+    TrialState {
+        /// Asked, nobody works on it.
+        Queued = "queued",
+        /// A worker has it (or had it, and died).
+        Running = "running",
+        /// All rungs finished.
+        Complete = "complete",
+        /// Ended early with a reason: it could not win.
+        Stopped = "stopped",
+        /// Over the budget, predicted or measured.
+        Infeasible = "infeasible",
+        /// Could not be built, run or graded.
+        Failed = "failed",
+    }
+}
+
+impl TrialState {
+    /// Whether the trial is history.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+words! {
+    /// How a trial ends.
+    EndState {
+        /// All rungs finished.
+        Complete = "complete",
+        /// Ended early with a reason.
+        Stopped = "stopped",
+        /// Over the budget, predicted or measured.
+        Infeasible = "infeasible",
+        /// Could not be built, run or graded.
+        Failed = "failed",
+    }
+}
+
+impl From<EndState> for TrialState {
+    fn from(end: EndState) -> Self {
+        match end {
+            EndState::Complete => Self::Complete,
+            EndState::Stopped => Self::Stopped,
+            EndState::Infeasible => Self::Infeasible,
+            EndState::Failed => Self::Failed,
+        }
+    }
+}
+
+words! {
+    /// What a study is doing.
+    StudyState {
+        /// Trials are asked and run (or the process died).
+        Running = "running",
+        /// Interrupted by the user; can be resumed.
+        Paused = "paused",
+        /// Stopped by itself.
+        Finished = "finished",
+    }
+}
+
+/// Where a candidate came from: `preset:Q4_K_M`, `sampler:autotune`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Origin(String);
+
+impl Origin {
+    /// A baseline that people use today.
+    #[must_use]
+    pub fn preset(name: &str) -> Self {
+        Self(format!("preset:{name}"))
+    }
+
+    /// Chosen by a sampler.
+    #[must_use]
+    pub fn sampler(name: &str) -> Self {
+        Self(format!("sampler:{name}"))
+    }
+
+    /// The text, as stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The preset's name, when it is one.
+    #[must_use]
+    pub fn preset_name(&self) -> Option<&str> {
+        self.0.strip_prefix("preset:")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl ToSql for Origin {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.as_str().into())
+    }
+}
+
+impl FromSql for Origin {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(Self(value.as_str()?.to_owned()))
+    }
+}
+
+/// Which way an objective is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Less is better.
+    Min,
+    /// More is better.
+    Max,
+}
+
+/// One thing that a study optimises, as it stands in `objectives_json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The metric's name, for example `request_latency_p50_ms`.
+    pub metric: String,
+    /// Which way is better.
+    pub direction: Direction,
+    /// Whether ratios matter, not differences.
+    #[serde(default)]
+    pub log: bool,
+    /// The worst value of interest, in the metric's unit.
+    #[serde(default)]
+    pub bound: Option<f64>,
+}

@@ -1,0 +1,93 @@
+//! What happens in a study, said once: progress lines, `--json` lines and the database's log all hear the same events.
+
+use serde::Serialize;
+
+use crate::store::{Rung, TrialState};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The study begins or goes on.
+    StudyStarted {
+        /// Its number.
+        study: i64,
+        /// Its name.
+        name: String,
+        /// Points of the space.
+        points: String,
+        /// Trials that have ended before.
+        ended: u64,
+    },
+    /// Something that all trials need is being made.
+    Preparing {
+        /// What.
+        what: String,
+    },
+    /// Something that the user should know.
+    Remark {
+        /// The text.
+        text: String,
+    },
+    /// A trial begins or goes on.
+    TrialStarted {
+        /// Its number.
+        trial: u64,
+        /// Who chose it.
+        origin: String,
+        /// The candidate in short.
+        candidate: String,
+    },
+    /// Part of a rung is done.
+    Progress {
+        /// The trial.
+        trial: u64,
+        /// What is being done.
+        what: String,
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+    },
+    /// A rung is durable.
+    RungFinished {
+        /// The trial.
+        trial: u64,
+        /// The rung.
+        rung: Rung,
+        /// What came out, in short.
+        summary: String,
+        /// Time it took, in seconds.
+        seconds: f64,
+    },
+    /// A trial ended.
+    TrialEnded {
+        /// The trial.
+        trial: u64,
+        /// How.
+        state: TrialState,
+        /// Why, when it did not complete.
+        reason: Option<String>,
+        /// Time since it was taken up, in seconds.
+        seconds: f64,
+    },
+    /// No further trial is begun.
+    StudyEnded {
+        /// Why.
+        reason: String,
+        /// Whether a resume would go on.
+        paused: bool,
+    },
+}
+
+/// Hears events.
+pub trait Observer {
+    /// Something happened.
+    fn hear(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event)> Observer for F {
+    fn hear(&mut self, event: &Event) {
+        self(event);
+    }
+}

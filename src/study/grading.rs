@@ -1,0 +1,27 @@
+//! The seam to the graders: prompts out, verdicts in. The study does not know how code is judged.
+
+use crate::engine::generate::{Generation, Prompt};
+use crate::store::{NewGeneration, NewMeasurement};
+
+/// Tasks with a judge.
+pub trait Grading {
+    /// What to continue, one prompt for each task.
+    fn prompts(&self) -> &[Prompt];
+
+    /// Judges the continuations of all tasks.
+    ///
+    /// # Errors
+    /// The judge itself failed (no interpreter, no sandbox); a program that fails is a verdict.
+    fn grade(&mut self, generations: &[Generation]) -> anyhow::Result<Graded>;
+}
+
+/// What the judge found.
+#[derive(Clone, Debug, Default)]
+pub struct Graded {
+    /// Every completion with its verdict.
+    pub generations: Vec<NewGeneration>,
+    /// pass@1 and its relatives.
+    pub measurements: Vec<NewMeasurement>,
+    /// For the progress line.
+    pub summary: String,
+}

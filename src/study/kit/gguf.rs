@@ -1,0 +1,155 @@
+//! A GGUF file for llama.cpp.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::{Kit, Materials};
+use crate::compress::Predictor;
+use crate::engine::EngineKind;
+use crate::measure::protocol::{BuildRequest, Job};
+use crate::model::gguf::Gguf;
+use crate::model::{Architecture, ModelFacts};
+use crate::space::{self, Config};
+use crate::study::predict::Shape;
+use crate::units::Bytes;
+
+/// Matrices of these types are copied into another layout on CPUs with AVX2 (llama.cpp's `ggml-cpu/repack.cpp`).
+const REPACKED: [&str; 3] = ["Q4_0", "Q4_K", "IQ4_NL"];
+/// Stretches of the file that its hash samples, and their size in bytes.
+const SAMPLES: u64 = 128;
+const SAMPLE_BYTES: usize = 64 << 10;
+
+pub(super) struct GgufKit {
+    path: PathBuf,
+    hash: String,
+    facts: ModelFacts,
+    predictor: Predictor,
+}
+
+impl GgufKit {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let gguf = Gguf::open(path)?;
+        let arch = Architecture::read(&gguf).with_context(|| format!("cannot use {}", path.display()))?;
+        let facts = ModelFacts::new(&gguf, &arch);
+        let mut predictor = Predictor::new(&gguf, None, None)?;
+        if facts.already_quantized {
+            predictor = predictor.with_shipped(gguf.len());
+        }
+        let hash =
+            sampled_hash(path, gguf.len()).with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), hash, facts, predictor })
+    }
+}
+
+/// SHA-256 over the length, the first mebibyte (the header) and evenly spaced stretches: a model of many gigabytes is told from another
+/// in milliseconds.
+fn sampled_hash(path: &Path, length: u64) -> std::io::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let mut digest = Sha256::new();
+    digest.update(length.to_le_bytes());
+    let mut take = |start: u64, bytes: usize| -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.by_ref().take(bytes as u64).read_to_end(&mut buffer)?;
+        digest.update(&buffer);
+        Ok(())
+    };
+    take(0, 1 << 20)?;
+    for i in 0..SAMPLES {
+        take(length / SAMPLES * i, SAMPLE_BYTES)?;
+    }
+    take(length.saturating_sub(SAMPLE_BYTES as u64), SAMPLE_BYTES)?;
+    Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+impl Kit for GgufKit {
+    fn engine(&self) -> EngineKind {
+        EngineKind::LlamaCpp
+    }
+
+    fn facts(&self) -> space::ModelFacts {
+        space::ModelFacts {
+            layers: self.facts.layers,
+            heads: self.facts.heads,
+            kv_heads: self.facts.kv_heads,
+            ffn: self.facts.ffn,
+            context_max: self.facts.context_length,
+        }
+    }
+
+    fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn describe(&self) -> String {
+        let f = &self.facts;
+        format!(
+            "{} ({}, {:.0} M parameters, {} layers, {} query and {} KV heads, {} file of {})",
+            f.name,
+            f.architecture,
+            f.parameters as f64 / 1e6,
+            f.layers,
+            f.heads,
+            f.kv_heads,
+            f.main_type,
+            Bytes(f.file_bytes)
+        )
+    }
+
+    fn shipped_quantized(&self) -> Option<String> {
+        self.facts.already_quantized.then(|| self.facts.main_type.clone())
+    }
+
+    fn shape(&self, config: &Config) -> anyhow::Result<Shape> {
+        let predicted = self.predictor.predict(config)?;
+        let arch = self.predictor.arch();
+        let (hidden, head) = (u64::from(arch.hidden), u64::from(arch.head_dim));
+        let mut shape = Shape {
+            weight_bytes: predicted.bytes,
+            vocabulary: u64::from(arch.vocab),
+            hidden,
+            active_weights: u64::from(arch.vocab) * hidden,
+            repacked_bytes: REPACKED.iter().filter_map(|t| predicted.matrix_bytes.get(t)).sum(),
+            ..Shape::default()
+        };
+        for layer in &predicted.layers {
+            let (heads, kv, ffn) = (u64::from(layer.heads), u64::from(layer.kv_heads), u64::from(layer.ffn));
+            shape.active_weights += hidden * (2 * heads + 2 * kv) * head + 3 * hidden * ffn;
+            shape.k_elements += kv * head;
+            shape.v_elements += kv * head;
+            shape.ffn = shape.ffn.max(ffn);
+            shape.heads = shape.heads.max(heads);
+        }
+        Ok(shape)
+    }
+
+    fn reference_job(&self, out: &Path, seed: u64) -> Option<Job> {
+        self.facts.already_quantized.then(|| {
+            let request = BuildRequest::Reference { source: self.path.clone(), out: out.to_owned(), seed };
+            Job::Build { request }
+        })
+    }
+
+    fn wants_activations(&self) -> bool {
+        true
+    }
+
+    fn build_request(&self, config: &Config, materials: &Materials, out: &Path) -> BuildRequest {
+        BuildRequest::Gguf {
+            source: self.path.clone(),
+            reference: materials.reference.clone(),
+            config: config.clone(),
+            stats: materials.stats.clone(),
+            cache: materials.tensors.clone(),
+            out: out.to_owned(),
+            threads: materials.threads,
+        }
+    }
+
+    fn extension(&self) -> &'static str {
+        "gguf"
+    }
+}

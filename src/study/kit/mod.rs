@@ -1,0 +1,71 @@
+//! What a study needs of a model, whatever its format: facts, exact sizes, and the jobs that build from it.
+
+mod gguf;
+mod mock;
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::EngineKind;
+use crate::measure::protocol::{BuildRequest, Job};
+use crate::space::{Config, ModelFacts};
+use crate::study::predict::Shape;
+
+/// Files that were made once for all trials of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Materials {
+    /// The uncompressed model.
+    pub reference: PathBuf,
+    /// Activation statistics; none when nothing needs them.
+    pub stats: Option<PathBuf>,
+    /// Folder of tensors quantized before.
+    pub tensors: PathBuf,
+    /// Threads that build.
+    pub threads: u32,
+}
+
+/// A model as the study sees it.
+pub trait Kit {
+    /// The engine that runs its artifacts.
+    fn engine(&self) -> EngineKind;
+
+    /// Shape, for the space.
+    fn facts(&self) -> ModelFacts;
+
+    /// Hash of the content, hexadecimal.
+    fn hash(&self) -> &str;
+
+    /// One line for people: architecture, parameters, size.
+    fn describe(&self) -> String;
+
+    /// The type that the file is already quantized to, when it is: then it is a preset of its own, and the reference is made from it.
+    fn shipped_quantized(&self) -> Option<String>;
+
+    /// Exact sizes of a candidate, without reading weights.
+    ///
+    /// # Errors
+    /// A type or a preset that is not known.
+    fn shape(&self, config: &Config) -> anyhow::Result<Shape>;
+
+    /// The job that makes the uncompressed reference at `out`; none when the file itself is the reference.
+    fn reference_job(&self, out: &Path, seed: u64) -> Option<Job>;
+
+    /// Whether building needs activation statistics.
+    fn wants_activations(&self) -> bool;
+
+    /// The request that builds a candidate at `out`.
+    fn build_request(&self, config: &Config, materials: &Materials, out: &Path) -> BuildRequest;
+
+    /// File name extension of an artifact.
+    fn extension(&self) -> &'static str;
+}
+
+/// Opens a model file for an engine.
+///
+/// # Errors
+/// The file cannot be read, or is not what the engine runs.
+pub fn open(engine: EngineKind, path: &Path) -> anyhow::Result<Box<dyn Kit>> {
+    match engine {
+        EngineKind::Mock => Ok(Box::new(mock::MockKit::open(path)?)),
+        EngineKind::LlamaCpp => Ok(Box::new(gguf::GgufKit::open(path)?)),
+    }
+}

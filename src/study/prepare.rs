@@ -1,0 +1,189 @@
+//! What all trials of a model need, made once and cached by content: the reference, activation statistics, the reference's predictions.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::event::{Event, Observer};
+use super::kit::{Kit, Materials};
+use super::settings::Settings;
+use crate::engine::{FlashAttention, RunConfig};
+use crate::measure::protocol::{Job, Message};
+use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::space::KvType;
+
+/// Our own code, shipped with the program: what activations are collected on.
+const CALIBRATION: [&str; 2] =
+    [include_str!("corpus/calibration_python.txt"), include_str!("corpus/calibration_javascript.txt")];
+/// Held-out code of our own: what divergence is measured on.
+const HELD_OUT: [&str; 2] =
+    [include_str!("corpus/heldout_python.txt"), include_str!("corpus/heldout_javascript.txt")];
+
+/// Preparing may take this long for each step: large models on slow machines.
+const STEP_LIMIT: Duration = Duration::from_secs(4 * 3600);
+
+/// What the trials work from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// Files to build from.
+    pub materials: Materials,
+    /// The reference's predictions on held-out code.
+    pub predictions: PathBuf,
+    /// Text that timed prompts are cut from.
+    pub timing_text: String,
+}
+
+/// The settings under which divergence and generation are observed: the same for every candidate, chosen so that results do not
+/// depend on what shares a batch (one KV stream per sequence, flash attention off unless a quantized V needs it).
+#[must_use]
+pub fn grading_run(threads: u32, kv_k: KvType, kv_v: KvType, repack: bool) -> RunConfig {
+    RunConfig {
+        threads,
+        sequences: Settings::GRADING_SLOTS,
+        context: Settings::GRADING_CONTEXT,
+        batch_tokens: Settings::WINDOW_TOKENS,
+        ubatch: Settings::WINDOW_TOKENS,
+        max_outputs: 0,
+        kv_k,
+        kv_v,
+        flash: if kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Off },
+        repack,
+        gpu_layers: 0,
+    }
+}
+
+/// Runs the steps that no earlier run has done.
+pub struct Preparation<'a> {
+    /// The model.
+    pub kit: &'a dyn Kit,
+    /// The study's settings.
+    pub settings: &'a Settings,
+    /// Runs the jobs.
+    pub supervisor: &'a Supervisor,
+    /// The results folder.
+    pub results: &'a Path,
+    /// Threads to use.
+    pub threads: u32,
+    /// Asked often; true ends the work.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Preparation<'_> {
+    /// Makes what is missing.
+    ///
+    /// # Errors
+    /// A step failed, or the user stopped it.
+    pub fn run(&self, observer: &mut dyn Observer) -> anyhow::Result<Prepared> {
+        let folder = self.results.join("cache").join(short(self.kit.hash()));
+        let tensors = folder.join("tensors");
+        std::fs::create_dir_all(&tensors)
+            .with_context(|| format!("failed to create {}", tensors.display()))?;
+        for folder in [&self.results.join("artifacts"), &folder] {
+            super::clear_leftovers(folder);
+        }
+        let reference = self.reference(&folder, observer)?;
+        let stats = self.activations(&folder, &reference, observer)?;
+        let predictions = self.predictions(&folder, &reference, observer)?;
+        let materials = Materials { reference, stats, tensors, threads: self.threads };
+        Ok(Prepared { materials, predictions, timing_text: CALIBRATION.concat() })
+    }
+
+    fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
+        let out = folder.join(format!("reference.{}", self.kit.extension()));
+        if let Some(kind) = self.kit.shipped_quantized() {
+            observer.hear(&Event::Remark {
+                text: format!(
+                    "the model file is already quantized ({kind}): quantizing it again would flatter that type, so the file is a preset of \
+                     its own (as-shipped), and the reference is its weights in F16 after a rescaling that leaves the function as it is"
+                ),
+            });
+        }
+        match self.kit.reference_job(&out, self.settings.seed) {
+            None => Ok(self.settings.model_path.clone()),
+            Some(job) => {
+                self.step(&job, &out, "the float reference", observer)?;
+                Ok(out)
+            }
+        }
+    }
+
+    fn activations(
+        &self,
+        folder: &Path,
+        reference: &Path,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        if !self.kit.wants_activations() {
+            return Ok(None);
+        }
+        let text = match &self.settings.calibration {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("failed to read the calibration text {}", path.display()))?,
+            None => CALIBRATION.concat(),
+        };
+        let out = folder.join(format!("activations-{}.json", short(&text_hash(&text))));
+        let job = Job::Activations {
+            model: reference.to_owned(),
+            text,
+            max_tokens: Settings::CALIBRATION_TOKENS,
+            threads: self.threads,
+            out: out.clone(),
+        };
+        self.step(&job, &out, "activation statistics on calibration code", observer)?;
+        Ok(Some(out))
+    }
+
+    fn predictions(
+        &self,
+        folder: &Path,
+        reference: &Path,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<PathBuf> {
+        let out = folder.join(format!("predictions-{}.bin", short(&text_hash(&HELD_OUT.concat()))));
+        let mut run = grading_run(self.threads, KvType::F16, KvType::F16, false);
+        run.sequences = 1;
+        let job = Job::Reference {
+            engine: self.kit.engine(),
+            artifact: reference.to_owned(),
+            run,
+            texts: HELD_OUT.iter().map(|&t| t.to_owned()).collect(),
+            windows: Settings::WINDOWS,
+            window_tokens: Settings::WINDOW_TOKENS,
+            out: out.clone(),
+        };
+        self.step(&job, &out, "the reference's predictions on held-out code", observer)?;
+        Ok(out)
+    }
+
+    fn step(&self, job: &Job, out: &Path, what: &str, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        if out.exists() {
+            return Ok(());
+        }
+        observer.hear(&Event::Preparing { what: what.to_owned() });
+        let limits = Limits { time: STEP_LIMIT, memory_bytes: None };
+        let mut each = |message: Message| {
+            if let Message::Progress { what, done, total } = message {
+                observer.hear(&Event::Progress { trial: 0, what, done, total });
+            }
+        };
+        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut each)?;
+        match outcome.end {
+            End::Done => Ok(()),
+            End::Cancelled => Err(super::Stopped.into()),
+            End::Refused(reason) => Err(super::MachineFault { step: format!("make {what}"), reason }.into()),
+            End::Failed(error) | End::Crashed(error) => anyhow::bail!("failed to make {what}: {error}"),
+            End::TimedOut | End::OverMemory => anyhow::bail!("failed to make {what}: it was stopped"),
+        }
+    }
+}
+
+/// The first 16 digits of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
+}
+
+fn text_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,198 @@
+//! The study as a sampler sees it: what fits, what is predicted, what was tried.
+
+use super::kit::Kit;
+use super::predict::{Ceiling, latency_ms, peak_memory_bytes};
+use super::presets;
+use crate::measure::workload::Workload;
+use crate::search::{self, Estimate, History, Observation, Problem};
+use crate::space::{Config, Space};
+use crate::store::{self, TrialRecord};
+
+/// The metric that stands for divergence in a sampler's history.
+const PROXY: &str = "kl_mean";
+
+/// A study's task.
+pub struct StudyProblem<'a> {
+    /// The space.
+    pub space: &'a Space,
+    /// The model.
+    pub kit: &'a dyn Kit,
+    /// What the model will do.
+    pub workload: Workload,
+    /// Measured with one thread and with all.
+    pub ceilings: Ceilings,
+    /// Ceiling on the peak memory, in bytes.
+    pub budget_bytes: u64,
+    objectives: Vec<search::Objective>,
+    metrics: Vec<String>,
+}
+
+/// What the host was measured to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceilings {
+    /// With one thread.
+    pub one: Ceiling,
+    /// With all usable threads.
+    pub all: Ceiling,
+    /// How many those are.
+    pub threads: u32,
+}
+
+impl Ceilings {
+    /// The ceiling at a number of threads, interpolated between one and all.
+    #[must_use]
+    pub fn at(&self, threads: u32) -> Ceiling {
+        if self.threads <= 1 || threads <= 1 {
+            return self.one;
+        }
+        let t = (f64::from(threads.min(self.threads)) - 1.0) / (f64::from(self.threads) - 1.0);
+        Ceiling {
+            bytes_per_s: self.one.bytes_per_s + t * (self.all.bytes_per_s - self.one.bytes_per_s),
+            flops: self.one.flops + t * (self.all.flops - self.one.flops),
+        }
+    }
+}
+
+/// What a study optimises: request latency and peak memory down, pass@1 up.
+#[must_use]
+pub fn objectives() -> Vec<store::Objective> {
+    let of = |metric: &str, direction, log| store::Objective {
+        metric: metric.to_owned(),
+        direction,
+        log,
+        bound: None,
+    };
+    vec![
+        of("request_latency_p50_ms", store::Direction::Min, true),
+        of("peak_memory_bytes", store::Direction::Min, true),
+        of("pass_at_1", store::Direction::Max, false),
+    ]
+}
+
+impl<'a> StudyProblem<'a> {
+    /// The problem with the given objectives.
+    #[must_use]
+    pub fn new(
+        space: &'a Space,
+        kit: &'a dyn Kit,
+        workload: Workload,
+        ceilings: Ceilings,
+        budget_bytes: u64,
+        objectives: &[store::Objective],
+    ) -> Self {
+        let metrics = objectives.iter().map(|o| o.metric.clone()).collect();
+        let objectives = objectives
+            .iter()
+            .map(|o| search::Objective {
+                name: o.metric.clone(),
+                direction: match o.direction {
+                    store::Direction::Min => search::Direction::Minimize,
+                    store::Direction::Max => search::Direction::Maximize,
+                },
+                bound: if o.metric == "peak_memory_bytes" {
+                    o.bound.or(Some(budget_bytes as f64))
+                } else {
+                    o.bound
+                },
+                log_scale: o.log,
+            })
+            .collect();
+        Self { space, kit, workload, ceilings, budget_bytes, objectives, metrics }
+    }
+
+    fn config(&self, point: &[usize]) -> Option<Config> {
+        Config::from_candidate(&self.space.candidate(point)?).ok()
+    }
+
+    /// Predicted peak memory in bytes and median request latency in milliseconds.
+    #[must_use]
+    pub fn predict(&self, config: &Config) -> Option<(u64, f64)> {
+        let shape = self.kit.shape(config).ok()?;
+        let latency = latency_ms(&shape, config, &self.workload, &self.ceilings.at(config.threads));
+        Some((peak_memory_bytes(&shape, config), latency))
+    }
+
+    /// What was tried so far, in the sampler's words.
+    #[must_use]
+    pub fn history(&self, trials: &[TrialRecord]) -> History {
+        let estimate = |trial: &TrialRecord, metric: &str| {
+            let m = trial.measurements.get(metric)?;
+            let value = m.value?;
+            Some(Estimate { value, low: m.low.unwrap_or(value), high: m.high.unwrap_or(value) })
+        };
+        let observations = trials
+            .iter()
+            .map(|trial| {
+                let exact = self.space.point(&trial.candidate);
+                Observation {
+                    number: trial.number,
+                    exact: exact.is_some(),
+                    point: exact.unwrap_or_else(|| {
+                        self.space.nearest_point(&presets::in_space(&trial.candidate, self.space))
+                    }),
+                    state: match trial.state {
+                        store::TrialState::Complete => search::TrialState::Complete,
+                        store::TrialState::Stopped => search::TrialState::Partial,
+                        store::TrialState::Infeasible => search::TrialState::Infeasible,
+                        store::TrialState::Failed => search::TrialState::Failed,
+                        store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
+                    },
+                    objectives: self.metrics.iter().map(|m| estimate(trial, m)).collect(),
+                    proxies: vec![estimate(trial, PROXY)],
+                }
+            })
+            .collect();
+        History { observations }
+    }
+
+    /// The point of the space with the least predicted memory, by coordinate descent (the prediction grows with each parameter on
+    /// its own), with its prediction in bytes.
+    #[must_use]
+    pub fn smallest(&self) -> Option<(Vec<usize>, u64)> {
+        let mut point: Vec<usize> = vec![0; self.space.params.len()];
+        let bytes = |point: &[usize]| Some(self.predict(&self.config(point)?)?.0);
+        let mut least = bytes(&point)?;
+        for _ in 0..2 {
+            for (i, param) in self.space.params.iter().enumerate() {
+                for level in 0..param.levels.len() {
+                    let mut other = point.clone();
+                    other[i] = level;
+                    if let Some(b) = bytes(&other)
+                        && b < least
+                    {
+                        least = b;
+                        point = other;
+                    }
+                }
+            }
+        }
+        Some((point, least))
+    }
+}
+
+impl Problem for StudyProblem<'_> {
+    fn space(&self) -> &Space {
+        self.space
+    }
+
+    fn objectives(&self) -> &[search::Objective] {
+        &self.objectives
+    }
+
+    fn feasible(&self, point: &[usize]) -> bool {
+        let Some(config) = self.config(point) else { return false };
+        self.predict(&config).is_some_and(|(bytes, _)| bytes <= self.budget_bytes)
+    }
+
+    fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {
+        let predicted = self.config(point).and_then(|c| self.predict(&c));
+        self.metrics
+            .iter()
+            .map(|metric| match metric.as_str() {
+                "request_latency_p50_ms" => predicted.map(|(_, ms)| ms),
+                "peak_memory_bytes" => predicted.map(|(bytes, _)| bytes as f64),
+                _ => None,
+            })
+            .collect()
+    }
+}

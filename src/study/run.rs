@@ -1,0 +1,339 @@
+//! The study's loop: take up what is unfinished, else ask, then climb; until there is a reason to stop.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::event::{Event, Observer};
+use super::grading::Grading;
+use super::kit::Kit;
+use super::prepare::Prepared;
+use super::problem::StudyProblem;
+use super::settings::Settings;
+use super::trial::Climb;
+use super::{Stopped, metrics, presets, sweep};
+use crate::measure::supervisor::Supervisor;
+use crate::search::{self, Ask, Sampler};
+use crate::space::{Candidate, Config};
+use crate::store::{
+    Asked, EndState, Failure, LiveTrial, NewTrial, Origin, Store, StudyId, TrialRecord, TrialState,
+    WorkerIdentity,
+};
+use crate::units::Bytes;
+
+/// How a study ended, for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StudyEnd {
+    /// Nothing more to do, with the reason.
+    Finished(String),
+    /// A limit or the user; a resume goes on.
+    Paused(String),
+}
+
+/// A budget that nothing can meet.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "nothing fits the budget of {}: the smallest candidate of the space would need {} ({candidate}), the smallest preset {} ({preset}); \
+     raise --budget, or choose a smaller model or another --space",
+    Bytes(*budget_bytes), Bytes(*candidate_bytes), Bytes(*preset_bytes)
+)]
+pub struct Unmet {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Predicted peak of the smallest candidate.
+    pub candidate_bytes: u64,
+    /// That candidate.
+    pub candidate: String,
+    /// Predicted peak of the smallest preset.
+    pub preset_bytes: u64,
+    /// That preset.
+    pub preset: String,
+}
+
+/// A study with all that it runs on.
+pub struct Study<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// Its row.
+    pub id: StudyId,
+    /// What it was told.
+    pub settings: &'a Settings,
+    /// The model.
+    pub kit: &'a dyn Kit,
+    /// What was prepared.
+    pub prepared: &'a Prepared,
+    /// Runs the jobs.
+    pub supervisor: &'a Supervisor,
+    /// The results folder.
+    pub results: &'a Path,
+    /// What the sampler sees of it.
+    pub problem: &'a StudyProblem<'a>,
+    /// Memory of the machine that this process may use, in bytes.
+    pub machine_bytes: u64,
+    /// Bytes that artifacts may take on the disk.
+    pub artifact_bytes: u64,
+    /// Asked often; true pauses.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Study<'_> {
+    /// Runs until there is a reason to stop; the time allowed counts from `begun`. `after` is called after every trial, when its results are durable (to write the report).
+    ///
+    /// # Errors
+    /// The database, the disk, or the judge broke. What was finished is durable.
+    pub fn run(
+        &self,
+        begun: Instant,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+        after: &mut dyn FnMut(&Store) -> anyhow::Result<()>,
+    ) -> anyhow::Result<StudyEnd> {
+        let worker = WorkerIdentity::current();
+        let problem = self.problem;
+        let presets = self.presets();
+        let mut sampler = search::sampler(&self.settings.sampler)?;
+        loop {
+            if (self.cancelled)() {
+                return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
+            }
+            if let Some(limit) = self.settings.time_s.map(Duration::from_secs)
+                && begun.elapsed() >= limit
+            {
+                let limit = humantime::format_duration(limit);
+                return Ok(StudyEnd::Paused(format!("the time of {limit} is up")));
+            }
+            let next = match self.store.claim_next_unfinished(self.id, &worker)? {
+                Some(trial) => Ok(trial),
+                None => self.ask(problem, &presets, sampler.as_mut(), &worker)?,
+            };
+            let trial = match next {
+                Ok(trial) => trial,
+                Err(reason) => return Ok(StudyEnd::Finished(reason)),
+            };
+            match self.one(trial, problem, grading, observer) {
+                Ok(_) => {}
+                Err(error) if error.is::<Stopped>() => {
+                    after(self.store)?;
+                    return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
+                }
+                Err(error) => return Err(error),
+            }
+            after(self.store)?;
+            self.clean(problem)?;
+        }
+    }
+
+    /// The presets of this study: all of them, or, when few trials are allowed, the most used for up to half of the trials.
+    fn presets(&self) -> Vec<(String, Candidate)> {
+        let shipped = self.kit.shipped_quantized().is_some();
+        let mut all = presets::candidates(&self.settings.workload, self.problem.ceilings.threads, shipped);
+        if let Some(trials) = self.settings.trials {
+            let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
+            all.truncate(most.max(1));
+        }
+        all
+    }
+
+    /// The next trial, stored and claimed; or the reason why there is none.
+    fn ask(
+        &self,
+        problem: &StudyProblem<'_>,
+        presets: &[(String, Candidate)],
+        sampler: &mut dyn Sampler,
+        worker: &WorkerIdentity,
+    ) -> anyhow::Result<Result<LiveTrial, String>> {
+        let mut reason = String::new();
+        let asked = self.store.ask_trial(self.id, worker, |trials| {
+            match self.decide(problem, presets, sampler, trials) {
+                Ok(new) => Some(new),
+                Err(why) => {
+                    reason = why;
+                    None
+                }
+            }
+        })?;
+        match asked {
+            Asked::New(trial) => Ok(Ok(*trial)),
+            Asked::Nothing => Ok(Err(reason)),
+            Asked::Duplicate(number) => {
+                anyhow::bail!(
+                    "the sampler asked trial {number} again; please report this with the study's database"
+                )
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        problem: &StudyProblem<'_>,
+        presets: &[(String, Candidate)],
+        sampler: &mut dyn Sampler,
+        trials: &[TrialRecord],
+    ) -> Result<NewTrial, String> {
+        let number = trials.len() as u64 + 1;
+        let new = |candidate: Candidate, origin: Origin| {
+            let predicted = Config::from_candidate(&candidate)
+                .ok()
+                .and_then(|config| problem.predict(&config))
+                .map(|(bytes, ms)| metrics::of_prediction(bytes, ms))
+                .unwrap_or_default();
+            NewTrial { candidate, origin, predicted }
+        };
+        let tried = |candidate: &Candidate| trials.iter().any(|t| t.candidate == *candidate);
+        if let Some((name, candidate)) = presets.iter().find(|(_, c)| !tried(c)) {
+            return Ok(new(candidate.clone(), Origin::preset(name)));
+        }
+        // What cannot fit was never run: it does not count against the trials asked for.
+        let run =
+            trials.iter().filter(|t| !(t.state == TrialState::Infeasible && t.artifact.is_none())).count();
+        if let Some(most) = self.settings.trials
+            && run as u64 >= most
+        {
+            return Err(format!("all {most} trials are done"));
+        }
+        let history = problem.history(trials);
+        if let Some(stop) = search::should_stop(problem, &history, sampler, self.settings.seed, number) {
+            return Err(stop.to_string());
+        }
+        match sampler.ask(problem, &history, self.settings.seed, number) {
+            Ask::Point(point) => match problem.space.candidate(&point) {
+                Some(candidate) => Ok(new(candidate, Origin::sampler(sampler.name()))),
+                None => Err(format!("the sampler asked for a point outside the space: {point:?}")),
+            },
+            Ask::Exhausted => Err("every candidate of the space that fits the budget was tried".to_owned()),
+        }
+    }
+
+    fn one(
+        &self,
+        trial: LiveTrial,
+        problem: &StudyProblem<'_>,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<TrialRecord> {
+        let clock = Instant::now();
+        observer.hear(&Event::TrialStarted {
+            trial: trial.number(),
+            origin: trial.record().origin.to_string(),
+            candidate: describe(trial.candidate()),
+        });
+        let ended = self.climb(trial, problem, grading, observer)?;
+        observer.hear(&Event::TrialEnded {
+            trial: ended.number,
+            state: ended.state,
+            reason: ended.failure.as_ref().map(|f| f.text.clone()),
+            seconds: clock.elapsed().as_secs_f64(),
+        });
+        Ok(ended)
+    }
+
+    fn climb(
+        &self,
+        trial: LiveTrial,
+        problem: &StudyProblem<'_>,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<TrialRecord> {
+        let end = |trial, state, kind: &str, text: String| {
+            let failure = Failure { kind: kind.to_owned(), text };
+            Ok(self.store.end_trial(trial, state, Some(&failure))?)
+        };
+        let config = match Config::from_candidate(trial.candidate()) {
+            Ok(config) => config,
+            Err(error) => return end(trial, EndState::Failed, "error", error.to_string()),
+        };
+        match problem.predict(&config) {
+            None => {
+                return end(trial, EndState::Failed, "error", "its sizes could not be predicted".to_owned());
+            }
+            Some((bytes, _)) if bytes > self.settings.budget_bytes => {
+                let text = format!(
+                    "its predicted peak of {} is over the budget of {}; it was not built",
+                    Bytes(bytes),
+                    Bytes(self.settings.budget_bytes)
+                );
+                return end(trial, EndState::Infeasible, "over_budget", text);
+            }
+            Some(_) => {}
+        }
+        let climb = Climb {
+            store: self.store,
+            kit: self.kit,
+            settings: self.settings,
+            prepared: self.prepared,
+            supervisor: self.supervisor,
+            results: self.results,
+            threads: self.problem.ceilings.threads,
+            machine_bytes: self.machine_bytes,
+            cancelled: self.cancelled,
+        };
+        climb.run(trial, &config, grading, observer)
+    }
+
+    /// Frees disk space, sparing the front.
+    fn clean(&self, problem: &StudyProblem<'_>) -> anyhow::Result<()> {
+        let trials = self.store.trials(self.id)?;
+        let history = problem.history(&trials);
+        let complete = history.complete(problem);
+        let losses: Vec<Vec<f64>> = complete.iter().map(|(_, l)| l.clone()).collect();
+        let front: Vec<u64> =
+            search::pareto_front(&losses).into_iter().map(|i| complete[i].0.number).collect();
+        sweep(self.results, &trials, &front, self.artifact_bytes);
+        Ok(())
+    }
+}
+
+/// Says when nothing can fit the budget, naming the smallest thing that would; from predictions alone.
+///
+/// # Errors
+/// [`Unmet`].
+pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
+    let presets = presets::candidates(&problem.workload, problem.ceilings.threads, false);
+    let smallest_preset = presets
+        .iter()
+        .filter_map(|(name, c)| {
+            let config = Config::from_candidate(c).ok()?;
+            Some((problem.predict(&config)?.0, name.clone()))
+        })
+        .min();
+    let (Some((preset_bytes, preset)), Some((point, candidate_bytes))) =
+        (smallest_preset, problem.smallest())
+    else {
+        return Ok(());
+    };
+    let budget_bytes = problem.budget_bytes;
+    if preset_bytes <= budget_bytes || candidate_bytes <= budget_bytes {
+        return Ok(());
+    }
+    let candidate = problem.space.candidate(&point).map(|c| describe(&c)).unwrap_or_default();
+    Err(Unmet { budget_bytes, candidate_bytes, candidate, preset_bytes, preset })
+}
+
+/// A candidate in short: the preset's name, or the parameters that matter.
+#[must_use]
+pub fn describe(candidate: &Candidate) -> String {
+    use crate::space::Value;
+    let text = |name: &str| candidate.get(name).map(Value::to_string);
+    let mut parts = Vec::new();
+    if let Some(preset) = text("weights.preset") {
+        parts.push(preset);
+    }
+    for (name, value) in &candidate.0 {
+        let short = name.strip_prefix("weights.").unwrap_or(name);
+        match (name.as_str(), value) {
+            ("weights.preset" | "context", _) => {}
+            ("kv.k" | "kv.v", Value::Text(t)) if t == "f16" => {}
+            ("prune.drop_layers", Value::Int(0)) => {}
+            ("prune.drop_layers", Value::Int(n)) => parts.push(format!("-{n} layers")),
+            ("prune.keep_ffn" | "prune.keep_kv_heads", v) if v.as_f64() == Some(1.0) => {}
+            ("prune.keep_ffn", v) => parts.push(format!("ffn {v}")),
+            ("prune.keep_kv_heads", v) => parts.push(format!("heads {v}")),
+            ("repack", Value::Bool(true)) => {}
+            ("repack", _) => parts.push("no repack".to_owned()),
+            ("batch", v) => parts.push(format!("b{v}")),
+            ("threads", v) => parts.push(format!("t{v}")),
+            ("ubatch", v) => parts.push(format!("u{v}")),
+            (_, v) => parts.push(format!("{short} {v}")),
+        }
+    }
+    parts.join(" ")
+}

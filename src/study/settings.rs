@@ -1,0 +1,61 @@
+//! What a study was told, resolved and typed; stored with it, so that a resume needs nothing else.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::EngineKind;
+use crate::measure::timing::TimingLimits;
+use crate::measure::workload::Workload;
+
+/// A study's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The model as the user named it.
+    pub model: String,
+    /// The file it resolved to.
+    pub model_path: PathBuf,
+    /// Ceiling on the measured peak memory, in bytes.
+    pub budget_bytes: u64,
+    /// The engine.
+    pub engine: EngineKind,
+    /// A preset of the space or a file.
+    pub space: String,
+    /// What the model will do.
+    pub workload: Workload,
+    /// Tasks to grade with.
+    pub tasks: String,
+    /// Tasks used at most; 0: all.
+    pub task_limit: usize,
+    /// Calibration text in place of the shipped one.
+    pub calibration: Option<PathBuf>,
+    /// How candidates are chosen.
+    pub sampler: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Trials in all, presets included; none: no limit.
+    pub trials: Option<u64>,
+    /// No trial is begun after this long, in seconds; none: no limit.
+    pub time_s: Option<u64>,
+    /// Whether model-written code may run without a sandbox.
+    pub allow_unsandboxed: bool,
+    /// When the timing of one candidate ends.
+    pub timing: TimingLimits,
+    /// A rung that takes longer is stopped, in seconds.
+    pub rung_timeout_s: u64,
+    /// Where reports go.
+    pub reports: PathBuf,
+}
+
+impl Settings {
+    /// Windows of held-out code that the divergence is measured on.
+    pub const WINDOWS: u32 = 3;
+    /// Tokens of each window.
+    pub const WINDOW_TOKENS: u32 = 256;
+    /// Calibration tokens that activation statistics rest on, at most.
+    pub const CALIBRATION_TOKENS: u32 = 4096;
+    /// Sequences that are graded together.
+    pub const GRADING_SLOTS: u32 = 16;
+    /// Context of a graded sequence, in tokens.
+    pub const GRADING_CONTEXT: u32 = 768;
+}

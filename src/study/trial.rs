@@ -1,0 +1,420 @@
+//! One trial up the rungs: build, measure, diverge, grade; each rung durable before the next begins.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::event::{Event, Observer};
+use super::grading::Grading;
+use super::kit::Kit;
+use super::metrics;
+use super::prepare::{Prepared, grading_run};
+use super::settings::Settings;
+use super::{MachineFault, Stopped};
+use crate::engine::generate::Generation;
+use crate::engine::{FlashAttention, RunConfig};
+use crate::measure::protocol::{Built, Job, Message};
+use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
+use crate::quality::divergence::Divergence;
+use crate::space::Config;
+use crate::store::{Artifact, EndState, Failure, FinishedRung, LiveTrial, Rung, Store, TrialRecord};
+use crate::units::Bytes;
+
+/// Everything that a trial needs, borrowed from the study.
+pub struct Climb<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// The model.
+    pub kit: &'a dyn Kit,
+    /// The study's settings.
+    pub settings: &'a Settings,
+    /// What was prepared.
+    pub prepared: &'a Prepared,
+    /// Runs the jobs.
+    pub supervisor: &'a Supervisor,
+    /// The results folder.
+    pub results: &'a Path,
+    /// Threads for building and grading.
+    pub threads: u32,
+    /// Memory of the machine that grading may use, in bytes.
+    pub machine_bytes: u64,
+    /// Asked often; true pauses.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+/// A rung that ended the trial.
+struct Ended {
+    state: EndState,
+    failure: Failure,
+}
+
+impl Ended {
+    fn failed(kind: &str, text: impl Into<String>) -> Self {
+        Self { state: EndState::Failed, failure: Failure { kind: kind.to_owned(), text: text.into() } }
+    }
+
+    fn over_budget(text: String) -> Self {
+        let failure = Failure { kind: "over_budget".to_owned(), text };
+        Self { state: EndState::Infeasible, failure }
+    }
+}
+
+/// Why a rung gave no result.
+enum Halt {
+    /// The trial ends with a reason.
+    Ended(Ended),
+    /// The study stops or breaks.
+    Study(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Halt::Study(error.into())
+    }
+}
+
+impl Climb<'_> {
+    /// Takes a trial from the rung it has reached to its end.
+    ///
+    /// # Errors
+    /// The user stopped the study ([`Stopped`]; the trial goes back to the queue with what it has), or the study itself broke: the
+    /// disk, the database, the judge.
+    pub fn run(
+        &self,
+        mut trial: LiveTrial,
+        config: &Config,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<TrialRecord> {
+        match self.rungs(&mut trial, config, grading, observer) {
+            Ok(()) => Ok(self.store.end_trial(trial, EndState::Complete, None)?),
+            Err(Halt::Ended(Ended { state, failure })) => {
+                Ok(self.store.end_trial(trial, state, Some(&failure))?)
+            }
+            Err(Halt::Study(error)) => {
+                // Also after an error that is not ours to mend: a later resume may find the disk emptied. Where even this cannot be
+                // written, the trial stays with a worker that will be dead, which is as good.
+                let _ = self.store.release(trial);
+                Err(error)
+            }
+        }
+    }
+
+    fn rungs(
+        &self,
+        trial: &mut LiveTrial,
+        config: &Config,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        let artifact = self.artifact_path(config);
+        if trial.rung() < Some(Rung::Built) {
+            self.build(trial, config, &artifact, observer)?;
+        } else if !artifact.exists() && trial.rung() < Some(Rung::Graded) {
+            // An interrupted clean-up or a deleted file: the same content is made again.
+            self.make(trial.number(), config, &artifact, observer)?;
+        }
+        if trial.rung() < Some(Rung::Measured) {
+            self.measure(trial, config, &artifact, observer)?;
+        }
+        self.within_budget(trial)?;
+        if trial.rung() < Some(Rung::Graded) {
+            self.assess(trial, config, &artifact, grading, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Where the artifact of a configuration lies. What only concerns running does not count: such candidates share a file.
+    fn artifact_path(&self, config: &Config) -> PathBuf {
+        let key = super::artifact_key(config, self.kit.hash());
+        self.results.join("artifacts").join(format!("{key}.{}", self.kit.extension()))
+    }
+
+    fn build(
+        &self,
+        trial: &mut LiveTrial,
+        config: &Config,
+        path: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        let (started, clock) = (Timestamp::now(), Instant::now());
+        let sidecar = path.with_extension("built.json");
+        let known =
+            std::fs::read_to_string(&sidecar).ok().and_then(|t| serde_json::from_str::<Built>(&t).ok());
+        let built = match known {
+            Some(built) if path.exists() => {
+                Built { quantized: 0, reused: built.quantized + built.reused, ..built }
+            }
+            _ => {
+                let built = self.make(trial.number(), config, path, observer)?;
+                let text = serde_json::to_string(&built).map_err(anyhow::Error::from)?;
+                std::fs::write(&sidecar, text)?;
+                built
+            }
+        };
+        let mut rung = FinishedRung::new(Rung::Built, started, clock.elapsed());
+        rung.measurements = metrics::of_build(&built);
+        let relative = path.strip_prefix(self.results).unwrap_or(path);
+        rung.artifact = Some(Artifact {
+            path: relative.display().to_string(),
+            bytes: built.bytes,
+            hash: built.hash.clone(),
+        });
+        let mut summary = format!("{}", Bytes(built.bytes));
+        if built.reused > 0 {
+            summary += &format!(", {} of {} tensors reused", built.reused, built.reused + built.quantized);
+        }
+        if !built.fallbacks.is_empty() {
+            summary += &format!(", {} fallbacks", built.fallbacks.len());
+            let details = serde_json::json!({ "trial": trial.number(), "fallbacks": built.fallbacks });
+            self.note(trial, "fallbacks", &details)?;
+        }
+        if !built.kept.is_empty() {
+            summary += &format!(", kept {}", built.kept);
+            self.note(trial, "pruned", &serde_json::json!({ "trial": trial.number(), "kept": built.kept }))?;
+        }
+        self.finish(trial, rung, summary, observer)
+    }
+
+    fn make(
+        &self,
+        number: u64,
+        config: &Config,
+        path: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Built, Halt> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let request = self.kit.build_request(config, &self.prepared.materials, path);
+        let mut built = None;
+        let outcome = self.work(&Job::Build { request }, None, number, observer, &mut |message| {
+            if let Message::Built(b) = message {
+                built = Some(b);
+            }
+        })?;
+        self.settle(number, &outcome, "build", None)?;
+        built.ok_or_else(|| Halt::Ended(Ended::failed("crash", "the build ended without an artifact")))
+    }
+
+    fn measure(
+        &self,
+        trial: &mut LiveTrial,
+        config: &Config,
+        path: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        let (started, clock) = (Timestamp::now(), Instant::now());
+        let workload = self.settings.workload;
+        let slots = config.batch.min(workload.requests).max(1);
+        let run = RunConfig {
+            threads: config.threads,
+            sequences: slots,
+            context: config.context,
+            batch_tokens: config.ubatch.max(workload.prompt_tokens.min(512)),
+            ubatch: config.ubatch,
+            max_outputs: slots,
+            kv_k: config.kv_k,
+            kv_v: config.kv_v,
+            flash: if config.kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
+            repack: config.repack,
+            gpu_layers: 0,
+        };
+        let job = Job::Measure {
+            engine: self.kit.engine(),
+            artifact: path.to_owned(),
+            run,
+            workload,
+            text: self.prepared.timing_text.clone(),
+            limits: self.settings.timing,
+        };
+        let budget = self.settings.budget_bytes;
+        let (mut samples, mut loaded) = (None, None);
+        let outcome =
+            self.work(&job, Some(budget), trial.number(), observer, &mut |message| match message {
+                Message::Measured(s) => samples = Some(s),
+                Message::Loaded { load_ms, .. } => loaded = Some(load_ms),
+                _ => {}
+            })?;
+        self.settle(trial.number(), &outcome, "measure", Some(budget))?;
+        let peak = outcome.peak_bytes.ok_or_else(|| {
+            Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
+        })?;
+        let samples = samples.ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
+        let summary = samples.summary(&workload);
+        let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
+        rung.measurements = metrics::of_timing(&samples, &summary, loaded, peak, &outcome);
+        let text = format!(
+            "{:.0} ms a request, {:.0} tok/s, {}",
+            summary.latency_p50_ms.value,
+            summary.throughput_tokens_per_s.value,
+            Bytes(peak)
+        );
+        self.finish(trial, rung, text, observer)
+    }
+
+    /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the
+    /// measurement and before its consequence.
+    fn within_budget(&self, trial: &LiveTrial) -> Result<(), Halt> {
+        let budget = self.settings.budget_bytes;
+        match trial.record().value("peak_memory_bytes") {
+            Some(peak) if peak > budget as f64 => {
+                let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
+                let text = format!("its measured peak of {peak} is over the budget of {budget}");
+                Err(Halt::Ended(Ended::over_budget(text)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn assess(
+        &self,
+        trial: &mut LiveTrial,
+        config: &Config,
+        path: &Path,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        let diverged_before = trial.rung() >= Some(Rung::Diverged);
+        let (started, clock) = (Timestamp::now(), Instant::now());
+        let job = Job::Assess {
+            engine: self.kit.engine(),
+            artifact: path.to_owned(),
+            run: grading_run(self.threads, config.kv_k, config.kv_v, config.repack),
+            reference: (!diverged_before).then(|| self.prepared.predictions.clone()),
+            prompts: grading.prompts().to_vec(),
+        };
+        let total = grading.prompts().len() as u64;
+        let number = trial.number();
+        let mut generations: Vec<Generation> = Vec::new();
+        let mut diverged: Option<Result<(), Halt>> = None;
+        let mut rung_ended = clock.elapsed();
+        // Two listeners for one stream: the divergence is made durable the moment it is there.
+        let limits = Limits {
+            time: Duration::from_secs(self.settings.rung_timeout_s),
+            memory_bytes: Some(self.machine_bytes),
+        };
+        let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| match message {
+            Message::Diverged(d) => {
+                rung_ended = clock.elapsed();
+                diverged = Some(self.diverged(trial, &d, started, rung_ended, observer));
+            }
+            Message::Generated(g) => {
+                generations.push(g);
+                let done = generations.len() as u64;
+                observer.hear(&Event::Progress { trial: number, what: "tasks".to_owned(), done, total });
+            }
+            _ => {}
+        })?;
+        if let Some(result) = diverged {
+            result?;
+        }
+        self.settle(number, &outcome, "grade", None)?;
+        if trial.rung() < Some(Rung::Diverged) {
+            return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
+        }
+        if generations.len() as u64 != total {
+            let text = format!("{} of {total} tasks were continued", generations.len());
+            return Err(Halt::Ended(Ended::failed("crash", text)));
+        }
+        let graded = grading.grade(&generations).map_err(Halt::Study)?;
+        let began = if diverged_before { Duration::ZERO } else { rung_ended };
+        let mut rung = FinishedRung::new(
+            Rung::Graded,
+            started.checked_add(began).unwrap_or(started),
+            clock.elapsed().saturating_sub(began),
+        );
+        rung.measurements = graded.measurements;
+        rung.generations = graded.generations;
+        self.finish(trial, rung, graded.summary, observer)
+    }
+
+    fn diverged(
+        &self,
+        trial: &mut LiveTrial,
+        divergence: &Divergence,
+        started: Timestamp,
+        took: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        let mut rung = FinishedRung::new(Rung::Diverged, started, took);
+        rung.measurements = metrics::of_divergence(divergence);
+        let summary = format!(
+            "KL {:.4}, top-1 {:.1} %",
+            divergence.kl_mean.value,
+            100.0 * divergence.top1_agreement.value
+        );
+        self.finish(trial, rung, summary, observer)
+    }
+
+    /// Runs a job with progress.
+    fn work(
+        &self,
+        job: &Job,
+        memory_bytes: Option<u64>,
+        number: u64,
+        observer: &mut dyn Observer,
+        each: &mut dyn FnMut(Message),
+    ) -> Result<Outcome, Halt> {
+        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes };
+        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut |message| match message {
+            Message::Progress { what, done, total } => {
+                observer.hear(&Event::Progress { trial: number, what, done, total });
+            }
+            other => each(other),
+        })?;
+        Ok(outcome)
+    }
+
+    /// Turns a worker's end into the trial's.
+    fn settle(&self, number: u64, outcome: &Outcome, rung: &str, budget: Option<u64>) -> Result<(), Halt> {
+        let ended = match &outcome.end {
+            End::Done => return Ok(()),
+            End::Cancelled => return Err(Halt::Study(Stopped.into())),
+            End::Refused(reason) => {
+                let fault = MachineFault { step: format!("{rung} trial {number}"), reason: reason.clone() };
+                return Err(Halt::Study(fault.into()));
+            }
+            End::Failed(error) => Ended::failed("error", format!("failed to {rung}: {error}")),
+            End::Crashed(how) => Ended::failed("crash", format!("failed to {rung}: {how}")),
+            End::TimedOut => Ended::failed(
+                "timeout",
+                format!("failed to {rung} within {} s", self.settings.rung_timeout_s),
+            ),
+            End::OverMemory => {
+                let peak = Bytes(outcome.peak_bytes.unwrap_or(0));
+                match budget {
+                    Some(budget) => {
+                        Ended::over_budget(format!("stopped at {peak}, over the budget of {}", Bytes(budget)))
+                    }
+                    None => Ended::failed("memory", format!("stopped at {peak}: the machine has no more")),
+                }
+            }
+        };
+        Err(Halt::Ended(ended))
+    }
+
+    fn finish(
+        &self,
+        trial: &mut LiveTrial,
+        rung: FinishedRung,
+        summary: String,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Halt> {
+        self.store.finish_rung(trial, &rung)?;
+        observer.hear(&Event::RungFinished {
+            trial: trial.number(),
+            rung: rung.rung,
+            summary,
+            seconds: rung.duration.as_secs_f64(),
+        });
+        Ok(())
+    }
+
+    fn note(&self, trial: &LiveTrial, kind: &str, json: &serde_json::Value) -> Result<(), Halt> {
+        let event = crate::store::NewEvent { kind: kind.to_owned(), json: json.to_string() };
+        self.store.append_event(trial.record().study, &event)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! The worker's side: one job from standard input, messages to standard output.
+//!
+//! Standard input stays open as a lifeline: when the study dies, it closes, and the worker ends at once.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::path::Path;
+
+use crate::engine::generate::generate;
+use crate::engine::{EngineKind, Row, RunConfig, Session, Token};
+use crate::fault::{is_machines, told};
+use crate::measure::memory::resident;
+use crate::measure::protocol::{Job, Message};
+use crate::measure::timing::time_workload;
+use crate::model::gguf::temp_beside;
+use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
+
+/// Where messages go.
+struct Line<W: Write>(W);
+
+impl<W: Write> Line<W> {
+    fn say(&mut self, message: &Message) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.0, message)?;
+        self.0.write_all(b"\n")?;
+        Ok(self.0.flush()?)
+    }
+}
+
+/// Reads a job, does it, reports; returns whether it succeeded.
+pub fn run() -> bool {
+    let mut line = Line(protocol_output());
+    let mut text = String::new();
+    let read = io::stdin().lock().read_line(&mut text);
+    std::thread::spawn(end_with_the_study);
+    let outcome = match read {
+        Ok(_) => serde_json::from_str::<Job>(&text)
+            .map_err(|e| anyhow::anyhow!("the worker got no job: {e}"))
+            .and_then(|job| work(job, &mut line)),
+        Err(error) => Err(error.into()),
+    };
+    let message = match outcome {
+        Ok(scripted) => {
+            let memory = resident(std::process::id());
+            Message::Done {
+                peak_rss_bytes: memory.map(|m| m.peak),
+                anonymous_bytes: memory.map(|m| m.anonymous),
+                file_bytes: memory.map(|m| m.file),
+                scripted_peak_bytes: scripted,
+            }
+        }
+        Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
+    };
+    let succeeded = matches!(message, Message::Done { .. });
+    line.say(&message).is_ok() && succeeded
+}
+
+/// Standard output, moved away so that a native library that prints cannot break the protocol.
+fn protocol_output() -> Box<dyn Write> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let moved = io::stdout().as_fd().try_clone_to_owned();
+        let sink = File::options().write(true).open("/dev/null");
+        if let (Ok(moved), Ok(sink)) = (moved, sink)
+            && nix::unistd::dup2_stdout(sink).is_ok()
+        {
+            return Box::new(BufWriter::new(File::from(moved)));
+        }
+    }
+    Box::new(io::stdout())
+}
+
+/// Waits for standard input to close, then ends the process, whatever native code is doing.
+#[allow(clippy::exit)]
+fn end_with_the_study() {
+    let mut byte = [0];
+    while matches!(io::stdin().lock().read(&mut byte), Ok(n) if n > 0) {}
+    std::process::exit(3);
+}
+
+/// Does the job; returns the peak memory that a scripted engine pretends.
+fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
+    match job {
+        Job::Build { request } => {
+            let built = super::builder::build(&request, &mut |done, total| {
+                // A closed pipe shows again at the next message that matters.
+                let _ = line.say(&Message::Progress { what: "tensors".to_owned(), done, total });
+            })?;
+            line.say(&Message::Built(built))?;
+            Ok(None)
+        }
+        Job::Activations { model, text, max_tokens, threads, out } => {
+            super::builder::activations(&model, &text, max_tokens, threads, &out)?;
+            Ok(None)
+        }
+        Job::Measure { engine, artifact, run, workload, text, limits } => {
+            let mut session = load(engine, &artifact, &run, line)?;
+            let tokens = session.tokenize(&text, true)?;
+            let slots = run.sequences;
+            let samples =
+                time_workload(session.as_mut(), &tokens, &workload, slots, run.batch_tokens, &limits)?;
+            line.say(&Message::Measured(Box::new(samples)))?;
+            Ok(session.scripted_peak_bytes())
+        }
+        Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
+            let mut session = load(engine, &artifact, &run, line)?;
+            let windows = cut_windows(session.as_ref(), &texts, windows, window_tokens)?;
+            let vocabulary = session.info().vocabulary as u32;
+            let mut tops = Vec::new();
+            for (i, window) in windows.iter().enumerate() {
+                score_window(session.as_mut(), window, &run, |_, logits, _| {
+                    tops.push(Top::of(logits, KEPT))
+                })?;
+                let progress = Message::Progress {
+                    what: "windows".to_owned(),
+                    done: i as u64 + 1,
+                    total: windows.len() as u64,
+                };
+                line.say(&progress)?;
+            }
+            let reference = Reference { vocabulary, windows, tops };
+            write_whole(&out, |file| Ok(reference.write(file)?))?;
+            Ok(None)
+        }
+        Job::Assess { engine, artifact, run, reference, prompts } => {
+            let mut session = load(engine, &artifact, &run, line)?;
+            if let Some(path) = reference {
+                diverge(session.as_mut(), &path, &run, line)?;
+            }
+            if !prompts.is_empty() {
+                let mut said = Ok(());
+                generate(session.as_mut(), &prompts, run.sequences, run.batch_tokens, |generation| {
+                    said = line.say(&Message::Generated(generation));
+                    said.is_ok()
+                })?;
+                said?;
+            }
+            Ok(session.scripted_peak_bytes())
+        }
+    }
+}
+
+fn load<W: Write>(
+    engine: EngineKind,
+    artifact: &Path,
+    run: &RunConfig,
+    line: &mut Line<W>,
+) -> anyhow::Result<Box<dyn Session>> {
+    let engine = engine.open()?;
+    let started = std::time::Instant::now();
+    let session = engine.load(artifact, run)?;
+    line.say(&Message::Loaded {
+        info: session.info().clone(),
+        load_ms: started.elapsed().as_secs_f64() * 1e3,
+        version: engine.version(),
+    })?;
+    Ok(session)
+}
+
+/// Takes windows from each text in turn, so that every language has its share.
+fn cut_windows(
+    session: &dyn Session,
+    texts: &[String],
+    windows: u32,
+    length: u32,
+) -> anyhow::Result<Vec<Vec<Token>>> {
+    let length = length.min(session.info().context) as usize;
+    let mut tokenized = Vec::new();
+    for text in texts {
+        tokenized.push(session.tokenize(text, false)?);
+    }
+    let mut cut = Vec::new();
+    for round in 0..windows as usize {
+        for tokens in &tokenized {
+            if cut.len() < windows as usize
+                && let Some(window) = tokens.get(round * length..(round + 1) * length)
+            {
+                cut.push(window.to_vec());
+            }
+        }
+    }
+    anyhow::ensure!(!cut.is_empty(), "the held-out texts are shorter than one window of {length} tokens");
+    Ok(cut)
+}
+
+/// Decodes a window and hands each scored position's index, logits and following token to `each`.
+fn score_window(
+    session: &mut dyn Session,
+    window: &[Token],
+    run: &RunConfig,
+    mut each: impl FnMut(usize, &[f32], Token),
+) -> anyhow::Result<()> {
+    session.forget(None);
+    let chunk = run.batch_tokens.max(1) as usize;
+    for (c, part) in window.chunks(chunk).enumerate() {
+        let start = c * chunk;
+        let rows: Vec<Row> = part
+            .iter()
+            .enumerate()
+            .map(|(i, &token)| {
+                let position = start + i;
+                let logits = position >= UNSCORED && position + 1 < window.len();
+                Row { token, position: position as u32, sequence: 0, logits }
+            })
+            .collect();
+        session.decode(&rows)?;
+        for (i, row) in rows.iter().enumerate() {
+            if row.logits {
+                each(start + i, session.logits(i)?, window[start + i + 1]);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn diverge<W: Write>(
+    session: &mut dyn Session,
+    path: &Path,
+    run: &RunConfig,
+    line: &mut Line<W>,
+) -> anyhow::Result<()> {
+    let reference = Reference::read(&mut io::BufReader::new(File::open(path)?))?;
+    let vocabulary = session.info().vocabulary as u32;
+    anyhow::ensure!(
+        reference.vocabulary == vocabulary,
+        "the artifact's vocabulary has {vocabulary} tokens, the reference's {}",
+        reference.vocabulary
+    );
+    let mut tops = reference.tops.iter();
+    let mut positions = Vec::new();
+    for window in &reference.windows {
+        score_window(session, window, run, |_, logits, next| {
+            if let Some(top) = tops.next() {
+                positions.push(top.compare(logits, next));
+            }
+        })?;
+    }
+    line.say(&Message::Diverged(summarize(&positions)))
+}
+
+/// Writes a file under a temporary name, then renames it: a reader never finds half of it.
+pub(super) fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let partial = temp_beside(path);
+    let written = File::create(&partial).map_err(anyhow::Error::from).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(std::fs::rename(&partial, path)?)
+    });
+    if written.is_err() {
+        // On a full disk every byte counts; more than try cannot be done.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}

@@ -1,0 +1,20 @@
+const assert = require('assert');
+const s = f('stack');
+assert.strictEqual(s.push(5).size, 1);
+assert.deepEqual(s.items, [5]);
+assert.strictEqual(JSON.stringify(s), '{"items":[5]}');
+assert.strictEqual(new Stack().push(1).push(2).size, 2);
+assert.deepStrictEqual(f('map', (x) => x * 10, [1, 2]), [10, 20]);
+const items = [10, 9, 1];
+f('sort', items);
+assert.deepStrictEqual(items, [1, 9, 10]);
+assert.throws(() => f('throw'), /bad value/);
+assert.deepStrictEqual([...f('items')], [1, 2]);
+assert.strictEqual(f('function')(41), 42);
+const before = calls;
+f('stack');
+assert.strictEqual(calls, before + 1);
+(async () => {
+  assert.strictEqual(await f('async', 41), 42);
+  await assert.rejects(f('reject'), /later/);
+})();
