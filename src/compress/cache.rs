@@ -10,15 +10,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
 use super::{ActivationStats, CompressError, Importance};
-use crate::model::gguf::{Gguf, TensorInfo, temp_beside};
-
-/// How long an unfinished file must lie untouched before the sweeper takes it for a dead builder's.
-const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+use crate::model::gguf::{Gguf, LEFT_BEHIND, TensorInfo, temp_beside};
 
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
@@ -282,6 +279,8 @@ pub(super) fn hash_tensor(gguf: &Gguf, tensor: &TensorInfo) -> Result<Hash, Comp
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
