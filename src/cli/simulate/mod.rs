@@ -1,5 +1,7 @@
 //! `autotune simulate`: searches a recorded table, so that samplers can be compared where every answer is known.
 
+mod csv;
+mod levels;
 mod options;
 mod space_file;
 mod table;
@@ -111,6 +113,18 @@ fn report(args: &SimulateArgs, task: &Task, history: &History, exhausted: bool, 
         }
     }
     if args.json {
+        let trace: Vec<_> = trials.iter().map(|t: &serde_json::Value| t["hypervolume"].clone()).collect();
+        let scales: serde_json::Map<_, _> = task
+            .objectives
+            .iter()
+            .map(|ob| (ob.name.clone(), json!(if ob.log_scale { "log" } else { "linear" })))
+            .collect();
+        let point: Option<serde_json::Map<_, _>> = region.as_ref().map(|r| {
+            let value = |(i, ob): (usize, &crate::search::Objective)| {
+                (ob.name.clone(), json!(ob.value(r.reference[i])))
+            };
+            task.objectives.iter().enumerate().map(value).collect()
+        });
         let bounds: Option<serde_json::Map<_, _>> = region.as_ref().map(|r| {
             let bound = |(i, ob): (usize, &crate::search::Objective)| {
                 (ob.name.clone(), json!({"bound": ob.value(r.reference[i]), "derived": r.derived[i]}))
@@ -124,13 +138,28 @@ fn report(args: &SimulateArgs, task: &Task, history: &History, exhausted: bool, 
             "rows": task.table.rows(),
             "fitting_rows": task.fitting(),
             "exhausted": exhausted,
+            "scales": scales,
             "region": bounds,
+            "reference_point": point,
             "front_hypervolume": full,
+            "hypervolume_trace": trace,
             "trials": trials,
         });
         printer.data(&text.to_string());
-    } else if exhausted {
-        printer.remark("every row that fits was asked");
+        return;
+    }
+    if let Some(r) = &region {
+        let bounds = task.objectives.iter().enumerate().map(|(i, ob)| {
+            let scale = if ob.log_scale { " (log scale)" } else { "" };
+            format!("{} {}{scale}", ob.name, significant(ob.value(r.reference[i])))
+        });
+        printer.remark(&format!(
+            "shares of the table's hypervolume up to {}",
+            bounds.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if exhausted {
+        printer.remark(&format!("exhausted: all {} rows that fit were asked", history.observations.len()));
     }
 }
 

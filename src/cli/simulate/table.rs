@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::csv::Lines;
+use super::levels::{Levels, compare};
 use super::space_file::{Declared, kind};
 use crate::cli::exit::Expected;
-use crate::space::{Param, Point, Space, Value};
+use crate::space::{Param, Point, Space};
 
 /// The rows of a table by their points, and the columns that were asked for.
 pub(super) struct Table {
@@ -31,22 +33,16 @@ impl Table {
         let file = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|e| Expected::usage(format!("--table {file}: cannot be read: {e}; name a CSV file")))?;
-        let mut lines = Lines { rest: text.strip_prefix('\u{feff}').unwrap_or(&text), line: 0 };
+        let wrong = |what: String| Expected::usage(format!("--table {file}: {what}"));
+        let mut lines = Lines::new(&text);
         let mut cells = Vec::new();
         if !lines.next(&mut cells) {
-            return Err(Expected::usage(format!("--table {file}: is empty; it needs a header and rows")));
+            return Err(wrong("is empty; it needs a header and rows".into()));
         }
         let header: Vec<String> = cells.iter().map(|c| c.trim().to_owned()).collect();
-        let find = |column: &str| {
-            header.iter().position(|h| h == column).ok_or_else(|| {
-                Expected::usage(format!(
-                    "--table {file}: has no column `{column}`; it has {}",
-                    header.join(", ")
-                ))
-            })
-        };
-        let param_columns: Vec<usize> = params.iter().map(|p| find(&p.name)).collect::<Result<_, _>>()?;
-        let value_columns: Vec<usize> = wanted.iter().map(|w| find(w)).collect::<Result<_, _>>()?;
+        let (params, param_columns) = place(params, &header).map_err(wrong)?;
+        let value_columns: Vec<usize> =
+            wanted.iter().map(|w| column(w, &header)).collect::<Result<_, _>>().map_err(wrong)?;
         let mut levels: Vec<Levels> = params.iter().map(Levels::new).collect();
         let mut table = Self {
             space: Space { name, description: String::new(), params: Vec::new() },
@@ -54,44 +50,57 @@ impl Table {
             index: HashMap::new(),
             columns: vec![Vec::new(); wanted.len()],
         };
+        let mut line_of_row: Vec<u32> = Vec::new();
         while lines.next(&mut cells) {
-            if cells.len() == 1 && cells[0].is_empty() {
+            if cells.len() == 1 && cells[0].trim().is_empty() {
                 continue;
             }
+            let line = lines.line;
             if cells.len() != header.len() {
-                return Err(Expected::usage(format!(
-                    "--table {file}: line {} has {} cells where the header has {}",
-                    lines.line,
-                    cells.len(),
-                    header.len()
-                )));
+                let (found, wanted) = (cells.len(), header.len());
+                return Err(wrong(format!("line {line} has {found} cells where the header has {wanted}")));
             }
             let mut point = Vec::with_capacity(levels.len());
-            for (levels, &column) in levels.iter_mut().zip(&param_columns) {
+            for ((levels, &column), param) in levels.iter_mut().zip(&param_columns).zip(&params) {
+                let Some(column) = column else {
+                    point.push(0);
+                    continue;
+                };
                 let cell = cells[column].trim();
                 point.push(levels.find(cell).ok_or_else(|| {
                     let known: Vec<String> = levels.values.iter().map(ToString::to_string).collect();
-                    Expected::usage(format!(
-                        "--table {file}: line {}: `{cell}` is no level of `{}`, which has {}",
-                        lines.line,
-                        header[column],
-                        known.join(", ")
-                    ))
+                    let (name, known) = (&param.name, known.join(", "));
+                    wrong(format!("line {line}: `{cell}` is no level of `{name}`, which has {known}; add it to the space, or drop the row"))
                 })?);
             }
             for (values, &column) in table.columns.iter_mut().zip(&value_columns) {
-                values.push(cells[column].trim().parse().unwrap_or(f64::NAN));
+                let number = number(&cells[column]).ok_or_else(|| {
+                    let (name, cell) = (&header[column], cells[column].trim());
+                    wrong(format!("line {line}: `{name}` has `{cell}`, which is no number; leave the cell empty where there is none"))
+                })?;
+                values.push(number);
             }
             table.points.push(point);
+            line_of_row.push(line as u32);
+        }
+        if table.points.is_empty() {
+            return Err(wrong("has a header but no rows".into()));
+        }
+        for (values, name) in table.columns.iter().zip(wanted) {
+            if values.iter().all(|v| v.is_nan()) {
+                return Err(wrong(format!("has no number in the column `{name}`")));
+            }
         }
         table.adopt(params, levels);
+        if table.space.size() == u128::MAX {
+            return Err(wrong("belongs to a space of more than 2^128 points".into()));
+        }
         for (row, point) in table.points.iter().enumerate() {
             let key = key(&table.space, point);
             if let Some(first) = table.index.insert(key, row as u32) {
-                return Err(Expected::usage(format!(
-                    "--table {file}: rows {} and {} are the same point; a point has one row",
-                    first + 1,
-                    row + 1
+                let (first, second) = (line_of_row[first as usize], line_of_row[row]);
+                return Err(wrong(format!(
+                    "lines {first} and {second} are the same point; a point has one row"
                 )));
             }
         }
@@ -152,114 +161,60 @@ fn key(space: &Space, point: &[usize]) -> u128 {
         .fold(0, |key, (p, &level)| key.wrapping_mul(p.levels.len() as u128).wrapping_add(level as u128))
 }
 
-fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(x), Some(y)) => x.total_cmp(&y),
-        _ => a.to_string().cmp(&b.to_string()),
+/// The one column of a name.
+fn column(name: &str, header: &[String]) -> Result<usize, String> {
+    let mut found = (0..header.len()).filter(|&i| header[i] == name);
+    match (found.next(), found.next()) {
+        (Some(at), None) => Ok(at),
+        (Some(_), Some(_)) => Err(format!("has two columns `{name}`; name each once")),
+        (None, _) => Err(format!("has no column `{name}`; it has {}", header.join(", "))),
     }
 }
 
-/// The levels of one parameter, as cells are looked up in them.
-struct Levels {
-    values: Vec<Value>,
-    texts: Vec<String>,
-    numbers: Vec<Option<f64>>,
-    /// Whether cells that are new become levels.
-    open: bool,
-    /// The last one found: rows next to each other are alike.
-    last: usize,
-}
-
-impl Levels {
-    fn new(declared: &Declared) -> Self {
-        let mut levels = Self {
-            values: Vec::new(),
-            texts: Vec::new(),
-            numbers: Vec::new(),
-            open: declared.levels.is_empty(),
-            last: 0,
-        };
-        for value in &declared.levels {
-            levels.push(value.clone());
-        }
-        levels
-    }
-
-    fn push(&mut self, value: Value) {
-        self.texts.push(value.to_string());
-        self.numbers.push(value.as_f64());
-        self.values.push(value);
-    }
-
-    fn find(&mut self, cell: &str) -> Option<usize> {
-        if self.texts.get(self.last).is_some_and(|t| t == cell) {
-            return Some(self.last);
-        }
-        let number = || cell.parse::<f64>().ok();
-        let found = self.texts.iter().position(|t| t == cell).or_else(|| {
-            let x = number()?;
-            let near = |y: f64| (x - y).abs() <= 1e-9 * x.abs().max(y.abs());
-            self.numbers.iter().position(|n| n.is_some_and(near))
+/// The parameters under their columns' names, with the columns; `None` for one that cannot vary and has no column.
+///
+/// Spaces may wrap their parameters into tables that the columns' names leave out, and write a dot where those have an underscore.
+fn place(params: Vec<Declared>, header: &[String]) -> Result<(Vec<Declared>, Vec<Option<usize>>), String> {
+    let (mut placed, mut columns): (Vec<Declared>, Vec<Option<usize>>) = (Vec::new(), Vec::new());
+    for mut param in params {
+        let tails = std::iter::successors(Some(param.name.as_str()), |name| {
+            name.split_once('.').map(|(_, rest)| rest)
         });
-        if let Some(level) = found {
-            self.last = level;
-        } else if self.open {
-            self.push(number().map_or_else(|| Value::Text(cell.to_owned()), Value::Real));
-            return Some(self.values.len() - 1);
-        }
-        found
-    }
-}
-
-/// The lines of a CSV text (RFC 4180): cells may be quoted, and quoted cells may hold commas, quotes and line ends.
-struct Lines<'a> {
-    rest: &'a str,
-    line: usize,
-}
-
-impl<'a> Lines<'a> {
-    /// Reads the next line's cells; false at the end.
-    fn next(&mut self, cells: &mut Vec<std::borrow::Cow<'a, str>>) -> bool {
-        cells.clear();
-        if self.rest.is_empty() {
-            return false;
-        }
-        self.line += 1;
-        let end = self.rest.find('\n').unwrap_or(self.rest.len());
-        let line = &self.rest[..end];
-        if !line.contains('"') {
-            cells.extend(line.strip_suffix('\r').unwrap_or(line).split(',').map(std::borrow::Cow::Borrowed));
-            self.rest = self.rest.get(end + 1..).unwrap_or("");
-            return true;
-        }
-        let (mut cell, mut quoted) = (String::new(), false);
-        let mut chars = self.rest.char_indices().peekable();
-        let mut at = self.rest.len();
-        while let Some((i, c)) = chars.next() {
-            match (c, quoted) {
-                ('"', true) if chars.peek().is_some_and(|(_, next)| *next == '"') => {
-                    chars.next();
-                    cell.push('"');
+        let spellings: Vec<String> =
+            tails.flat_map(|tail| [tail.to_owned(), tail.replace('.', "_")]).collect();
+        match spellings.iter().find(|name| header.contains(name)) {
+            Some(name) => {
+                let at = column(name, header)?;
+                if columns.contains(&Some(at)) {
+                    return Err(format!("has one column `{name}` for two parameters; name each in full"));
                 }
-                ('"', _) => quoted = !quoted,
-                (',', false) => cells.push(std::mem::take(&mut cell).into()),
-                ('\r', false) => {}
-                ('\n', false) => {
-                    at = i + 1;
-                    break;
-                }
-                _ => cell.push(c),
+                columns.push(Some(at));
+                param.name.clone_from(name);
             }
+            None if param.levels.len() == 1 => columns.push(None),
+            None => return Err(column(&param.name, header).err().unwrap_or_default()),
         }
-        cells.push(cell.into());
-        self.rest = self.rest.get(at..).unwrap_or("");
-        true
+        placed.push(param);
+    }
+    Ok((placed, columns))
+}
+
+/// A number, NaN for what is missing, `None` for what is neither.
+fn number(cell: &str) -> Option<f64> {
+    let cell = cell.trim();
+    match cell.parse::<f64>() {
+        Ok(number) if number.is_finite() => Some(number),
+        Ok(_) => Some(f64::NAN),
+        Err(_) => ["", "na", "n/a", "null", "none", "-"]
+            .contains(&cell.to_ascii_lowercase().as_str())
+            .then_some(f64::NAN),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::Value;
 
     fn table(text: &str, levels: Vec<Value>) -> Result<Table, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -280,10 +235,31 @@ mod tests {
 
     #[test]
     fn levels_can_be_read_off_the_table() {
-        let t = table("a,y\n8,1\n2,\n4,x\n", vec![]).unwrap();
-        assert_eq!(t.space.params[0].levels, vec![Value::Real(2.0), Value::Real(4.0), Value::Real(8.0)]);
+        let t = table("a,y\n8,1\n2,\n4,NaN\n", vec![]).unwrap();
+        assert_eq!(t.space.params[0].levels, vec![Value::Int(2), Value::Int(4), Value::Int(8)]);
         assert_eq!(t.row(&[2]), Some(0));
         assert!(t.value(0, 1).is_nan() && t.value(0, 2).is_nan());
+    }
+
+    #[test]
+    fn parameters_are_found_under_the_names_that_columns_have() {
+        let declared = |name: &str, n: i64| Declared {
+            name: name.into(),
+            levels: (0..n).map(Value::Int).collect(),
+            ordered: None,
+        };
+        let header = ["kv_k", "x", "y"].map(str::to_owned);
+        let (params, columns) =
+            place(vec![declared("params.x", 2), declared("kv.k", 2), declared("fixed", 1)], &header).unwrap();
+        assert_eq!(columns, [Some(1), Some(0), None]);
+        assert_eq!(params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["x", "kv_k", "fixed"]);
+        assert!(
+            place(vec![declared("a.x", 2), declared("b.x", 2)], &header)
+                .err()
+                .unwrap()
+                .contains("two parameters")
+        );
+        assert!(place(vec![declared("a.z", 2)], &header).err().unwrap().contains("no column `a.z`"));
     }
 
     #[test]
@@ -300,7 +276,11 @@ mod tests {
             ("a,b\n1,2\n", "no column `y`"),
             ("a,y\n3,1\n", "`3` is no level of `a`, which has 1, 2"),
             ("a,y\n1\n", "line 2 has 1 cells"),
-            ("a,y\n1,1\n2,1\n1,2\n", "rows 1 and 3 are the same point"),
+            ("a,y\n1,1\n\n2,1\n1,2\n", "lines 2 and 5 are the same point"),
+            ("a,y\n1,fast\n", "line 2: `y` has `fast`, which is no number"),
+            ("a,y\n1,\n2,nan\n", "no number in the column `y`"),
+            ("a,y\n", "no rows"),
+            ("a,y,y\n1,1,1\n", "two columns `y`"),
         ] {
             let error = table(text, two()).err().unwrap();
             assert!(error.contains(part), "{error}");

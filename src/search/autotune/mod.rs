@@ -131,19 +131,6 @@ fn best(
             }
         }
     }
-    if std::env::var("DBG").is_ok() {
-        let top = scored.iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-        eprintln!(
-            "n={} front={} reached={:.5} ehvi={:.6} point={:?} pred={:.3?} ref={:.3?}",
-            history.observations.len(),
-            front.len(),
-            reached,
-            top.0,
-            top.1,
-            models.predict(problem, columns, &top.1),
-            region.reference
-        );
-    }
     let (value, point) = scored.into_iter().max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))?;
     (value > 0.0).then(|| (point, if reached > 0.0 { value / reached } else { f64::INFINITY }))
 }

@@ -50,11 +50,6 @@ impl Squash {
         let beyond = loss - self.knee;
         if beyond > 0.0 { self.knee + self.width * (1.0 + beyond / self.width).ln() } else { loss }
     }
-
-    fn invert(self, loss: f64) -> f64 {
-        let beyond = loss - self.knee;
-        if beyond > 0.0 { self.knee + self.width * ((beyond / self.width).exp() - 1.0) } else { loss }
-    }
 }
 
 impl Models {
@@ -78,7 +73,7 @@ impl Models {
             })
             .collect();
         let mut fitted = Vec::new();
-        for objective in 0..problem.objectives().len() {
+        for (objective, &squash) in squash.iter().enumerate() {
             if problem.exact(objective) && columns.has_prior(objective) {
                 fitted.push(None);
                 continue;
@@ -104,7 +99,7 @@ impl Models {
             }
             let mut best: Option<(Knowledge, Data, Fitted)> = None;
             for knowledge in rivals {
-                let data = data(problem, columns, objective, knowledge, &seen, squash[objective]);
+                let data = data(problem, columns, objective, knowledge, &seen, squash);
                 let fit = Fitted::new(problem.space(), width(columns, knowledge), &data);
                 if best.as_ref().is_none_or(|(_, _, b)| fit.cost < b.cost) {
                     best = Some((knowledge, data, fit));

@@ -137,7 +137,13 @@ impl Kernel {
                     }
                     if tune("PROD", 0.0) > 0.0 {
                         // plain product: weight acts as a floor-free mixing
-                        let f = if axis.ordered { k } else { if a == b { 1.0 } else { (-weight).exp() } };
+                        let f = if axis.ordered {
+                            k
+                        } else if a == b {
+                            1.0
+                        } else {
+                            (-weight).exp()
+                        };
                         factor[a * n + b] = f;
                         by_weight[a * n + b] = if axis.ordered || a == b { 0.0 } else { -weight };
                         if axis.ordered {
@@ -243,7 +249,7 @@ impl Kernel {
 }
 
 pub(crate) fn tune(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(format!("AUTOTUNE_TRY_{name}")).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
 /// Matérn 5/2 at a distance, and its derivative by the logarithm of the length.
