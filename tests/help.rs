@@ -30,6 +30,7 @@ fn help_of_the_command() {
       report       Write the report of a study
       export       Copy a trial's artifact out, with the command line that runs it
       score        Grade code without tuning
+      simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 
@@ -230,9 +231,18 @@ fn help_of_tune() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in
-        ["resume", "probe", "plan", "studies", "trials", "report", "export", "score", "completions"]
-    {
+    for command in [
+        "resume",
+        "probe",
+        "plan",
+        "studies",
+        "trials",
+        "report",
+        "export",
+        "score",
+        "simulate",
+        "completions",
+    ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Usage: autotune ") && text.contains("--quiet"), "{text}");
     }

@@ -73,6 +73,8 @@ pub enum Command {
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
+    /// Search a recorded table instead of a model, to compare samplers.
+    Simulate(SimulateArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -335,4 +337,46 @@ pub enum SandboxMode {
     Strict,
     /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
     Off,
+}
+
+/// `autotune simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The space, a TOML file: a list of levels for each parameter, of any name.
+    #[arg(long, value_name = "FILE")]
+    pub space: PathBuf,
+    /// The table, CSV: a column for each parameter and each objective, a row for each point. A point without a row does not fit.
+    #[arg(long, value_name = "FILE")]
+    pub table: PathBuf,
+    /// Objectives with directions, and :log or :linear where the name does not tell: latency_ms:min,quality:max.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN:min|max,...")]
+    pub objectives: Vec<String>,
+    /// A ceiling on the budget column: 900MB, or a plain number.
+    #[arg(long, requires = "budget_column", value_name = "SIZE")]
+    pub budget: Option<String>,
+    /// The column that the budget bounds. Known before a point is asked, as what fits is.
+    #[arg(long, requires = "budget", value_name = "COLUMN")]
+    pub budget_column: Option<String>,
+    /// The worst value of an objective that is of interest: latency_ms=80,quality=0.5. Without: from the first measurements.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=VALUE,...")]
+    pub region: Vec<String>,
+    /// Noise of measurements, one standard error: latency_ms=0.03 is relative, quality=+0.02 absolute.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=NOISE,...")]
+    pub noise: Vec<String>,
+    /// Columns that the sampler may read before it asks. One that is named as an objective with `predicted` before or after it
+    /// is taken as a prediction of that objective.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,...")]
+    pub cheap: Vec<String>,
+    /// How candidates are chosen: autotune, nsga2, anneal, random.
+    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    pub sampler: String,
+    /// How many candidates are asked.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub trials: u64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -15,6 +15,7 @@ mod report;
 mod score_codebleu;
 mod score_passk;
 mod settings;
+mod simulate;
 mod studies;
 mod trials;
 mod tune;
@@ -66,6 +67,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
+        Command::Simulate(args) => simulate::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }
