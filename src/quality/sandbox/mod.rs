@@ -39,6 +39,8 @@ mod token;
 mod typescript;
 #[cfg(target_os = "linux")]
 mod verdict;
+#[cfg(target_os = "linux")]
+mod worker;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
