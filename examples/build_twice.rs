@@ -8,6 +8,7 @@
 //! into the work folder unless it is there already. The first candidate is Q4_K for attention and FFN and Q6_K for the embeddings; the
 //! second has attention in Q8_0 (or the named group: `attn`, `ffn`, `embd`), all else equal. The cache begins empty. With a
 //! preset named, llama.cpp makes that, too, in the same process.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -21,12 +22,21 @@ use autotune::model::synthetic::Shapes;
 use autotune::space::{Candidate, Config, Value};
 use autotune::units::Bytes;
 
-/// Peak resident set of this process in bytes, and the part of it that is not mapped files, as Linux counts them.
+/// Peak resident set of this process in bytes, mapped files included.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// Processor time of this process so far, user and system, in seconds: on a busy machine steadier than the clock on the wall.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    // Linux counts in hundredths of a second on every architecture that we run on.
+    ticks as f64 / 100.0
 }
 
 fn candidate(other: Option<&str>) -> Result<Config> {
@@ -87,14 +97,14 @@ fn main() -> Result<()> {
         let builder = Builder::new(&source, &cache, threads, None)?;
         let path = work.join(format!("{name}.gguf"));
         let predicted = predictor.predict(&config)?.bytes;
+        let before = cpu_s();
         let a = builder.build(&config, &path)?;
-        let seconds = a.duration.as_secs_f64();
-        let ratio = first.map_or(1.0, |f: f64| seconds / f);
-        first.get_or_insert(seconds);
+        let (seconds, cpu) = (a.duration.as_secs_f64(), cpu_s() - before);
+        let first: &mut (f64, f64) = first.get_or_insert((seconds, cpu));
+        let (share, cpu_share) = (seconds / first.0 * 100.0, cpu / first.1 * 100.0);
         writeln!(
             out,
-            "{name}: {seconds:.2} s ({:.1} % of the first), {} ({:+} bytes off the prediction), {} quantized, {} reused, {} copied, peak memory {}",
-            ratio * 100.0,
+            "{name}: {seconds:.2} s ({share:.1} % of the first), {cpu:.2} s of processor time ({cpu_share:.1} %), {} ({:+} bytes off the prediction), {} quantized, {} reused, {} copied, peak memory {}",
             Bytes(a.bytes),
             a.bytes as i64 - predicted as i64,
             a.quantized,

@@ -19,6 +19,7 @@
 pub mod cli;
 pub mod compress;
 pub mod engine;
+pub mod fault;
 pub mod host;
 pub mod measure;
 pub mod model;

@@ -1,5 +1,5 @@
 //! What crosses between the process of the judged code and the process of the tests: values, objects, callbacks, exceptions.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use autotune::quality::{
     sandbox::{Judge, Sandbox, Settings, Verdict, probe},

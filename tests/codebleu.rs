@@ -1,6 +1,9 @@
 //! `autotune score codebleu` from outside, and the CodeBLEU library on shared and shipped data.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
 
 use assert_cmd::Command;
 use autotune::quality::codebleu::{self, Language, Mode, References, Weights};
@@ -235,6 +238,31 @@ fn wrong_input_is_named_with_its_place() {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("no/such/file.jsonl"));
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let pair = json!({"prediction": "x = 1", "references": ["x = 1"]}).to_string();
+    let mut child = Process::new(assert_cmd::cargo::cargo_bin!("autotune"))
+        .args(["score", "codebleu", "--lang", "python", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    writeln!(stdin, "{pair}").unwrap();
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.contains("\"codebleu\":1.0"), "{first}");
+    drop(stdout);
+    // The command ends by itself; it may do so before all was written.
+    let _ = (0..1_000).try_for_each(|_| writeln!(stdin, "{pair}"));
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]

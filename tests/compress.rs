@@ -2,9 +2,9 @@
 //!
 //! Tests on the demo model look for `.deps/models/*.gguf` beside `Cargo.toml`, or the file named by `AUTOTUNE_DEMO_MODEL`, and are skipped
 //! with a note when there is none. The rest use small random models.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![cfg(feature = "llama")]
 // Clippy lets tests unwrap and print, but not their helper functions.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -493,6 +493,7 @@ fn collected_activations_are_whole_and_guide_quantization() {
     assert_eq!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.7.attn_v.weight"]);
     assert_ne!(stats.mean_square["blk.7.attn_q.weight"], stats.mean_square["blk.8.attn_q.weight"]);
     assert_eq!(stats.layer_cosine.len(), 30);
+    assert!(stats.stream_square.len() == 30 && stats.stream_square.iter().all(|s| *s > 0.0));
     // The first layer turns the embeddings into something else; 0 would mean that they were not seen.
     assert!(stats.layer_cosine.iter().all(|c| *c > 1e-4 && *c < 1.0), "{:?}", stats.layer_cosine);
 

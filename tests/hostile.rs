@@ -2,7 +2,7 @@
 //!
 //! The programs are in `tests/hostile/`. They run as this user and, when that is root, once more as an ordinary user; with all layers of this
 //! machine, and with those of a container that grants no namespaces.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::{
     collections::BTreeSet,

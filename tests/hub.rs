@@ -1,4 +1,5 @@
 //! `--model hf:owner/repo/file` against a hub on loopback: fetched once, then found in the cache with the hub gone.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

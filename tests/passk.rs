@@ -1,5 +1,5 @@
 //! `autotune score passk`: what it prints, what it refuses, and that every canonical solution passes.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::{
     env, fs,

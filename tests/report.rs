@@ -1,6 +1,5 @@
 //! The report, the exports and the listings of a seeded study, as a user gets them.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/browser.rs"]
 mod browser;

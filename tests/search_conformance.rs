@@ -1,4 +1,5 @@
 //! One suite for every sampler. A new sampler is added to `SAMPLERS` and inherits it.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::HashSet;
 

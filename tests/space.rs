@@ -1,4 +1,5 @@
 //! Space files and presets as the rest of the house sees them.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use autotune::space::{
     Config, LoadedSpace, ModelFacts, ParamKind, SpaceFacts, Value, load_preset, load_space, parse_space,

@@ -1,6 +1,5 @@
 //! What every store must keep, whatever holds the bytes: the suite is instantiated for each way of opening one.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

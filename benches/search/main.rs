@@ -5,6 +5,13 @@
 //! - `--trials N`: instead of 100; `--region derived`: do not tell the bounds; `--prior`: tell a physical prediction of latency;
 //!   `--cheap honest|lies`: tell a divergence column, or two that mislead.
 //! - `--oracle NAME`: no search; answers points on standard input with measurements, for peers in other languages (`peers.py`).
+#![allow(
+    clippy::type_complexity,
+    clippy::while_let_loop,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 mod landscape;
 

@@ -1,15 +1,17 @@
-//! Exactly what the user said, by clap. Nothing below [`super::settings`] sees these types.
+//! Exactly what the user said, by clap. Nothing below `settings` sees these types.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Find the compressed variants of a code language model that are worth running on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "autotune",
     version,
-    args_conflicts_with_subcommands = true,
+    override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
                   5 every trial failed, 130 paused (autotune resume goes on)."
@@ -24,6 +26,29 @@ pub struct Cli {
     /// The flags of `tune`, so that `autotune --budget 8GB` is enough.
     #[command(flatten)]
     pub tune: TuneArgs,
+}
+
+impl Cli {
+    /// Parses the command line. Flags of `tune` before another command are refused, since they would do nothing there; `--quiet`
+    /// goes with every command (which clap's own `args_conflicts_with_subcommands` would refuse).
+    ///
+    /// # Errors
+    /// The command line is wrong, or asks for help.
+    pub fn parse_line() -> Result<Self, clap::Error> {
+        let mut line = Self::command();
+        let matches = line.try_get_matches_from_mut(std::env::args_os())?;
+        if let Some((command, _)) = matches.subcommand() {
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let stray = line.get_arguments().find(|a| !a.is_global_set() && given(a.get_id().as_str()));
+            if let Some(flag) = stray.and_then(clap::Arg::get_long) {
+                let text = format!(
+                    "`--{flag}` before `{command}` would belong to `tune`; write the flags of a command behind its name"
+                );
+                return Err(line.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut line))
+    }
 }
 
 /// The commands.
@@ -48,8 +73,6 @@ pub enum Command {
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
-    /// Search a recorded table instead of a model, to compare samplers.
-    Simulate(SimulateArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -83,7 +106,7 @@ pub enum EngineName {
 #[derive(Debug, Clone, Args)]
 pub struct TuneArgs {
     /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
-    #[arg(long, value_name = "SIZE", required = true)]
+    #[arg(long, value_name = "SIZE", required = true, allow_hyphen_values = true)]
     pub budget: Option<String>,
     /// The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
     #[arg(long, value_name = "PATH")]
@@ -92,7 +115,7 @@ pub struct TuneArgs {
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
     pub space: String,
     /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Stop after this many trials that ran, presets included.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -119,10 +142,10 @@ pub struct TuneArgs {
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
     /// Stop a rung (build, measure, grade) that takes longer than this.
-    #[arg(long, default_value = "30m", value_name = "DURATION")]
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
     pub rung_timeout: String,
     /// Spend at most this long on timing one candidate.
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
     pub timing_cap: String,
     /// Run model-written code although the sandbox lacks layers on this machine.
     #[arg(long)]
@@ -144,10 +167,10 @@ pub struct ResumeArgs {
     /// Number or name of the study; the newest without it.
     pub study: Option<String>,
     /// Stop starting trials after this long, counted from now.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Raise the total number of trials to this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
@@ -155,9 +178,9 @@ pub struct ResumeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
-    /// Where the report goes.
-    #[arg(long, default_value = "reports", value_name = "FOLDER")]
-    pub reports: PathBuf,
+    /// Where the report goes. Default: where it went before.
+    #[arg(long, value_name = "FOLDER")]
+    pub reports: Option<PathBuf>,
 }
 
 /// `autotune probe`
@@ -178,7 +201,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "PATH")]
     pub model: Option<String>,
     /// The budget, as for `tune`.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: String,
     /// The space, as for `tune`.
     #[arg(long, default_value = "laptop", value_name = "SPACE")]
@@ -312,42 +335,4 @@ pub enum SandboxMode {
     Strict,
     /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
     Off,
-}
-
-/// `autotune simulate`
-#[derive(Debug, Args)]
-pub struct SimulateArgs {
-    /// The space, a TOML file.
-    #[arg(long)]
-    pub space: PathBuf,
-    /// The table, CSV: a column for each parameter and each objective, a row for each point.
-    #[arg(long)]
-    pub table: PathBuf,
-    /// Objectives with directions: latency_ms:min,quality:max.
-    #[arg(long, value_delimiter = ',')]
-    pub objectives: Vec<String>,
-    /// A ceiling on the budget column.
-    #[arg(long)]
-    pub budget: Option<String>,
-    /// The column that the budget bounds.
-    #[arg(long)]
-    pub budget_column: Option<String>,
-    /// Relative noise by objective: latency_ms=0.03.
-    #[arg(long, value_delimiter = ',')]
-    pub noise: Vec<String>,
-    /// Columns that the sampler may read before it asks.
-    #[arg(long, value_delimiter = ',')]
-    pub cheap: Vec<String>,
-    /// How candidates are chosen: autotune, nsga2, anneal, random.
-    #[arg(long, default_value = "autotune")]
-    pub sampler: String,
-    /// How many candidates are asked.
-    #[arg(long, default_value_t = 50)]
-    pub trials: u64,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }

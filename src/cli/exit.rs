@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::fault::is_machines;
+use crate::measure::supervisor::SpawnError;
+use crate::store::StoreError;
+use crate::study::{MachineFault, Unmet};
+
 /// How the command ended. The numbers are part of the interface; `autotune --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -28,6 +33,33 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// The code of an error: what [`Expected`] says, else what the causes below it tell.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Self {
+        if let Some(expected) = error.downcast_ref::<Expected>() {
+            return expected.exit;
+        }
+        for cause in error.chain() {
+            if let Some(store) = cause.downcast_ref::<StoreError>() {
+                return match (store.is_environment(), store.is_expected()) {
+                    (true, _) => Exit::Environment,
+                    (false, true) => Exit::Usage,
+                    (false, false) => Exit::Failure,
+                };
+            }
+            if cause.is::<Unmet>() {
+                return Exit::Infeasible;
+            }
+            if cause.is::<MachineFault>() || cause.is::<SpawnError>() {
+                return Exit::Environment;
+            }
+        }
+        let root: &(dyn std::error::Error + 'static) = error.as_ref();
+        if is_machines(root) { Exit::Environment } else { Exit::Failure }
+    }
+}
+
 /// An expected failure: a text for the user and the code to end with. Put it into an `anyhow::Error` anywhere below the command.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -47,5 +79,28 @@ impl Expected {
     /// Something that the machine lacks.
     pub fn environment(text: impl Into<String>) -> Self {
         Self { exit: Exit::Environment, text: text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_decides_the_code_however_deep_it_lies() {
+        let full = || anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(Exit::of(&full()), Exit::Environment);
+        assert_eq!(Exit::of(&full().context("study 1 stopped").context("more")), Exit::Environment);
+        let full: anyhow::Error = StoreError::DiskFull("x.db".into()).into();
+        assert_eq!(Exit::of(&full.context("study 1 stopped")), Exit::Environment);
+        assert_eq!(Exit::of(&StoreError::Missing("x.db".into()).into()), Exit::Usage);
+        assert_eq!(Exit::of(&StoreError::Lost(3).into()), Exit::Failure);
+        assert_eq!(Exit::of(&anyhow::anyhow!("a bug")), Exit::Failure);
+        let said: anyhow::Result<()> = Err(Expected::usage("wrong").into());
+        assert_eq!(Exit::of(&said.context("more").unwrap_err()), Exit::Usage);
     }
 }

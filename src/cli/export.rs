@@ -12,11 +12,12 @@ use super::printer::Printer;
 use super::tune;
 use crate::measure::protocol::{Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::model::gguf::temp_beside;
 use crate::report::Commands;
 use crate::space::Config;
-use crate::store::{StudyRecord, TrialRecord};
+use crate::store::{StudyRecord, TrialRecord, TrialState};
 use crate::study::prepare::Preparation;
-use crate::study::{Event, Settings};
+use crate::study::{Event, MachineFault, Settings};
 
 /// Copies the artifact out; builds it again when it was cleaned away.
 ///
@@ -34,6 +35,17 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         ))
         .into());
     };
+    if matches!(trial.state, TrialState::Failed | TrialState::Infeasible) {
+        let why = trial.failure.as_ref().map_or(String::new(), |f| format!(": {}", f.text));
+        printer.warn(&format!(
+            "trial {} is {}{why}; its artifact is exported all the same",
+            trial.number, trial.state
+        ));
+    }
+    if args.out.is_dir() {
+        let text = format!("--out: {} is a folder; name a file in it", args.out.display());
+        return Err(Expected::usage(text).into());
+    }
     let kept = args.store.results.join(&artifact.path);
     if kept.exists() {
         copy(&kept, &args.out)?;
@@ -55,11 +67,12 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     if let Some(folder) = to.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::copy(from, &partial).map_err(failed)?;
-    std::fs::rename(&partial, to).map_err(failed)?;
-    Ok(())
+    let partial = temp_beside(to);
+    let copied = std::fs::copy(from, &partial).and_then(|_| std::fs::rename(&partial, to));
+    if copied.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    Ok(copied.map_err(failed)?)
 }
 
 fn rebuild(
@@ -72,6 +85,17 @@ fn rebuild(
     let settings: Settings = serde_json::from_str(&study.settings_json)
         .with_context(|| format!("the settings of study {} are damaged", study.id.0))?;
     let kit = tune::open_kit(&settings)?;
+    if kit.hash() != study.model_hash {
+        return Err(Expected::usage(format!(
+            "{} is no longer the model of study {}: the artifact cannot be built again from it",
+            settings.model_path.display(),
+            study.name
+        ))
+        .into());
+    }
+    if let Some(folder) = args.out.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    }
     let host = tune::probe(&args.store.results)?;
     let supervisor = Supervisor::of_this_program()?;
     let never = || false;
@@ -94,6 +118,9 @@ fn rebuild(
     let outcome = supervisor.run(&Job::Build { request }, &limits, &never, &mut |_: Message| {})?;
     match outcome.end {
         End::Done => Ok(()),
+        End::Refused(reason) => {
+            Err(MachineFault { step: format!("build {}", args.out.display()), reason }.into())
+        }
         end => anyhow::bail!("failed to build the artifact of trial {}: {end:?}", trial.number),
     }
 }

@@ -5,6 +5,7 @@ mod completions;
 mod database;
 pub mod exit;
 mod export;
+mod graders;
 mod interrupt;
 mod plan;
 pub mod printer;
@@ -20,29 +21,35 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
+use crate::fault::told;
 use args::{Cli, Command, ScoreCommand};
-use exit::{Exit, Expected};
+use exit::Exit;
 use printer::Printer;
 
 /// Parses, runs the command, prints what went wrong, and tells the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_line() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to stdout and errors to stderr by itself; a closed pipe is no failure.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+            let printed = error.print();
+            let full = printed.is_err_and(|e| e.kind() != std::io::ErrorKind::BrokenPipe);
+            let exit = match error.use_stderr() {
+                true => Exit::Usage,
+                false if full => Exit::Environment,
+                false => Exit::Success,
+            };
+            return exit.into();
         }
     };
     let mut printer = Printer::new(cli.quiet);
     match run(cli, &mut printer) {
+        Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
-            printer.error(&format!("{error:#}"));
-            error.downcast_ref::<Expected>().map_or(Exit::Failure, |e| e.exit).into()
+            printer.error(&told(&error));
+            Exit::of(&error).into()
         }
     }
 }
@@ -59,7 +66,6 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
-        Command::Simulate(_) => Err(Expected::environment("not built yet").into()),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }

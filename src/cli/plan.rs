@@ -8,6 +8,7 @@ use super::args::{EngineName, PlanArgs};
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::{settings, tune};
+use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
@@ -54,7 +55,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     };
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
-    let kit = kit::open(engine, &path).map_err(|e| Expected::usage(format!("{e:#}")))?;
+    let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
     let host = tune::probe(Path::new("."))?;
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
@@ -62,8 +63,8 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
     };
-    let LoadedSpace { space, .. } = load_space(&args.space, &facts)
-        .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
+    let LoadedSpace { space, .. } =
+        load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
     let problem =
         StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives());
     let planned = |name: String, config: &Config| {

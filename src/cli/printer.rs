@@ -7,13 +7,14 @@ use std::io::{self, Write};
 pub struct Printer {
     quiet: bool,
     closed: bool,
+    failed: bool,
 }
 
 impl Printer {
     /// A printer; a quiet one drops remarks, but no data and no errors.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, closed: false }
+        Self { quiet, ..Self::default() }
     }
 
     /// Whether remarks are dropped.
@@ -31,6 +32,7 @@ impl Printer {
         if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
             self.closed = true;
             if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed = true;
                 self.error(&format!("failed to write to stdout: {error}"));
             }
         }
@@ -40,6 +42,12 @@ impl Printer {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether data was lost, to a full disk for example; a reader that has gone is not counted.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// A remark on stderr, dropped when quiet.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::ProbeArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::fault::told;
 use crate::host::{self, CacheInfo, CacheKind, HostInfo, ProbeOptions};
 use crate::units::Bytes;
 
@@ -18,7 +19,7 @@ use crate::units::Bytes;
 pub fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let options = ProbeOptions { refresh: args.refresh, ..ProbeOptions::default() };
     let host = host::probe(&options).map_err(|error| {
-        let chain = format!("{:#}", anyhow::Error::from(error));
+        let chain = told(&error.into());
         Expected::environment(format!("failed to probe this machine: {chain}"))
     })?;
     for warning in &host.warnings {

@@ -1,6 +1,6 @@
 //! From what the user said to what a study needs: parsed, resolved, checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{EngineName, TuneArgs};
@@ -9,6 +9,7 @@ use crate::engine::EngineKind;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
+use crate::quality::tasks::WARMUP;
 use crate::study::Settings;
 use crate::units::parse_bytes;
 
@@ -43,9 +44,9 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         },
         space: args.space.clone(),
         workload,
-        tasks: args.tasks.clone(),
+        tasks: absolute_tasks(&args.tasks),
         task_limit: args.task_limit,
-        calibration: args.calibration.clone(),
+        calibration: args.calibration.as_deref().map(absolute),
         sampler: args.sampler.clone(),
         seed: args.seed,
         trials: args.trials,
@@ -55,6 +56,18 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
         reports: args.reports.clone(),
     })
+}
+
+/// A path that holds from another folder, too, where a study may be resumed; as it was given where the system refuses.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn absolute_tasks(tasks: &str) -> String {
+    match tasks {
+        "" | WARMUP => tasks.to_owned(),
+        file => absolute(Path::new(file)).to_str().unwrap_or(file).to_owned(),
+    }
 }
 
 /// Reads `--budget`.

@@ -7,14 +7,14 @@ use anyhow::Context;
 use super::args::{ResumeArgs, TuneArgs};
 use super::database::{expected, open_for_writing};
 use super::exit::{Exit, Expected};
+use super::graders::Graders;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
+use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions};
 use crate::measure::supervisor::Supervisor;
-use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
-use crate::quality::tasks;
 use crate::report;
 use crate::space::{LoadedSpace, Space, SpaceFacts, load_space};
 use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
@@ -22,8 +22,8 @@ use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, Unmet,
-    check_budget, kit, objectives,
+    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, check_budget,
+    kit, objectives,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -39,13 +39,16 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let host = probe(&args.store.results)?;
     let LoadedSpace { space, notes } =
         load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
-            .map_err(|e| Expected::usage(format!("{:#}", anyhow::Error::from(e))))?;
+            .map_err(|e| Expected::usage(told(&e.into())))?;
     for note in &notes {
         printer.remark(&format!("space: {note}"));
     }
+    // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
+    check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
+    let grading = Graders::new(&settings)?;
+    let new = new_study(&settings, &space, kit.as_ref(), &host)?;
     let store = open_for_writing(&args.store)?;
-    let id = store.create_study(&new_study(&settings, &space, kit.as_ref(), &host)?)?;
-    let record = store.study_by_id(id)?;
+    let record = store.study_by_id(store.create_study(&new)?)?;
     Run {
         store: &store,
         record: &record,
@@ -55,7 +58,7 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         host: &host,
         results: &args.store.results,
     }
-    .go(args.json, printer)
+    .go(grading, args.json, printer)
 }
 
 /// Continues a study.
@@ -81,7 +84,9 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     if let Some(trials) = args.trials {
         settings.trials = Some(trials);
     }
-    settings.reports.clone_from(&args.reports);
+    if let Some(reports) = &args.reports {
+        settings.reports.clone_from(reports);
+    }
     let space: Space = serde_json::from_str(&record.space_json)
         .with_context(|| format!("the space of study {} is damaged", record.id.0))?;
     let kit = open_kit(&settings)?;
@@ -101,6 +106,8 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         ))
         .into());
     }
+    let host = as_begun(host, &record)?;
+    let grading = Graders::new(&settings)?;
     store.set_study_settings(record.id, &serde_json::to_string(&settings)?)?;
     Run {
         store: &store,
@@ -111,7 +118,7 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         host: &host,
         results: &args.store.results,
     }
-    .go(args.json, printer)
+    .go(grading, args.json, printer)
 }
 
 /// A study with its surroundings, ready to run.
@@ -126,7 +133,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn go(&self, json: bool, printer: &mut Printer) -> anyhow::Result<Exit> {
+    fn go(&self, graders: Graders, json: bool, printer: &mut Printer) -> anyhow::Result<Exit> {
         let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
         let cancelled = || interrupt.is_set();
         let id = self.record.id;
@@ -142,21 +149,21 @@ impl Run<'_> {
             ended,
         });
         let report = self.report_path();
-        let outcome = self.run(&cancelled, &mut progress, &report);
+        for text in graders.left_out {
+            progress.hear(&Event::Remark { text });
+        }
+        let outcome = self.run(graders.grading, &cancelled, &mut progress, &report);
         progress.finish();
-        let end =
-            match outcome {
-                Ok(end) => end,
-                Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
-                Err(error) => {
-                    self.store.set_study_state(id, StudyState::Paused, Some(&format!("{error:#}")))?;
-                    return match error.downcast::<Unmet>() {
-                        Ok(unmet) => Err(Expected { exit: Exit::Infeasible, text: unmet.to_string() }.into()),
-                        Err(error) => Err(error
-                            .context(format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0))),
-                    };
-                }
-            };
+        let end = match outcome {
+            Ok(end) => end,
+            Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
+            Err(error) => {
+                // What broke the study may refuse this, too; the first error is the one to tell.
+                let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
+                let text = format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0);
+                return Err(error.context(text));
+            }
+        };
         let (reason, paused) = match &end {
             StudyEnd::Finished(reason) => (reason.clone(), false),
             StudyEnd::Paused(reason) => (reason.clone(), true),
@@ -166,38 +173,30 @@ impl Run<'_> {
         progress.hear(&Event::StudyEnded { reason, paused });
         drop(progress);
         report::write(self.store, id, &report)?;
-        self.conclude(json, &report, printer)?;
+        self.conclude(&end, json, &report, printer)?;
         self.exit(cancelled())
     }
 
     fn run(
         &self,
+        mut grading: TaskGrading<'static>,
         cancelled: &dyn Fn() -> bool,
         progress: &mut Progress<'_>,
         report: &Path,
     ) -> anyhow::Result<StudyEnd> {
         let begun = std::time::Instant::now();
+        // A folder that cannot be written is known now, not after the first trial.
+        report::write(self.store, self.record.id, report)?;
         let supervisor = Supervisor::of_this_program()?;
-        let ceilings = ceilings(self.host);
-        let mut grading = grading(self.settings, progress)?;
         let preparation = Preparation {
             kit: self.kit,
             settings: self.settings,
             supervisor: &supervisor,
             results: self.results,
-            threads: ceilings.threads,
+            threads: self.host.usable_threads(),
             cancelled,
         };
-        let problem = StudyProblem::new(
-            self.space,
-            self.kit,
-            self.settings.workload,
-            ceilings,
-            self.settings.budget_bytes,
-            &objectives(),
-        );
-        // Before anything is made: a budget that nothing meets costs no time.
-        check_budget(&problem)?;
+        let problem = problem(self.settings, self.space, self.kit, self.host);
         let prepared = preparation.run(progress)?;
         let disk = self.host.disk.as_ref().map_or(u64::MAX, |d| d.free_bytes);
         let id = self.record.id;
@@ -221,7 +220,13 @@ impl Run<'_> {
         report::default_path(&self.settings.reports, &self.record.name)
     }
 
-    fn conclude(&self, json: bool, report: &Path, printer: &mut Printer) -> anyhow::Result<()> {
+    fn conclude(
+        &self,
+        end: &StudyEnd,
+        json: bool,
+        report: &Path,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
         let summary = report::front_rows(self.store, self.record.id)?;
         if json {
             printer.data(&serde_json::to_string(&summary)?);
@@ -236,7 +241,11 @@ impl Run<'_> {
         } else {
             format!(" --results {}", self.results.display())
         };
-        printer.remark(&format!("go on: autotune resume {}{folder} --time 10m", self.record.id.0));
+        let more = match (end, self.settings.trials) {
+            (StudyEnd::Finished(_), Some(trials)) => format!("--trials {}", trials.saturating_mul(2)),
+            _ => "--time 10m".to_owned(),
+        };
+        printer.remark(&format!("go on: autotune resume {}{folder} {more}", self.record.id.0));
         Ok(())
     }
 
@@ -269,15 +278,28 @@ impl Run<'_> {
     }
 }
 
+fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &HostInfo) -> StudyProblem<'a> {
+    let ceilings = ceilings(host);
+    StudyProblem::new(space, kit, settings.workload, ceilings, settings.budget_bytes, &objectives())
+}
+
+/// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
+/// measured anew when their cache is gone or was filled on a busy machine.
+fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
+    let then: HostInfo = serde_json::from_str(&record.host.json)
+        .with_context(|| format!("the host of study {} is damaged", record.id.0))?;
+    Ok(HostInfo { ceilings: then.ceilings, ..now })
+}
+
 /// Opens the model; what is wrong with it is the user's to mend.
 pub(super) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
-    kit::open(settings.engine, &settings.model_path).map_err(|e| Expected::usage(format!("{e:#}")).into())
+    kit::open(settings.engine, &settings.model_path).map_err(|e| Expected::usage(told(&e)).into())
 }
 
 pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
     let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
-    host::probe(&options).map_err(|e| Expected::environment(format!("{:#}", anyhow::Error::from(e))).into())
+    host::probe(&options).map_err(|e| Expected::environment(told(&e.into())).into())
 }
 
 pub(super) fn ceilings(host: &HostInfo) -> Ceilings {
@@ -302,14 +324,16 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
 }
 
 fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo) -> anyhow::Result<NewStudy> {
-    let stem = settings.model_path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let stem = settings.model_path.file_stem().map(|s| s.to_string_lossy().trim().to_lowercase());
+    // A bare number would be taken for a study's number.
+    let stem = stem.filter(|s| !s.is_empty() && s.parse::<i64>().is_err());
     let engine = settings.engine.open().map_err(|e| Expected::environment(e.to_string()))?;
     let versions = serde_json::json!({
         "autotune": env!("CARGO_PKG_VERSION"),
         engine.name(): engine.version(),
     });
     Ok(NewStudy {
-        name: stem.unwrap_or_else(|| "model".to_owned()).to_lowercase(),
+        name: stem.unwrap_or_else(|| "model".to_owned()),
         command: std::env::args().collect::<Vec<_>>().join(" "),
         settings_json: serde_json::to_string(settings)?,
         space_json: serde_json::to_string(space)?,
@@ -323,64 +347,4 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),
     })
-}
-
-/// The tasks with their judge; tasks of a language that cannot be executed here are left out, with a remark.
-fn grading(settings: &Settings, progress: &mut Progress<'_>) -> anyhow::Result<TaskGrading<'static>> {
-    let mut set = tasks::load(&settings.tasks, 0)
-        .map_err(|e| Expected::usage(format!("--tasks: {:#}", anyhow::Error::from(e))))?;
-    let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
-    let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
-    let refused =
-        |e: SandboxError| Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"));
-    let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
-    let mut left_out: Vec<String> = Vec::new();
-    set.tasks.retain(|task| match judge.interpreter(task.language) {
-        Ok(_) => true,
-        Err(error) => {
-            let text = error.to_string();
-            if !left_out.contains(&text) {
-                left_out.push(text);
-            }
-            false
-        }
-    });
-    for text in left_out {
-        progress.hear(&Event::Remark { text: format!("tasks left out: {text}") });
-    }
-    spread(&mut set.tasks, settings.task_limit);
-    if set.tasks.is_empty() {
-        return Err(Expected::environment("none of the tasks can be executed on this machine").into());
-    }
-    Ok(TaskGrading::new(set, Box::new(judge)))
-}
-
-/// Keeps `most` items, evenly spread, so that every part of a graded set is still there; 0 keeps all.
-fn spread<T>(items: &mut Vec<T>, most: usize) {
-    let n = items.len();
-    if most == 0 || n <= most {
-        return;
-    }
-    let mut index = 0;
-    items.retain(|_| {
-        let keep = (index + 1) * most / n > index * most / n;
-        index += 1;
-        keep
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_of_the_tasks_is_spread_over_the_set() {
-        let mut items: Vec<usize> = (0..100).collect();
-        spread(&mut items, 60);
-        assert_eq!(items.len(), 60);
-        assert!(items.windows(2).all(|w| w[1] - w[0] <= 2), "{items:?}");
-        let mut few = vec![1, 2];
-        spread(&mut few, 60);
-        assert_eq!(few, [1, 2]);
-    }
 }

@@ -19,7 +19,8 @@ use super::types::WeightTypes;
 use super::{AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, Preset, PrunePlan};
 use crate::engine::quantize::quantize_file;
 use crate::model::gguf::{
-    DEFAULT_ALIGNMENT, Gguf, GgufWriter, Metadata, TensorDecl, check_space, header_bytes, temp_beside,
+    DEFAULT_ALIGNMENT, Gguf, GgufWriter, Metadata, TensorDecl, check_space, header_bytes, remove_leftovers,
+    temp_beside,
 };
 use crate::model::{ArchKind, Architecture, GgmlType, is_quantized};
 use crate::space::{Config, WeightPlan};
@@ -187,6 +188,9 @@ impl<'a> Builder<'a> {
         }
         let typing = typing(config)?;
         let plan = self.plan_for(config, &typing)?;
+        if let Some(folder) = out.parent() {
+            remove_leftovers(folder);
+        }
         let mut artifact = match typing {
             Typing::Preset(preset) => self.build_preset(config, preset, &plan, out, progress)?,
             Typing::Slots(_) => self.assemble(config, &typing, &plan, out, progress)?,

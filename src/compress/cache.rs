@@ -10,15 +10,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
 use super::{ActivationStats, CompressError, Importance};
-use crate::model::gguf::{Gguf, TensorInfo, temp_beside};
-
-/// How long an unfinished file must lie untouched before the sweeper takes it for a dead builder's.
-const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+use crate::model::gguf::{Gguf, LEFT_BEHIND, TensorInfo, temp_beside};
 
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
@@ -95,14 +92,17 @@ impl TensorCache {
         compute: impl FnOnce() -> Result<Importance, CompressError>,
     ) -> Result<Importance, CompressError> {
         let mut key = Sha256::new();
-        key.update(b"autotune importance 1\0");
+        key.update(b"autotune importance 2\0");
         key.update(identity(gguf)?);
         for (name, squares) in &stats.mean_square {
             key.update(name.as_bytes());
             key.update([0]);
             squares.iter().for_each(|v| key.update(v.to_le_bytes()));
         }
-        stats.layer_cosine.iter().for_each(|v| key.update(v.to_le_bytes()));
+        for list in [&stats.layer_cosine, &stats.stream_square] {
+            key.update((list.len() as u64).to_le_bytes());
+            list.iter().for_each(|v| key.update(v.to_le_bytes()));
+        }
         let path = self.dir.join("importance").join(format!("{}.json", hex(&key.finalize()[..16])));
         if let Some(kept) = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
             return Ok(kept);
@@ -279,6 +279,8 @@ pub(super) fn hash_tensor(gguf: &Gguf, tensor: &TensorInfo) -> Result<Hash, Comp
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

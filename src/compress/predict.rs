@@ -11,13 +11,16 @@ use crate::model::gguf::{Gguf, TensorDecl, header_bytes, padded};
 use crate::model::{ArchKind, Architecture, GgmlType, LayerShape};
 use crate::space::{Config, WeightPlan};
 
-/// Sums the matrices of the layers by type.
-fn layer_bytes<'t>(
+/// Sums the matrices that are multiplied with by type: those of the layers, and the output (the embeddings where they are tied).
+fn matrix_bytes<'t>(
+    tied: bool,
     tensors: impl Iterator<Item = (&'t str, usize, GgmlType, Option<u64>)>,
 ) -> BTreeMap<&'static str, u64> {
     let mut sums = BTreeMap::new();
     for (name, dims, ty, bytes) in tensors {
-        if name.starts_with("blk.") && dims >= 2 {
+        let multiplied =
+            name.starts_with("blk.") || name == "output.weight" || (tied && name == "token_embd.weight");
+        if multiplied && dims >= 2 {
             *sums.entry(ty.name()).or_default() += bytes.unwrap_or(0);
         }
     }
@@ -37,8 +40,8 @@ pub struct Prediction {
     pub layers: Vec<LayerShape>,
     /// Tensors that will not have the type asked for.
     pub fallbacks: Vec<Fallback>,
-    /// Bytes of the matrices of the layers by the name of their type: what an engine may repack.
-    pub layer_bytes: BTreeMap<&'static str, u64>,
+    /// Bytes of the matrices that are multiplied with, by the name of their type: what an engine may repack.
+    pub matrix_bytes: BTreeMap<&'static str, u64>,
 }
 
 /// Predicts sizes for one model. Cheap to ask: some hundred tensors are laid out by name and shape. Shares its rules with the builder;
@@ -52,7 +55,7 @@ pub struct Predictor {
     importance: Option<Importance>,
     weighted: BTreeSet<String>,
     shipped_bytes: Option<u64>,
-    shipped_layers: BTreeMap<&'static str, u64>,
+    shipped_matrices: BTreeMap<&'static str, u64>,
     /// Prune plans reduced to counts, by request: a search asks for few of them many times.
     counts: Mutex<HashMap<[u64; 4], Vec<KeptShape>>>,
 }
@@ -70,6 +73,7 @@ impl Predictor {
     ) -> Result<Self, CompressError> {
         let arch = Architecture::read(reference)
             .map_err(|cause| CompressError::Arch { path: reference.path().to_owned(), cause })?;
+        let tied = arch.tied;
         let decls: Vec<TensorDecl> = Vec::new();
         let alignment = reference.header().alignment;
         Ok(Self {
@@ -80,7 +84,8 @@ impl Predictor {
             importance,
             weighted: stats.map(|s| s.mean_square.keys().cloned().collect()).unwrap_or_default(),
             shipped_bytes: None,
-            shipped_layers: layer_bytes(
+            shipped_matrices: matrix_bytes(
+                tied,
                 reference.tensors().iter().map(|t| (t.name.as_str(), t.dims.len(), t.ty, Some(t.bytes()))),
             ),
             counts: Mutex::new(HashMap::new()),
@@ -136,7 +141,8 @@ impl Predictor {
             tensor_bytes,
             kind: layout.kind,
             layers: layout.shapes,
-            layer_bytes: layer_bytes(
+            matrix_bytes: matrix_bytes(
+                self.arch.tied,
                 layout
                     .tensors
                     .iter()
@@ -154,7 +160,7 @@ impl Predictor {
             kind: self.arch.kind,
             layers: self.arch.layers.clone(),
             fallbacks: Vec::new(),
-            layer_bytes: self.shipped_layers.clone(),
+            matrix_bytes: self.shipped_matrices.clone(),
         })
     }
 

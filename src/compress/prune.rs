@@ -1,6 +1,6 @@
 //! Which layers, KV groups and FFN channels stay.
 //!
-//! Shares of a layer's importance are compared over all layers: the least important go first, wherever they are, down to a floor in each
+//! Scores are compared over all layers: the least important go first, wherever they are, down to a floor in each
 //! layer. FFN channels go in blocks of 32 or 256, so that the widths suit the storage types.
 
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub(super) fn recipe_json(config: &Config) -> String {
     .to_string()
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of [`recipe_json`]: a name for the artifact of a candidate. Candidates that differ only in
+/// The first 16 hexadecimal digits of the SHA-256 of `recipe_json`: a name for the artifact of a candidate. Candidates that differ only in
 /// how they are run (KV types, batch, threads) have the same.
 #[must_use]
 pub fn recipe_key(config: &Config) -> String {

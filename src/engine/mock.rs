@@ -31,6 +31,8 @@ pub enum Script {
     Greed,
     /// Refuse to load with an error.
     RefuseLoad,
+    /// Pretend to need twice the memory that was predicted.
+    Underestimated,
 }
 
 /// A mock's artifact: a JSON file.
@@ -106,8 +108,9 @@ impl MockModel {
         let speed = f64::from(config.threads).sqrt();
         let described = format!("{config:?}");
         let script = self.scripts.iter().find(|(text, _)| described.contains(text)).map(|(_, s)| *s);
+        let factor = if script == Some(Script::Underestimated) { 2 } else { 1 };
         MockArtifact {
-            peak_bytes: self.peak_bytes(config),
+            peak_bytes: factor * self.peak_bytes(config),
             prompt_us: 20.0 / speed,
             step_us: 100.0 * bits / speed,
             row_us: 50.0 / speed,
@@ -152,6 +155,8 @@ impl Engine for Mock {
             info,
             texts: vec![Vec::new(); run.sequences as usize],
             rows: Vec::new(),
+            most_rows: run.batch_tokens.max(1) as usize,
+            most_outputs: if run.max_outputs == 0 { usize::MAX } else { run.max_outputs as usize },
             logits: vec![0.0; VOCABULARY],
             clock: Duration::ZERO,
         }))
@@ -162,8 +167,10 @@ struct MockSession {
     script: MockArtifact,
     info: SessionInfo,
     texts: Vec<Vec<u8>>,
-    /// Sequence and length of its text at each row of the last call.
-    rows: Vec<(usize, usize)>,
+    /// Sequence and length of its text at each row of the last call; none where the row did not ask for logits.
+    rows: Vec<Option<(usize, usize)>>,
+    most_rows: usize,
+    most_outputs: usize,
     logits: Vec<f32>,
     clock: Duration,
 }
@@ -186,10 +193,40 @@ fn unit(h: u64) -> f64 {
 }
 
 impl MockSession {
-    /// What the mock would write next, when the text holds the marker.
+    /// What a real engine would refuse, before anything is changed.
+    fn check(&self, rows: &[Row]) -> Result<(), String> {
+        if rows.is_empty() || rows.len() > self.most_rows {
+            return Err(format!("a call takes 1 to {} rows", self.most_rows));
+        }
+        let outputs = rows.iter().filter(|r| r.logits).count();
+        if outputs > self.most_outputs {
+            return Err(format!("{outputs} rows ask for logits, {} may", self.most_outputs));
+        }
+        let mut lengths: Vec<usize> = self.texts.iter().map(Vec::len).collect();
+        for row in rows {
+            if !(0..=END).contains(&row.token) {
+                return Err(format!("token {} of a vocabulary of {VOCABULARY}", row.token));
+            }
+            let Some(length) = lengths.get_mut(row.sequence as usize) else {
+                return Err(format!("sequence {} of {}", row.sequence, self.texts.len()));
+            };
+            if row.position as usize != *length || row.position >= self.info.context {
+                return Err(format!(
+                    "position {} after {length} tokens of {}",
+                    row.position, self.info.context
+                ));
+            }
+            *length += 1;
+        }
+        Ok(())
+    }
+
+    /// What the mock would write next, when the text holds the marker. A prompt that was cut behind the marker's line, as graders cut
+    /// trailing white space, has its line ended first.
     fn answer(&self, text: &[u8]) -> Option<Token> {
         let at = text.windows(MARKER.len()).rposition(|w| w == MARKER.as_bytes())? + MARKER.len();
-        let end = at + text[at..].iter().position(|&b| b == b'\n')?;
+        let Some(length) = text[at..].iter().position(|&b| b == b'\n') else { return Some(b'\n'.into()) };
+        let end = at + length;
         let answer = &text[at..end];
         let written = text.len() - end - 1;
         if unit(hash(answer)) < self.script.forgets {
@@ -233,19 +270,12 @@ impl Session for MockSession {
             _ => {}
         }
         self.rows.clear();
+        self.check(rows).map_err(|detail| EngineError::Decode { rows: rows.len(), detail })?;
         for row in rows {
             let sequence = row.sequence as usize;
-            let Some(text) = self.texts.get_mut(sequence) else {
-                return Err(EngineError::Decode { rows: rows.len(), detail: format!("sequence {sequence}") });
-            };
-            if row.position as usize != text.len() || row.position >= self.info.context {
-                return Err(EngineError::Decode {
-                    rows: rows.len(),
-                    detail: format!("position {}", row.position),
-                });
-            }
+            let text = &mut self.texts[sequence];
             text.push(u8::try_from(row.token).unwrap_or(0));
-            self.rows.push((sequence, text.len()));
+            self.rows.push(row.logits.then_some((sequence, text.len())));
         }
         let wanted = rows.iter().filter(|r| r.logits).count() as f64;
         let us = if wanted < rows.len() as f64 {
@@ -258,8 +288,9 @@ impl Session for MockSession {
     }
 
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
-        let &(sequence, length) =
-            self.rows.get(index).ok_or_else(|| EngineError::Misuse(format!("no row {index}")))?;
+        let Some(&Some((sequence, length))) = self.rows.get(index) else {
+            return Err(EngineError::Misuse(format!("row {index} did not ask for logits")));
+        };
         let text = &self.texts[sequence][..length];
         let target = self.answer(text);
         let seed = hash(&text[text.len().saturating_sub(3)..]);
@@ -357,6 +388,18 @@ mod tests {
         assert_eq!(texts.len(), 5);
         assert_eq!(texts[3], ("t3".to_owned(), "    return a + 3\n".to_owned()));
         assert!(session.now() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_prompt_without_its_last_line_break_is_answered_too() {
+        let mut session = session(0.0);
+        let mut all = prompts();
+        all.iter_mut().for_each(|p| p.text.truncate(p.text.trim_end().len()));
+        generate(session.as_mut(), &all, 2, 16, |g| {
+            assert!(g.text.starts_with("\n    return a + "), "{}", g.text);
+            true
+        })
+        .unwrap();
     }
 
     #[test]

@@ -207,7 +207,7 @@ pub trait Session {
     /// The library refuses the text.
     fn tokenize(&self, text: &str, begin: bool) -> Result<Vec<Token>, EngineError>;
 
-    /// The bytes of a token; a character may span several tokens.
+    /// The bytes of a token; a character may span several tokens. None for what is no token.
     fn piece(&self, token: Token) -> Vec<u8>;
 
     /// Whether a token ends the generation.
@@ -216,16 +216,17 @@ pub trait Session {
     /// Decodes rows, appending to the KV cache.
     ///
     /// # Errors
-    /// Too many rows, a full cache, or a failure of the library.
+    /// No rows or too many, more logits asked for than [`RunConfig::max_outputs`], a token, sequence or position that is none, a
+    /// position that does not follow, or a failure of the library. Nothing of such a call is kept.
     fn decode(&mut self, rows: &[Row]) -> Result<(), EngineError>;
 
     /// The logits of row `index` of the last decode call (one that asked for them): one per vocabulary entry.
     ///
     /// # Errors
-    /// The row did not ask for logits.
+    /// There is no such row, it did not ask for logits, or the call failed.
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError>;
 
-    /// Forgets one sequence, or all.
+    /// Forgets one sequence, or all. One that does not exist has nothing to forget.
     fn forget(&mut self, sequence: Option<u32>);
 
     /// The clock that timings are taken with: real time, unless the engine is scripted.

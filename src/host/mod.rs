@@ -1,6 +1,6 @@
 //! The machine: what it has, what this process may use of it, and what it was measured to do.
 //!
-//! [`probe`] answers all of it in under three seconds, and in milliseconds once the ceilings are cached. Facts about Linux are read
+//! [`probe()`] answers all of it in under three seconds, and in milliseconds once the ceilings are cached. Facts about Linux are read
 //! from `/proc` and `/sys` by functions that take the root as an argument, so that tests feed them trees of their own; other
 //! systems get what `sysinfo` and the standard library know.
 //!

@@ -197,5 +197,8 @@ pub enum Message {
     Failed {
         /// A text fit for "failed: ...".
         error: String,
+        /// Whether the machine, not the candidate, is the cause: no disk space, no permission.
+        #[serde(default)]
+        machine: bool,
     },
 }

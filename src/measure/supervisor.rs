@@ -31,6 +31,8 @@ pub enum End {
     Done,
     /// It reported a failure.
     Failed(String),
+    /// It reported that the machine lacks something that the job needs: disk space, a permission.
+    Refused(String),
     /// It ended without a word: a signal or an exit code.
     Crashed(String),
     /// It took longer than allowed and was stopped.
@@ -126,7 +128,9 @@ impl Supervisor {
                     split = anonymous_bytes.zip(file_bytes);
                     end = end.or(Some(End::Done));
                 }
-                Ok(Message::Failed { error }) => end = end.or(Some(End::Failed(error))),
+                Ok(Message::Failed { error, machine }) => {
+                    end = end.or(Some(if machine { End::Refused(error) } else { End::Failed(error) }));
+                }
                 Ok(message) => each(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -160,7 +164,11 @@ impl Supervisor {
         let wall = started.elapsed();
         let _ = reader.join();
         let words = last_words.join().unwrap_or_default();
-        let end = end.unwrap_or_else(|| End::Crashed(describe(&usage, &words)));
+        // A worker that is being started when Ctrl-C comes is still in our process group and ends by it: no fault of the candidate.
+        let end = end.unwrap_or_else(|| match cancelled() {
+            true => End::Cancelled,
+            false => End::Crashed(describe(&usage, &words)),
+        });
         Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
     }
 

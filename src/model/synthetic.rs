@@ -302,7 +302,7 @@ mod tests {
         use crate::engine::ggml::dequantize;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tiny.gguf");
-        let mut read = |ty: GgmlType| {
+        let read = |ty: GgmlType| {
             Shapes::tiny(ArchKind::Llama).write(&path, ty, 1, None).unwrap();
             let g = Gguf::open(&path).unwrap();
             let t = g.tensor("blk.1.attn_k.weight").unwrap();

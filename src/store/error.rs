@@ -48,6 +48,14 @@ pub enum StoreError {
     /// No space.
     #[error("no space is left for `{}`; free some and run `autotune resume`, everything finished so far is kept", .0.display())]
     DiskFull(PathBuf),
+    /// The disk answers with errors.
+    #[error("`{}` cannot be read or written: {detail}; check the disk, its free space and its mount", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's own words.
+        detail: String,
+    },
     /// Pages that contradict each other.
     #[error("`{}` is damaged ({detail}); `sqlite3 {0} .recover | sqlite3 recovered.db` saves what can be read", path.display())]
     Corrupt {
@@ -139,6 +147,7 @@ impl StoreError {
             Self::Folder { .. }
                 | Self::ReadOnly(_)
                 | Self::DiskFull(_)
+                | Self::Disk { .. }
                 | Self::Corrupt { .. }
                 | Self::Busy { .. }
         )
@@ -147,8 +156,8 @@ impl StoreError {
     /// Sorts an SQLite error into the cases above.
     pub(super) fn from_sqlite(path: &Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
-        let code = match &error {
-            rusqlite::Error::SqliteFailure(code, _) => code.code,
+        let (code, extended) = match &error {
+            rusqlite::Error::SqliteFailure(code, _) => (code.code, code.extended_code),
             rusqlite::Error::FromSqlConversionFailure(_, _, _) | rusqlite::Error::InvalidColumnType(..) => {
                 return Self::Unreadable { what: "value", detail: error.to_string() };
             }
@@ -158,6 +167,11 @@ impl StoreError {
             ErrorCode::NotADatabase => Self::NotADatabase(path),
             ErrorCode::DatabaseCorrupt => Self::Corrupt { path, detail: error.to_string() },
             ErrorCode::DiskFull => Self::DiskFull(path),
+            // "Unable to increase the size of the shared memory file", the first thing that a connection in WAL mode does.
+            ErrorCode::SystemIoFailure if extended == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => {
+                Self::DiskFull(path)
+            }
+            ErrorCode::SystemIoFailure => Self::Disk { path, detail: error.to_string() },
             ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Self::ReadOnly(path),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                 Self::Busy { path, patience_s: super::open::PATIENCE.as_secs() }

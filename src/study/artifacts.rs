@@ -53,10 +53,48 @@ pub fn sweep(results: &Path, trials: &[TrialRecord], kept: &[u64], most_bytes: u
     freed
 }
 
+/// Deletes the unfinished files of processes that were killed: named after their process (`NAME.PID-N.part`), which is no more.
+pub fn clear_leftovers(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+        let of_the_dead = path.to_str().and_then(writer_of).is_some_and(|pid| !is_running(pid));
+        if of_the_dead {
+            // It stays for the next time.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The process in the name of an unfinished file.
+fn writer_of(name: &str) -> Option<i32> {
+    let (_, process) = name.strip_suffix(".part")?.rsplit_once('.')?;
+    process.split_once('-')?.0.parse().ok()
+}
+
+fn is_running(pid: i32) -> bool {
+    // Another user's process answers EPERM.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::space::{Candidate, Value};
+
+    #[test]
+    fn only_the_unfinished_files_of_the_dead_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("a.gguf.999999999-0.part");
+        let own = crate::model::gguf::temp_beside(&folder.path().join("a.gguf"));
+        let whole = folder.path().join("a.gguf");
+        let foreign = folder.path().join("notes.part");
+        for path in [&gone, &own, &whole, &foreign] {
+            std::fs::write(path, "x").unwrap();
+        }
+        clear_leftovers(folder.path());
+        assert_eq!([&gone, &own, &whole, &foreign].map(|p| p.exists()), [false, true, true, true]);
+        clear_leftovers(&folder.path().join("none"));
+    }
 
     #[test]
     fn only_what_changes_the_file_changes_its_name() {

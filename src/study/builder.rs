@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
+use super::worker::write_whole;
 #[cfg(feature = "llama")]
 use crate::compress::{Artifact, Builder, make_reference};
 use crate::engine::mock::MockModel;
 use crate::measure::protocol::{BuildRequest, Built};
 #[cfg(feature = "llama")]
-use crate::model::gguf::Gguf;
+use crate::model::gguf::{Gguf, temp_beside};
 
 /// Builds what is asked for; `progress` hears of tensors done and in all.
 pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Built> {
@@ -19,7 +20,7 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
         BuildRequest::Mock { model, config, out } => {
             let model: MockModel = serde_json::from_str(&std::fs::read_to_string(model)?)?;
             let text = serde_json::to_string(&model.artifact(config))?;
-            std::fs::write(out, &text)?;
+            write_whole(out, |file| Ok(std::io::Write::write_all(file, text.as_bytes())?))?;
             let hash = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
             Ok(Built { bytes: text.len() as u64, hash, ..Built::default() })
         }
@@ -54,11 +55,14 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
 #[cfg(feature = "llama")]
 fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> {
     if artifact.path != out {
-        // A leftover of an interrupted run.
-        let _ = std::fs::remove_file(out);
-        if std::fs::hard_link(&artifact.path, out).is_err() {
-            std::fs::copy(&artifact.path, out)?;
+        // Under another name first: who uses an earlier file of this name never finds none, or half of one.
+        let partial = temp_beside(out);
+        if std::fs::hard_link(&artifact.path, &partial).is_err() {
+            std::fs::copy(&artifact.path, &partial)?;
         }
+        std::fs::rename(&partial, out)?;
+        // Renaming one link of a file to another of the same file leaves both.
+        let _ = std::fs::remove_file(&partial);
     }
     let kept = &artifact.kept;
     let sum = |values: &[u32]| values.iter().sum::<u32>();
@@ -95,9 +99,7 @@ pub(super) fn activations(
     out: &Path,
 ) -> anyhow::Result<()> {
     let stats = crate::engine::activations::collect(model, text, max_tokens as usize, threads)?;
-    let partial = out.with_extension("partial");
-    std::fs::write(&partial, serde_json::to_vec(&stats)?)?;
-    Ok(std::fs::rename(&partial, out)?)
+    write_whole(out, |file| Ok(serde_json::to_writer(file, &stats)?))
 }
 
 /// Collects activation statistics of a model on a text, into a JSON file.

@@ -16,7 +16,7 @@ mod tasks;
 mod trial;
 pub mod worker;
 
-pub use artifacts::{artifact_key, sweep};
+pub use artifacts::{artifact_key, clear_leftovers, sweep};
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
 pub use problem::{Ceilings, StudyProblem, objectives};
@@ -24,6 +24,16 @@ pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::Settings;
 pub use tasks::TaskGrading;
 pub use trial::Climb;
+
+/// The machine lacks something that a step needs: disk space, a permission. No trial is to blame; a resume may find it mended.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("failed to {step}: {reason}; everything finished so far is kept")]
+pub struct MachineFault {
+    /// What was being done, as it follows "failed to".
+    pub step: String,
+    /// What the machine said.
+    pub reason: String,
+}
 
 /// The user asked the study to stop; what was finished is durable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

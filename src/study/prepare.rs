@@ -80,6 +80,9 @@ impl Preparation<'_> {
         let tensors = folder.join("tensors");
         std::fs::create_dir_all(&tensors)
             .with_context(|| format!("failed to create {}", tensors.display()))?;
+        for folder in [&self.results.join("artifacts"), &folder] {
+            super::clear_leftovers(folder);
+        }
         let reference = self.reference(&folder, observer)?;
         let stats = self.activations(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
@@ -169,6 +172,7 @@ impl Preparation<'_> {
         match outcome.end {
             End::Done => Ok(()),
             End::Cancelled => Err(super::Stopped.into()),
+            End::Refused(reason) => Err(super::MachineFault { step: format!("make {what}"), reason }.into()),
             End::Failed(error) | End::Crashed(error) => anyhow::bail!("failed to make {what}: {error}"),
             End::TimedOut | End::OverMemory => anyhow::bail!("failed to make {what}: it was stopped"),
         }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Stopped;
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
 use super::metrics;
 use super::prepare::{Prepared, grading_run};
 use super::settings::Settings;
+use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
 use crate::engine::{FlashAttention, RunConfig};
 use crate::measure::protocol::{Built, Job, Message};
@@ -93,8 +93,9 @@ impl Climb<'_> {
                 Ok(self.store.end_trial(trial, state, Some(&failure))?)
             }
             Err(Halt::Study(error)) => {
-                // Also after an error that is not ours to mend: a later resume may find the disk emptied.
-                self.store.release(trial)?;
+                // Also after an error that is not ours to mend: a later resume may find the disk emptied. Where even this cannot be
+                // written, the trial stays with a worker that will be dead, which is as good.
+                let _ = self.store.release(trial);
                 Err(error)
             }
         }
@@ -117,6 +118,7 @@ impl Climb<'_> {
         if trial.rung() < Some(Rung::Measured) {
             self.measure(trial, config, &artifact, observer)?;
         }
+        self.within_budget(trial)?;
         if trial.rung() < Some(Rung::Graded) {
             self.assess(trial, config, &artifact, grading, observer)?;
         }
@@ -192,7 +194,7 @@ impl Climb<'_> {
                 built = Some(b);
             }
         })?;
-        self.settle(&outcome, "build", None)?;
+        self.settle(number, &outcome, "build", None)?;
         built.ok_or_else(|| Halt::Ended(Ended::failed("crash", "the build ended without an artifact")))
     }
 
@@ -235,7 +237,7 @@ impl Climb<'_> {
                 Message::Loaded { load_ms, .. } => loaded = Some(load_ms),
                 _ => {}
             })?;
-        self.settle(&outcome, "measure", Some(budget))?;
+        self.settle(trial.number(), &outcome, "measure", Some(budget))?;
         let peak = outcome.peak_bytes.ok_or_else(|| {
             Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
         })?;
@@ -249,13 +251,21 @@ impl Climb<'_> {
             summary.throughput_tokens_per_s.value,
             Bytes(peak)
         );
-        self.finish(trial, rung, text, observer)?;
-        if peak > budget {
-            let text =
-                format!("its measured peak of {} is over the budget of {}", Bytes(peak), Bytes(budget));
-            return Err(Halt::Ended(Ended::over_budget(text)));
+        self.finish(trial, rung, text, observer)
+    }
+
+    /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the
+    /// measurement and before its consequence.
+    fn within_budget(&self, trial: &LiveTrial) -> Result<(), Halt> {
+        let budget = self.settings.budget_bytes;
+        match trial.record().value("peak_memory_bytes") {
+            Some(peak) if peak > budget as f64 => {
+                let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
+                let text = format!("its measured peak of {peak} is over the budget of {budget}");
+                Err(Halt::Ended(Ended::over_budget(text)))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn assess(
@@ -300,7 +310,7 @@ impl Climb<'_> {
         if let Some(result) = diverged {
             result?;
         }
-        self.settle(&outcome, "grade", None)?;
+        self.settle(number, &outcome, "grade", None)?;
         if trial.rung() < Some(Rung::Diverged) {
             return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
         }
@@ -358,10 +368,14 @@ impl Climb<'_> {
     }
 
     /// Turns a worker's end into the trial's.
-    fn settle(&self, outcome: &Outcome, rung: &str, budget: Option<u64>) -> Result<(), Halt> {
+    fn settle(&self, number: u64, outcome: &Outcome, rung: &str, budget: Option<u64>) -> Result<(), Halt> {
         let ended = match &outcome.end {
             End::Done => return Ok(()),
             End::Cancelled => return Err(Halt::Study(Stopped.into())),
+            End::Refused(reason) => {
+                let fault = MachineFault { step: format!("{rung} trial {number}"), reason: reason.clone() };
+                return Err(Halt::Study(fault.into()));
+            }
             End::Failed(error) => Ended::failed("error", format!("failed to {rung}: {error}")),
             End::Crashed(how) => Ended::failed("crash", format!("failed to {rung}: {how}")),
             End::TimedOut => Ended::failed(

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use crate::engine::generate::generate;
 use crate::engine::{EngineKind, Row, RunConfig, Session, Token};
+use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message};
 use crate::measure::timing::time_workload;
+use crate::model::gguf::temp_beside;
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
 
 /// Where messages go.
@@ -46,7 +48,7 @@ pub fn run() -> bool {
                 scripted_peak_bytes: scripted,
             }
         }
-        Err(error) => Message::Failed { error: format!("{error:#}") },
+        Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
     };
     let succeeded = matches!(message, Message::Done { .. });
     line.say(&message).is_ok() && succeeded
@@ -237,13 +239,20 @@ fn diverge<W: Write>(
 }
 
 /// Writes a file under a temporary name, then renames it: a reader never finds half of it.
-fn write_whole(
+pub(super) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = BufWriter::new(File::create(&partial)?);
-    write(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(std::fs::rename(&partial, path)?)
+    let partial = temp_beside(path);
+    let written = File::create(&partial).map_err(anyhow::Error::from).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(std::fs::rename(&partial, path)?)
+    });
+    if written.is_err() {
+        // On a full disk every byte counts; more than try cannot be done.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
 }

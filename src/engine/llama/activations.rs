@@ -146,6 +146,8 @@ struct Watch {
     streams: BTreeMap<usize, Vec<f32>>,
     /// Sum of cosines and rows, by layer.
     cosines: BTreeMap<usize, (f64, u64)>,
+    /// Sum of squares and elements of the stream behind each layer.
+    energies: BTreeMap<usize, (f64, u64)>,
     buffer: Vec<f32>,
     trouble: Option<String>,
 }
@@ -212,6 +214,11 @@ impl Watch {
                         *rows += 1;
                     }
                 }
+                if let Some(layer) = place.checked_sub(1) {
+                    let (sum, elements) = self.energies.entry(layer).or_default();
+                    *sum += self.buffer.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+                    *elements += self.buffer.len() as u64;
+                }
                 self.streams.insert(place, self.buffer.clone());
             }
         }
@@ -243,6 +250,9 @@ impl Watch {
             tokens,
             mean_square: self.squares.into_iter().map(|(name, s)| (name, mean(s))).collect(),
             layer_cosine: (0..layers).map(cosine).collect(),
+            stream_square: (0..layers)
+                .map(|i| self.energies.get(&i).map_or(1.0, |(s, n)| (s / (*n).max(1) as f64) as f32))
+                .collect(),
         }
     }
 }

@@ -74,6 +74,7 @@ pub struct LlamaSession {
     vocab: NonNull<ffi::llama_vocab>,
     batch: Batch,
     sequences: u32,
+    max_outputs: usize,
     wanted: Vec<bool>,
     info: SessionInfo,
 }
@@ -109,7 +110,12 @@ impl LlamaSession {
             }
         };
         let batch = Batch::new(run.batch_tokens.max(1));
-        Ok(Self { context, model, vocab, batch, sequences: run.sequences, wanted: Vec::new(), info })
+        let max_outputs = match run.max_outputs {
+            0 => usize::MAX,
+            most => most as usize,
+        };
+        let sequences = run.sequences;
+        Ok(Self { context, model, vocab, batch, sequences, max_outputs, wanted: Vec::new(), info })
     }
 }
 
@@ -198,10 +204,14 @@ impl Session for LlamaSession {
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {
+        // The library throws through us where the token is none.
+        if usize::try_from(token).map_or(true, |t| t >= self.info.vocabulary) {
+            return Vec::new();
+        }
         let mut buffer = vec![0u8; 64];
         for _ in 0..2 {
             let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
-            // SAFETY: the buffer has `room` bytes; the library checks the token's range.
+            // SAFETY: the buffer has `room` bytes; the token is one of the vocabulary.
             let n = unsafe {
                 ffi::llama_token_to_piece(
                     self.vocab.as_ptr(),
@@ -228,6 +238,15 @@ impl Session for LlamaSession {
 
     fn decode(&mut self, rows: &[Row]) -> Result<(), EngineError> {
         let fail = |detail: String| EngineError::Decode { rows: rows.len(), detail };
+        // What an earlier call computed is not to be taken for this one's, should this one fail.
+        self.wanted.clear();
+        let outputs = rows.iter().filter(|r| r.logits).count();
+        if rows.is_empty() {
+            return Err(fail("there are no rows".to_owned()));
+        }
+        if outputs > self.max_outputs {
+            return Err(fail(format!("{outputs} rows ask for logits, {} may", self.max_outputs)));
+        }
         if rows.len() > self.batch.capacity {
             return Err(fail(format!("a call takes at most {}", self.batch.capacity)));
         }
@@ -244,12 +263,14 @@ impl Session for LlamaSession {
             }
         }
         self.batch.fill(rows);
-        self.wanted = rows.iter().map(|r| r.logits).collect();
         log::clear();
         // SAFETY: the context is live and the batch holds `n_tokens` filled entries.
         let code = unsafe { ffi::llama_decode(self.context.0.as_ptr(), self.batch.raw) };
         match code {
-            0 => Ok(()),
+            0 => {
+                self.wanted = rows.iter().map(|r| r.logits).collect();
+                Ok(())
+            }
             1 => Err(fail("the KV cache is full".to_owned())),
             code => Err(fail(format!("code {code}: {}", log::last()))),
         }
@@ -276,6 +297,8 @@ impl Session for LlamaSession {
         unsafe {
             let memory = ffi::llama_get_memory(self.context.0.as_ptr());
             match sequence {
+                // The library ends the process where the sequence is none.
+                Some(s) if s >= self.sequences => {}
                 Some(s) => {
                     ffi::llama_memory_seq_rm(memory, s as i32, -1, -1);
                 }

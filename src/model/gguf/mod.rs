@@ -3,19 +3,21 @@
 //! Layout (`docs/gguf.md` of ggml): magic, version, counts; key/value pairs; tensor infos; padding to the alignment; tensor data, each
 //! tensor padded to the alignment. Offsets in tensor infos count from the start of the data; ours count from the start of the file.
 
+mod disk;
 mod error;
 mod file;
 mod parse;
 mod value;
 mod write;
 
+pub(crate) use disk::temp_beside;
+#[cfg(feature = "llama")]
+pub(crate) use disk::{LEFT_BEHIND, check_space, remove_leftovers};
 pub use error::{Fault, GgufError};
 pub use file::Gguf;
 pub use parse::{Header, TensorInfo, parse_header};
 pub use value::{MetaArray, MetaType, MetaValue, Metadata};
 pub use write::{GgufWriter, TensorDecl, header_bytes, padded};
-#[cfg(feature = "llama")]
-pub(crate) use write::{check_space, temp_beside};
 
 /// `GGUF` as stored.
 pub const MAGIC: [u8; 4] = *b"GGUF";

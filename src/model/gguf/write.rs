@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::disk::{reserve, temp_beside};
 use super::value::{MetaValue, Metadata};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Fault, GgufError, MAGIC};
 use crate::model::GgmlType;
@@ -206,53 +207,6 @@ impl Drop for GgufWriter {
         // After `finish` the temporary name is gone and this fails silently, as it should.
         let _ = fs::remove_file(&self.temp);
     }
-}
-
-/// A name beside `path` that no other process or thread uses.
-pub(crate) fn temp_beside(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().map(std::ffi::OsStr::to_os_string).unwrap_or_default();
-    name.push(format!(".{}-{n}.part", std::process::id()));
-    path.with_file_name(name)
-}
-
-/// Reserves space, so that a full disk is known before the work is done. File systems that cannot are left alone.
-#[cfg(target_os = "linux")]
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    use nix::errno::Errno;
-    use nix::fcntl::{FallocateFlags, fallocate};
-    let Ok(len) = i64::try_from(bytes) else { return Ok(()) };
-    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, len) {
-        Err(e @ (Errno::ENOSPC | Errno::EFBIG | Errno::EDQUOT)) => Err(io::Error::from(e)),
-        _ => Ok(()),
-    }
-}
-
-/// Tells that a file of `bytes` bytes will not fit where `path` is to be: for writers that are not ours. Where the system does not tell,
-/// there is space.
-///
-/// # Errors
-/// The file system has less space left for us.
-// The numbers are of 32 bits on some systems.
-#[cfg(feature = "llama")]
-#[allow(clippy::useless_conversion)]
-pub(crate) fn check_space(path: &Path, bytes: u64) -> Result<(), GgufError> {
-    #[cfg(unix)]
-    if let Some(folder) = path.parent()
-        && let Ok(stat) =
-            nix::sys::statvfs::statvfs(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
-        && u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())) < bytes
-    {
-        return Err(Fault::NoSpace { bytes }.at(path));
-    }
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _bytes: u64) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ use super::language::Language;
 
 /// Whether the published rules give this token full weight.
 pub(super) fn is_keyword(language: Language, token: &str) -> bool {
+    // Most tokens are told apart without a search.
+    let word = token.as_bytes().first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    if !word || token.len() > LONGEST {
+        return false;
+    }
     let list = match language {
         Language::Python => PYTHON,
         Language::JavaScript => JAVASCRIPT,
@@ -24,6 +29,9 @@ pub(super) fn is_keyword(language: Language, token: &str) -> bool {
     };
     list.binary_search(&token).is_ok()
 }
+
+/// Bytes of the longest keyword.
+const LONGEST: usize = 16;
 
 #[rustfmt::skip]
 const C: &[&str] = &[
@@ -136,6 +144,7 @@ mod tests {
     fn lists_are_sorted_for_the_search() {
         for list in [C, CPP, C_SHARP, GO, JAVA, JAVASCRIPT, PHP, PYTHON, RUBY, RUST, TYPESCRIPT] {
             assert!(list.is_sorted(), "{list:?}");
+            assert!(list.iter().all(|word| word.len() <= LONGEST));
         }
     }
 

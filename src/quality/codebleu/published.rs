@@ -29,8 +29,14 @@ struct Parsed {
 }
 
 impl Parsed {
-    fn new(language: Language, stripped: &str) -> Self {
-        let tree = Tree::parse(Dialect::Main(language), stripped);
+    /// `print_errors`: something with syntax errors will be compared with this.
+    fn new(language: Language, stripped: &str, print_errors: bool) -> Self {
+        let dialect = Dialect::Main(language);
+        let tree = if print_errors {
+            Tree::parse_printed(dialect, stripped)
+        } else {
+            Tree::parse(dialect, stripped)
+        };
         Self {
             subtrees: Subtrees::printed(&tree),
             relations: Relations::extract(language, &tree),
@@ -39,9 +45,16 @@ impl Parsed {
     }
 }
 
-fn grams(language: Language, source: &str) -> Grams {
+/// The n-grams of a reference, in which keywords weigh more.
+fn reference_grams(language: Language, source: &str) -> Grams {
     let tokens: Vec<Token> =
         python_split(source).map(|text| Token::new(text, is_keyword(language, text))).collect();
+    Grams::new(&tokens)
+}
+
+/// The n-grams of a prediction, whose keywords nobody asks for.
+fn prediction_grams(source: &str) -> Grams {
+    let tokens: Vec<Token> = python_split(source).map(|text| Token::new(text, false)).collect();
     Grams::new(&tokens)
 }
 
@@ -58,30 +71,31 @@ impl References {
         let sources: Vec<&str> = references.iter().map(|r| python_strip(r.as_ref())).collect();
         Self {
             language,
-            grams: sources.iter().map(|source| grams(language, source)).collect(),
+            grams: sources.iter().map(|source| reference_grams(language, source)).collect(),
             parsed: sources
                 .iter()
-                .map(|source| Parsed::new(language, &strip_comments(language, source)))
+                .map(|source| Parsed::new(language, &strip_comments(language, source), true))
                 .collect(),
         }
     }
 
     pub(super) fn score(&self, prediction: &str) -> Components {
         let prediction = python_strip(prediction);
-        let grams = grams(self.language, prediction);
+        let grams = prediction_grams(prediction);
         let references = self.grams.iter();
         let mut subtrees = Ratio::default();
         let mut relations = Ratio::default();
         // The package strips the prediction again for each reference, from what the last round left; comments that only
         // then become comments go, too.
+        let print_errors = self.parsed.iter().any(|reference| !reference.valid);
         let mut source = strip_comments(self.language, prediction);
-        let mut parsed = Parsed::new(self.language, &source);
+        let mut parsed = Parsed::new(self.language, &source, print_errors);
         let syntax_valid = parsed.valid;
         for (round, reference) in self.parsed.iter().enumerate() {
             if round > 0 {
                 let again = strip_comments(self.language, &source);
                 if again != source {
-                    parsed = Parsed::new(self.language, &again);
+                    parsed = Parsed::new(self.language, &again, print_errors);
                     source = again;
                 }
             }
@@ -140,6 +154,12 @@ mod tests {
         let once = score(Language::Python, "\"a\"\"b\"\n", &["\"a\"\"b\"\n"]);
         assert_eq!(once.syntax, 1.0);
         assert!(twice.syntax < 1.0, "{twice:?}");
+    }
+
+    #[test]
+    fn errors_that_print_alike_match() {
+        // Both print as `(compilation_unit (ERROR))`; only the second error has (nameless) children.
+        assert_eq!(score(Language::CSharp, "x", &["[x"]).syntax, 0.5);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The part of CPython 3.11's `tokenize` module that decides what survives when comments and docstrings are removed.
 //!
 //! Only what changes the result is told apart: strings, comments, line ends, brackets, indentation and line continuations. Names,
-//! numbers and operators are all copied, so that their exact borders do not matter.
+//! numbers and operators are all copied, so that their exact borders do not matter. Columns are bytes here: only differences between
+//! columns with ASCII white space in between are used.
 //! Source of the rules: the module's documentation and behaviour (Python Software Foundation, version 3.11).
 
 use thiserror::Error;
@@ -32,16 +33,16 @@ enum Kind {
 
 /// A string literal that goes on in the next line.
 struct Open {
-    text: Vec<char>,
-    row: usize,
-    column: usize,
-    quote: char,
+    /// Its first byte in the source.
+    start: usize,
+    at: (usize, usize),
+    quote: u8,
     triple: bool,
 }
 
 /// The source without comments and without strings that start a line, otherwise token by token at its old columns.
 pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
-    let mut out = Writer::default();
+    let mut out = Writer::new(source.len());
     let mut depth = 0i64;
     let mut continued = false;
     let mut indents = vec![0usize];
@@ -49,43 +50,45 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
     // Set by a one-line string that is continued, and by the tokenizer's oversight not reset when that continuation breaks off.
     let mut must_continue = false;
     let mut row = 0;
-    let mut last: Vec<char> = Vec::new();
+    let mut last = "";
+    let mut next_line = 0;
 
     for line in source.split_inclusive('\n') {
-        let line: Vec<char> = line.chars().collect();
+        let bytes = line.as_bytes();
+        let line_start = next_line;
+        next_line += line.len();
         row += 1;
         let mut at = 0;
-        if let Some(mut string) = open.take() {
-            match string_end(&line, 0, string.quote, string.triple) {
+        if let Some(string) = open.take() {
+            let broken_off = must_continue && !line.ends_with("\\\n") && !line.ends_with("\\\r\n");
+            match string_end(bytes, 0, string.quote, string.triple) {
                 Some(end) => {
                     at = end;
                     must_continue = false;
-                    string.text.extend_from_slice(&line[..end]);
-                    out.token(Kind::String, &string.text, (string.row, string.column), (row, end));
+                    out.token(Kind::String, &source[string.start..line_start + end], string.at, (row, end));
+                }
+                None if broken_off => {
+                    out.token(Kind::Other, &source[string.start..next_line], string.at, (row, line.len()));
+                    last = line;
+                    continue;
                 }
                 None => {
-                    let broken_off = must_continue && !ends_with_continuation(&line);
-                    string.text.extend_from_slice(&line);
-                    if broken_off {
-                        out.token(Kind::Other, &string.text, (string.row, string.column), (row, line.len()));
-                    } else {
-                        open = Some(string);
-                    }
+                    open = Some(string);
                     last = line;
                     continue;
                 }
             }
         } else if depth == 0 && !continued {
             let column;
-            (at, column) = indentation(&line);
+            (at, column) = indentation(bytes);
             if at == line.len() {
                 // White space up to the end of the file.
                 break;
             }
-            if matches!(line[at], '#' | '\r' | '\n') {
-                if line[at] == '#' {
-                    let end = line.iter().rposition(|c| !matches!(c, '\r' | '\n')).map_or(at, |n| n + 1);
-                    out.token(Kind::Comment, &[], (row, at), (row, end));
+            if matches!(bytes[at], b'#' | b'\r' | b'\n') {
+                if bytes[at] == b'#' {
+                    let end = line.trim_end_matches(['\r', '\n']).len();
+                    out.token(Kind::Comment, "", (row, at), (row, end));
                     at = end;
                 }
                 out.token(Kind::Other, &line[at..], (row, at), (row, line.len()));
@@ -101,84 +104,77 @@ pub(super) fn without_comments(source: &str) -> Result<String, Refused> {
                     return Err(Refused::Dedent);
                 }
                 indents.pop();
-                out.token(Kind::Other, &[], (row, at), (row, at));
+                out.token(Kind::Other, "", (row, at), (row, at));
             }
         }
         continued = false;
         while at < line.len() {
-            let lexeme = lexeme(&line, at);
-            let (start, end) = (lexeme.start, lexeme.end);
+            let Lexeme { class, start, end } = lexeme(bytes, at);
             at = end;
-            match lexeme.class {
+            let text = &line[start..end];
+            match class {
                 Class::End => {}
                 Class::Continuation => continued = true,
                 Class::LineEnd => {
                     let kind = if depth > 0 { Kind::Other } else { Kind::NewLine };
-                    out.token(kind, &line[start..end], (row, start), (row, end));
+                    out.token(kind, text, (row, start), (row, end));
                 }
-                Class::Comment => out.token(Kind::Comment, &[], (row, start), (row, end)),
-                Class::String => out.token(Kind::String, &line[start..end], (row, start), (row, end)),
+                Class::Comment => out.token(Kind::Comment, "", (row, start), (row, end)),
+                Class::String => out.token(Kind::String, text, (row, start), (row, end)),
                 Class::OpenString { quote, triple } => {
-                    open = Some(Open { text: line[start..].to_vec(), row, column: start, quote, triple });
+                    open = Some(Open { start: line_start + start, at: (row, start), quote, triple });
                     must_continue |= !triple;
                     at = line.len();
                 }
                 Class::Other => {
-                    match line[start] {
-                        '(' | '[' | '{' => depth += 1,
-                        ')' | ']' | '}' => depth -= 1,
+                    match bytes[start] {
+                        b'(' | b'[' | b'{' => depth += 1,
+                        b')' | b']' | b'}' => depth -= 1,
                         _ => {}
                     }
-                    out.token(Kind::Other, &line[start..end], (row, start), (row, end));
+                    out.token(Kind::Other, text, (row, start), (row, end));
                 }
             }
         }
         last = line;
     }
-    // A bracket closed too often leaves the depth below zero: the statement is then open, too.
     if open.is_some() {
         return Err(Refused::OpenString);
     }
+    // A bracket closed too often leaves the depth below zero: the statement is then open, too.
     if depth != 0 || continued {
         return Err(Refused::OpenStatement);
     }
-    let comment = text_of(&last).trim_matches(super::text::is_python_space).starts_with('#');
-    if last.last().is_some_and(|c| !matches!(c, '\r' | '\n')) && !comment {
-        out.token(Kind::NewLine, &[], (row, last.len()), (row, last.len() + 1));
+    let comment = super::text::python_strip(last).starts_with('#');
+    if !last.is_empty() && !last.ends_with(['\r', '\n']) && !comment {
+        out.token(Kind::NewLine, "", (row, last.len()), (row, last.len() + 1));
     }
     Ok(out.text)
 }
 
-fn text_of(line: &[char]) -> String {
-    line.iter().collect()
-}
-
-/// The position of the first character that is no indentation, and its column with tabs of 8.
-fn indentation(line: &[char]) -> (usize, usize) {
+/// The position of the first byte that is no indentation, and its column with tabs of 8.
+fn indentation(line: &[u8]) -> (usize, usize) {
     let mut column = 0;
-    for (at, c) in line.iter().enumerate() {
-        match c {
-            ' ' => column += 1,
-            '\t' => column = (column / 8 + 1) * 8,
-            '\u{c}' => column = 0,
+    for (at, byte) in line.iter().enumerate() {
+        match byte {
+            b' ' => column += 1,
+            b'\t' => column = (column / 8 + 1) * 8,
+            b'\x0c' => column = 0,
             _ => return (at, column),
         }
     }
     (line.len(), column)
 }
 
-fn ends_with_continuation(line: &[char]) -> bool {
-    line.ends_with(&['\\', '\n']) || line.ends_with(&['\\', '\r', '\n'])
-}
-
 /// Where the string whose inside starts at `at` ends in this line. A backslash before the line's end ends nothing.
-fn string_end(line: &[char], mut at: usize, quote: char, triple: bool) -> Option<usize> {
+fn string_end(line: &[u8], mut at: usize, quote: u8, triple: bool) -> Option<usize> {
     while at < line.len() {
         match line[at] {
-            '\\' if line.get(at + 1).is_none_or(|c| *c == '\n') => return None,
-            '\\' => at += 2,
-            c if c == quote && !triple => return Some(at + 1),
-            c if c == quote && line[at..].starts_with(&[quote; 3]) => return Some(at + 3),
+            b'\\' if line.get(at + 1).is_none_or(|byte| *byte == b'\n') => return None,
+            // The escaped character may have several bytes, but those after its first end nothing.
+            b'\\' => at += 2,
+            byte if byte == quote && !triple => return Some(at + 1),
+            byte if byte == quote && line[at..].starts_with(&[quote; 3]) => return Some(at + 3),
             _ => at += 1,
         }
     }
@@ -193,7 +189,7 @@ enum Class {
     Comment,
     String,
     OpenString {
-        quote: char,
+        quote: u8,
         triple: bool,
     },
     /// A name, a number, an operator, or a character that starts no token.
@@ -207,26 +203,24 @@ struct Lexeme {
 }
 
 /// The token at `at`, white space before it skipped.
-fn lexeme(line: &[char], at: usize) -> Lexeme {
-    let start = at + line[at..].iter().take_while(|c| matches!(c, ' ' | '\t' | '\u{c}')).count();
+fn lexeme(line: &[u8], at: usize) -> Lexeme {
+    let start = at + line[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\x0c')).count();
     let token = |class, end| Lexeme { class, start, end };
     let rest = &line[start..];
     let Some(first) = rest.first() else { return token(Class::End, start) };
     match first {
-        '\\' if rest.get(1) == Some(&'\n') => return token(Class::Continuation, start + 2),
-        '\\' if rest.get(1) == Some(&'\r') && rest.get(2) == Some(&'\n') => {
-            return token(Class::Continuation, start + 3);
-        }
-        '\n' => return token(Class::LineEnd, start + 1),
-        '\r' if rest.get(1) == Some(&'\n') => return token(Class::LineEnd, start + 2),
-        '#' => {
-            let length = rest.iter().take_while(|c| !matches!(c, '\r' | '\n')).count();
+        b'\\' if rest.starts_with(b"\\\n") => return token(Class::Continuation, start + 2),
+        b'\\' if rest.starts_with(b"\\\r\n") => return token(Class::Continuation, start + 3),
+        b'\n' => return token(Class::LineEnd, start + 1),
+        b'\r' if rest.starts_with(b"\r\n") => return token(Class::LineEnd, start + 2),
+        b'#' => {
+            let length = rest.iter().take_while(|byte| !matches!(byte, b'\r' | b'\n')).count();
             return token(Class::Comment, start + length);
         }
         _ => {}
     }
     let prefix = prefix_length(rest);
-    if let Some(quote) = rest.get(prefix).copied().filter(|c| matches!(c, '\'' | '"')) {
+    if let Some(quote) = rest.get(prefix).copied().filter(|byte| is_quote(*byte)) {
         if rest[prefix..].starts_with(&[quote; 3]) {
             return match string_end(line, start + prefix + 3, quote, true) {
                 Some(end) => token(Class::String, end),
@@ -241,31 +235,37 @@ fn lexeme(line: &[char], at: usize) -> Lexeme {
             None => {}
         }
     }
-    let word = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '_').count();
+    // Whether a character beyond ASCII belongs to a name makes no difference to what is copied.
+    let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || !byte.is_ascii();
+    let word = rest.iter().take_while(in_word).count();
     token(Class::Other, start + word.max(1))
 }
 
+fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'\'' | b'"')
+}
+
 /// The length of the string prefix (`b`, `r`, `u`, `f`, `br`, `fr` in any order and case) before a quote, else 0.
-fn prefix_length(rest: &[char]) -> usize {
-    let lower: Vec<char> = rest.iter().take(3).map(char::to_ascii_lowercase).collect();
-    match lower.as_slice() {
-        ['b' | 'r' | 'u' | 'f', '\'' | '"', ..] => 1,
-        ['b' | 'f', 'r', '\'' | '"'] | ['r', 'b' | 'f', '\'' | '"'] => 2,
+fn prefix_length(rest: &[u8]) -> usize {
+    let lower = |at: usize| rest.get(at).map_or(b' ', u8::to_ascii_lowercase);
+    match (lower(0), lower(1)) {
+        (b'b' | b'r' | b'u' | b'f', quote) if is_quote(quote) => 1,
+        (b'b' | b'f', b'r') | (b'r', b'b' | b'f') if is_quote(lower(2)) => 2,
         _ => 0,
     }
 }
 
 /// The length of a one-line string whose inside starts at `at`, and whether it is closed (else it is continued after a backslash).
-fn plain_string(rest: &[char], mut at: usize, quote: char) -> Option<(usize, bool)> {
-    while let Some(c) = rest.get(at) {
-        match c {
-            '\n' => return None,
-            '\\' => match (rest.get(at + 1)?, rest.get(at + 2)) {
-                ('\n', _) => return Some((at + 2, false)),
-                ('\r', Some('\n')) => return Some((at + 3, false)),
+fn plain_string(rest: &[u8], mut at: usize, quote: u8) -> Option<(usize, bool)> {
+    while let Some(byte) = rest.get(at) {
+        match byte {
+            b'\n' => return None,
+            b'\\' => match (rest.get(at + 1)?, rest.get(at + 2)) {
+                (b'\n', _) => return Some((at + 2, false)),
+                (b'\r', Some(b'\n')) => return Some((at + 3, false)),
                 _ => at += 2,
             },
-            c if *c == quote => return Some((at + 1, true)),
+            byte if *byte == quote => return Some((at + 1, true)),
             _ => at += 1,
         }
     }
@@ -280,15 +280,13 @@ struct Writer {
     last_column: usize,
 }
 
-impl Default for Writer {
-    fn default() -> Self {
-        // The published package starts as if an indentation had just been seen: a string there is a docstring.
-        Self { text: String::new(), previous: Kind::Indent, last_row: 0, last_column: 0 }
-    }
-}
-
 impl Writer {
-    fn token(&mut self, kind: Kind, text: &[char], start: (usize, usize), end: (usize, usize)) {
+    fn new(capacity: usize) -> Self {
+        // The published package starts as if an indentation had just been seen: a string there is a docstring.
+        Self { text: String::with_capacity(capacity), previous: Kind::Indent, last_row: 0, last_column: 0 }
+    }
+
+    fn token(&mut self, kind: Kind, text: &str, start: (usize, usize), end: (usize, usize)) {
         if start.0 > self.last_row {
             self.last_column = 0;
         }
@@ -300,7 +298,7 @@ impl Writer {
             Kind::NewLine | Kind::Indent | Kind::Other => false,
         };
         if !dropped {
-            self.text.extend(text);
+            self.text.push_str(text);
         }
         self.previous = kind;
         (self.last_row, self.last_column) = end;

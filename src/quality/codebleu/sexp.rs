@@ -146,7 +146,7 @@ mod tests {
         ];
         let mut found = 0;
         for source in sources {
-            let tree = Tree::parse(Dialect::Main(Language::Python), source);
+            let tree = Tree::parse_printed(Dialect::Main(Language::Python), source);
             let text = tree.error_text.clone().unwrap_or_default();
             let hidden = hidden_missing(&tree);
             assert_eq!(

@@ -75,9 +75,9 @@ impl Prepared {
             balanced(common, self.variables.edges(), prediction.variables.edges())
         });
         let spelled = NgramScores::new(&prediction.grams, &self.grams);
-        let named = self.renamed(prediction, spelled);
         // As far as values flow alike, other names are a matter of taste.
         let trust = dataflow.unwrap_or(0.0);
+        let named = if trust > 0.0 { self.renamed(prediction, spelled) } else { spelled };
         let toward = |spelled: f64, named: f64| spelled + trust * (named - spelled).max(0.0);
         Components {
             ngram: toward(spelled.ngram, named.ngram),
@@ -95,10 +95,14 @@ impl Prepared {
             let prediction = prediction.relabelled(&prediction.variables.labels(&self.variables, matching));
             NgramScores::new(&prediction, &reference)
         };
-        // With equal names the matching by name is the spelling.
-        let by_name =
-            if self.variables.same_names(&prediction.variables) { spelled } else { scores(Matching::Name) };
-        if by_name.ngram >= 1.0 { by_name } else { by_name.better(scores(Matching::Order)) }
+        let (own, others) = (&self.variables, &prediction.variables);
+        // With equal names the matching by name is the spelling, and with an equal order the other matching is, too.
+        let by_name = if own.same_names(others) { spelled } else { scores(Matching::Name) };
+        if by_name.ngram >= 1.0 || own.same_order(others) {
+            by_name
+        } else {
+            by_name.better(scores(Matching::Order))
+        }
     }
 
     fn relabelled(&self, labels: &[u64]) -> Grams {

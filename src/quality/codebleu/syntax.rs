@@ -45,10 +45,13 @@ impl Sequence {
 }
 
 impl Subtrees {
-    /// The subtrees as their s-expressions show them: named nodes and fields, the root and all nodes with children.
+    /// The subtrees as their s-expressions show them: named nodes and fields, the root and all nodes with children. What is wrong is part
+    /// of the s-expression, if the tree was parsed to be printed; else subtrees with errors are left out, which makes no difference in a
+    /// comparison with sources that have none.
     pub(super) fn printed(tree: &Tree<'_>) -> Self {
         let mut hidden = sexp::hidden_missing(tree).into_iter().rev().peekable();
         let mut error_leaves = tree.error_leaves.iter().rev().peekable();
+        let printable = tree.is_printable();
         // What each node contributes to its parent's sequence, built from the last node to the first.
         let mut inside = vec![Sequence::EMPTY; tree.nodes.len()];
         let mut sorted = Vec::with_capacity(tree.nodes.len() / 2 + 1);
@@ -75,8 +78,9 @@ impl Subtrees {
             }
             insert_hidden(&mut entries, usize::MAX);
             let whole = match error_leaves.next_if(|(leaf, _)| *leaf == at) {
-                Some((_, text)) => hash::mix(UNREADABLE, hash::text(text)),
-                None => whole(tree, at, entries),
+                Some((_, text)) if text != "(ERROR)" => hash::mix(UNREADABLE, hash::text(text)),
+                // An error that names no character prints like one over punctuation.
+                _ => whole(tree, at, entries),
             };
             inside[at as usize] = if node.named || node.missing {
                 Sequence::one(hash::mix(whole, u64::from(node.field)))
@@ -84,7 +88,8 @@ impl Subtrees {
                 // A node without a name prints as its children.
                 entries
             };
-            if at == 0 || node.first_child != NONE {
+            let comparable = printable || !node.has_error;
+            if comparable && (at == 0 || node.first_child != NONE) {
                 sorted.push(whole);
             }
         }
@@ -184,7 +189,7 @@ mod tests {
     }
 
     fn printed(source: &str) -> Subtrees {
-        Subtrees::printed(&tree(source))
+        Subtrees::printed(&Tree::parse_printed(Dialect::Main(Language::Python), source))
     }
 
     fn of_program(source: &str) -> Subtrees {

@@ -21,6 +21,8 @@ pub(super) struct Node {
     pub(super) named: bool,
     /// The parser invented it to go on.
     pub(super) missing: bool,
+    /// It or something below it is an error or missing.
+    pub(super) has_error: bool,
     /// A comment or the like, which may stand anywhere.
     pub(super) extra: bool,
     /// Number of the first child, or [`NONE`].
@@ -46,6 +48,7 @@ pub(super) struct Tree<'t> {
     pub(super) nodes: Vec<Node>,
     /// Whether the source has no errors and nothing is missing.
     pub(super) is_valid: bool,
+    print_errors: bool,
     /// How many nodes lie on the longest way from the root to a leaf.
     pub(super) depth: u32,
     /// The s-expressions of error nodes without children, by node: some name the character that no token starts with.
@@ -83,6 +86,15 @@ pub(super) fn is_valid(dialect: Dialect, text: &str) -> bool {
 impl<'t> Tree<'t> {
     /// Parses a source. Wrong code gives a tree with error nodes.
     pub(super) fn parse(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, false)
+    }
+
+    /// Parses a source and keeps the parser's text of what is wrong with it, for the published syntax match.
+    pub(super) fn parse_printed(dialect: Dialect, text: &'t str) -> Self {
+        Self::parse_with(dialect, text, true)
+    }
+
+    fn parse_with(dialect: Dialect, text: &'t str, print_errors: bool) -> Self {
         let grammar = dialect.grammar();
         let tree = raw(dialect, text);
         let mut flat = Self {
@@ -90,6 +102,7 @@ impl<'t> Tree<'t> {
             grammar,
             nodes: Vec::new(),
             is_valid: false,
+            print_errors,
             depth: 0,
             error_leaves: Vec::new(),
             error_text: None,
@@ -100,7 +113,7 @@ impl<'t> Tree<'t> {
             // One node for each four bytes is usual.
             flat.nodes.reserve(text.len() / 4 + 1);
             flat.flatten(&mut tree.walk());
-            if flat.depth <= PRINTABLE_DEPTH && !flat.is_valid {
+            if print_errors && flat.depth <= PRINTABLE_DEPTH && !flat.is_valid {
                 flat.error_text = Some(root.to_sexp());
             }
         }
@@ -124,7 +137,7 @@ impl<'t> Tree<'t> {
                 depth += 1;
                 continue;
             }
-            if Grammar::is_error(self.node(at).kind) {
+            if self.print_errors && Grammar::is_error(self.node(at).kind) {
                 self.error_leaves.push((at, cursor.node().to_sexp()));
             }
             previous = at;
@@ -153,6 +166,7 @@ impl<'t> Tree<'t> {
             field: cursor.field_id().map_or(0, |id| id.get()),
             named: self.grammar.is_named(kind),
             missing: !self.is_valid && node.is_missing(),
+            has_error: !self.is_valid && node.has_error(),
             extra: node.is_extra(),
             first_child: NONE,
             next_sibling: NONE,
@@ -161,6 +175,11 @@ impl<'t> Tree<'t> {
             bytes: (node.start_byte() as u32, node.end_byte() as u32),
         });
         at
+    }
+
+    /// Whether all that is wrong with the source can be told from this tree.
+    pub(super) fn is_printable(&self) -> bool {
+        self.is_valid || self.print_errors
     }
 
     /// A node by number.

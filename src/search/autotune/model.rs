@@ -123,12 +123,6 @@ impl Models {
             })
             .collect()
     }
-
-    /// A line on which knowledge each model uses, for reports and debugging.
-    #[cfg(test)]
-    pub(super) fn uses_cheap(&self, objective: usize) -> bool {
-        matches!(&self.models[objective], Model::Process { knowledge, .. } if knowledge.cheap)
-    }
 }
 
 fn width(columns: &Columns, knowledge: Knowledge) -> usize {

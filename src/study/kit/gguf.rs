@@ -15,7 +15,7 @@ use crate::space::{self, Config};
 use crate::study::predict::Shape;
 use crate::units::Bytes;
 
-/// Layer matrices of these types are copied into another layout on CPUs with AVX2 (llama.cpp's `ggml-cpu/repack.cpp`).
+/// Matrices of these types are copied into another layout on CPUs with AVX2 (llama.cpp's `ggml-cpu/repack.cpp`).
 const REPACKED: [&str; 3] = ["Q4_0", "Q4_K", "IQ4_NL"];
 /// Stretches of the file that its hash samples, and their size in bytes.
 const SAMPLES: u64 = 128;
@@ -112,7 +112,7 @@ impl Kit for GgufKit {
             vocabulary: u64::from(arch.vocab),
             hidden,
             active_weights: u64::from(arch.vocab) * hidden,
-            repacked_bytes: REPACKED.iter().filter_map(|t| predicted.layer_bytes.get(t)).sum(),
+            repacked_bytes: REPACKED.iter().filter_map(|t| predicted.matrix_bytes.get(t)).sum(),
             ..Shape::default()
         };
         for layer in &predicted.layers {

@@ -55,6 +55,7 @@ impl<'a, 't> Builder<'a, 't> {
     ) -> Result<Program, NoProgram> {
         let mut this =
             Self { tree, tokens, program: Program::default(), stack: Vec::new(), plan: Vec::new() };
+        this.program.ops.reserve(tree.nodes.len() / 2);
         if !tree.nodes.is_empty() {
             this.stack.push(Task::Visit(0));
         }

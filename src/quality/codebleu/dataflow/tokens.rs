@@ -31,7 +31,7 @@ pub(super) struct Tokens {
     stands_for: Vec<u32>,
     /// For each token whether it is spelled like its kind: keywords and punctuation, by the published rule.
     plain: Vec<bool>,
-    /// For each token the number of its name (its text).
+    /// For each token the number of its name (its text); the largest number for keywords and punctuation.
     pub(super) names: Vec<u32>,
     /// Hash of each name.
     pub(super) name_hashes: Vec<u64>,
@@ -54,12 +54,12 @@ impl Tokens {
             of_node: vec![NONE; count],
             before: Vec::with_capacity(count + 1),
             stands_for: Vec::new(),
-            plain: Vec::new(),
-            names: Vec::new(),
+            plain: Vec::with_capacity(count / 2),
+            names: Vec::with_capacity(count / 2),
             name_hashes: Vec::new(),
         };
         let mut numbers: HashMap<u64, u32, BuildHasherDefault<IdentityHasher>> = HashMap::default();
-        let mut places: Vec<(u32, u32)> = Vec::new();
+        let mut places: Vec<(u32, u32)> = Vec::with_capacity(count / 2);
         let mut inside_until = 0;
         for at in 0..count as u32 {
             tokens.before.push(tokens.names.len() as u32);
@@ -76,15 +76,11 @@ impl Tokens {
                     text => text.into(),
                 },
             };
+            let plain = published && text == tree.kind(at);
             tokens.of_node[at as usize] = tokens.names.len() as u32;
-            tokens.plain.push(published && text == tree.kind(at));
-            // Equality of hashes stands for equality of names.
-            let name_hash = hash::text(&text);
-            let next = tokens.name_hashes.len() as u32;
-            let name = *numbers.entry(name_hash).or_insert(next);
-            if name == next {
-                tokens.name_hashes.push(name_hash);
-            }
+            tokens.plain.push(plain);
+            // Nobody asks for the name of a keyword.
+            let name = if plain { NONE } else { tokens.intern(&text, &mut numbers) };
             tokens.names.push(name);
             places.push(node.bytes);
         }
@@ -96,6 +92,21 @@ impl Tokens {
             }
         }
         tokens
+    }
+
+    /// The number of a name. Equality of hashes stands for equality of names.
+    fn intern(
+        &mut self,
+        text: &str,
+        numbers: &mut HashMap<u64, u32, BuildHasherDefault<IdentityHasher>>,
+    ) -> u32 {
+        let hash = hash::text(text);
+        let next = self.name_hashes.len() as u32;
+        let name = *numbers.entry(hash).or_insert(next);
+        if name == next {
+            self.name_hashes.push(hash);
+        }
+        name
     }
 
     /// The token of a node: its number, and whether it is spelled like its kind.

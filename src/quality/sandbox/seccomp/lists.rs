@@ -123,8 +123,8 @@ pub(super) const SERVER_PRCTL: &[u64] = &[libc::PR_SET_PDEATHSIG as u64, libc::P
 #[allow(clippy::unnecessary_cast)]
 #[rustfmt::skip]
 pub(super) const IOCTL: &[u64] = &[
-    libc::TCGETS as u64, libc::FIONBIO as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64,
-    libc::FIONREAD as u64, libc::TIOCGWINSZ as u64,
+    libc::TCGETS, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX,
+    libc::FIONREAD, libc::TIOCGWINSZ,
 ];
 
 /// `fcntl` commands that make the kernel signal others, tell of others' files, or hold more memory.

@@ -1,0 +1,321 @@
+//! What every engine must do, whatever it runs: load or say why not, keep its sequences apart, refuse what it cannot do without ending
+//! the process. The mock is always tried; llama.cpp where it is compiled in and the demo model is there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use autotune::engine::generate::{Prompt, generate};
+use autotune::engine::mock::{MockArtifact, Script};
+use autotune::engine::{
+    Engine, EngineError, EngineKind, FlashAttention, Row, RunConfig, Session, Token, argmax,
+};
+use autotune::space::KvType;
+
+/// An engine with an artifact that it runs.
+struct Subject {
+    engine: Box<dyn Engine>,
+    artifact: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Subject {
+    fn load(&self, run: &RunConfig) -> Box<dyn Session> {
+        self.engine.load(&self.artifact, run).unwrap()
+    }
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut all = vec![mock()];
+    all.extend(llama());
+    all
+}
+
+fn mock() -> Subject {
+    let folder = tempfile::tempdir().unwrap();
+    let artifact = folder.path().join("mock.json");
+    let content = MockArtifact {
+        peak_bytes: 1000,
+        prompt_us: 1.0,
+        step_us: 10.0,
+        row_us: 1.0,
+        noise: 0.5,
+        forgets: 0.0,
+        script: Script::Behave,
+    };
+    std::fs::write(&artifact, serde_json::to_string(&content).unwrap()).unwrap();
+    Subject { engine: EngineKind::Mock.open().unwrap(), artifact, folder }
+}
+
+fn llama() -> Option<Subject> {
+    let Ok(engine) = EngineKind::LlamaCpp.open() else {
+        eprintln!("skipped for llama.cpp: it is not compiled in");
+        return None;
+    };
+    let Some(artifact) = demo_model() else {
+        eprintln!("skipped for llama.cpp: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+        return None;
+    };
+    Some(Subject { engine, artifact, folder: tempfile::tempdir().unwrap() })
+}
+
+fn demo_model() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("AUTOTUNE_DEMO_MODEL").filter(|v| !v.is_empty()) {
+        return Some(path.into());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/models");
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
+    found.retain(|p| p.extension().is_some_and(|e| e == "gguf"));
+    found.sort();
+    found.into_iter().next()
+}
+
+/// Settings under which results do not depend on what shares a call.
+fn run() -> RunConfig {
+    RunConfig {
+        threads: 2,
+        sequences: 4,
+        context: 256,
+        batch_tokens: 64,
+        ubatch: 64,
+        max_outputs: 0,
+        kv_k: KvType::F16,
+        kv_v: KvType::F16,
+        flash: FlashAttention::Off,
+        repack: false,
+        gpu_layers: 0,
+    }
+}
+
+const TEXT: &str = "def add(a, b):\n    return a + b\n";
+
+fn rows(tokens: &[Token], sequence: u32) -> Vec<Row> {
+    let row = |(i, &token)| Row { token, position: i as u32, sequence, logits: i + 1 == tokens.len() };
+    tokens.iter().enumerate().map(row).collect()
+}
+
+/// Decodes a text into a sequence from its begin, and returns the logits behind it.
+fn read(session: &mut dyn Session, text: &str, sequence: u32) -> Vec<f32> {
+    let tokens = session.tokenize(text, true).unwrap();
+    session.decode(&rows(&tokens, sequence)).unwrap();
+    session.logits(tokens.len() - 1).unwrap().to_vec()
+}
+
+#[test]
+fn what_does_not_load_is_named() {
+    for subject in subjects() {
+        let path = |name: &str| subject.folder.path().join(name);
+        std::fs::write(path("text"), "this is a letter, not a model").unwrap();
+        std::fs::write(path("empty"), "").unwrap();
+        let whole = std::fs::read(&subject.artifact).unwrap();
+        std::fs::write(path("half"), &whole[..whole.len() / 2]).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        for name in ["missing", "text", "empty", "half", "folder"] {
+            let error = subject.engine.load(&path(name), &run()).err();
+            let named = matches!(&error, Some(EngineError::Load { path: p, detail }) if p.ends_with(name) && !detail.is_empty());
+            assert!(named, "{} {name}: {error:?}", subject.engine.name());
+        }
+        assert!(!subject.engine.version().is_empty());
+    }
+}
+
+#[test]
+fn text_survives_its_tokens() {
+    for subject in subjects() {
+        let session = subject.load(&run());
+        for text in [
+            TEXT,
+            "",
+            " ",
+            "\n\n\t x",
+            "naïve – 日本語 🦀",
+            "let s = `${a}`;\r\n",
+            "<|im_end|> is text here",
+            "a\0b",
+        ] {
+            let tokens = session.tokenize(text, false).unwrap();
+            assert!(tokens.iter().all(|&t| t >= 0 && (t as usize) < session.info().vocabulary));
+            let bytes: Vec<u8> = tokens.iter().flat_map(|&t| session.piece(t)).collect();
+            assert_eq!(String::from_utf8_lossy(&bytes), text, "{}", subject.engine.name());
+            assert!(!tokens.iter().any(|&t| session.is_end(t)), "text cannot end a generation");
+        }
+        let last = session.info().vocabulary as Token;
+        for none in [-1, last, Token::MAX, Token::MIN] {
+            assert!(session.piece(none).is_empty() && !session.is_end(none));
+        }
+        assert!((0..last).any(|t| session.is_end(t)), "some token ends a generation");
+    }
+}
+
+#[test]
+fn logits_are_finite_whole_and_repeatable() {
+    for subject in subjects() {
+        let mut session = subject.load(&run());
+        let first = read(session.as_mut(), TEXT, 0);
+        assert_eq!(first.len(), session.info().vocabulary);
+        assert!(first.iter().all(|v| v.is_finite()));
+        assert!(first.iter().any(|v| *v != first[0]), "they tell tokens apart");
+        session.forget(None);
+        assert_eq!(read(session.as_mut(), TEXT, 0), first, "again");
+        assert_eq!(read(session.as_mut(), TEXT, 3), first, "in another sequence");
+        let mut other = subject.load(&run());
+        assert_eq!(read(other.as_mut(), TEXT, 1), first, "in another session");
+        assert_ne!(read(other.as_mut(), "import os\n", 2), first, "of another text");
+    }
+}
+
+#[test]
+fn forgetting_frees_a_sequence_and_leaves_the_others() {
+    for subject in subjects() {
+        let mut session = subject.load(&run());
+        let kept = "function twice(x) {\n";
+        read(session.as_mut(), kept, 0);
+        let first = read(session.as_mut(), TEXT, 1);
+        // Not forgotten: position 0 is taken.
+        let tokens = session.tokenize(TEXT, true).unwrap();
+        assert!(session.decode(&rows(&tokens, 1)).is_err());
+        session.forget(Some(1));
+        assert_eq!(read(session.as_mut(), TEXT, 1), first);
+        // The other sequence goes on where it was.
+        let begun = session.tokenize(kept, true).unwrap();
+        let row = Row { token: begun[0], position: begun.len() as u32, sequence: 0, logits: true };
+        session.decode(&[row]).unwrap();
+        let gone_on = session.logits(0).unwrap().to_vec();
+        let mut other = subject.load(&run());
+        read(other.as_mut(), kept, 0);
+        other.decode(&[row]).unwrap();
+        assert_eq!(other.logits(0).unwrap(), gone_on);
+        // What was never there is forgotten without a word.
+        session.forget(Some(2));
+        session.forget(Some(99));
+        session.forget(None);
+        assert_eq!(read(session.as_mut(), TEXT, 0), first);
+    }
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused_and_changes_nothing() {
+    for subject in subjects() {
+        let name = subject.engine.name();
+        let mut session = subject.load(&RunConfig { max_outputs: 4, ..run() });
+        let first = read(session.as_mut(), TEXT, 0);
+        session.forget(None);
+        let token = session.tokenize("a", false).unwrap()[0];
+        let row = Row { token, position: 0, sequence: 0, logits: true };
+        let vocabulary = session.info().vocabulary as Token;
+        let context = session.info().context;
+        let many = |n: u32, logits| (0..n).map(|i| Row { position: i, logits, ..row }).collect::<Vec<Row>>();
+        let refused: [(&str, Vec<Row>); 11] = [
+            ("no rows", vec![]),
+            ("more rows than a call takes", many(65, false)),
+            ("more logits than were reserved", many(5, true)),
+            ("a token below the vocabulary", vec![Row { token: -1, ..row }]),
+            ("a token above the vocabulary", vec![Row { token: vocabulary, ..row }]),
+            ("a sequence that is none", vec![Row { sequence: 4, ..row }]),
+            ("a position outside the context", vec![Row { position: context, ..row }]),
+            ("a position far outside", vec![Row { position: u32::MAX, ..row }]),
+            ("a position that does not follow", vec![row, Row { position: 5, ..row }]),
+            ("a first position that is not the first", vec![Row { position: 7, ..row }]),
+            ("one wrong row among good ones", vec![row, Row { sequence: 9, ..row }]),
+        ];
+        for (what, rows) in refused {
+            let error = session.decode(&rows).err();
+            assert!(matches!(error, Some(EngineError::Decode { .. })), "{name}, {what}: {error:?}");
+            let logits = session.logits(0).err();
+            assert!(matches!(logits, Some(EngineError::Misuse(_))), "{name}, {what}: {logits:?}");
+        }
+        assert_eq!(read(session.as_mut(), TEXT, 0), first, "{name}");
+        for index in [0, 1_000_000, usize::MAX] {
+            assert!(matches!(session.logits(index), Err(EngineError::Misuse(_))), "{name}: row {index}");
+        }
+    }
+}
+
+#[test]
+fn a_full_context_is_an_error() {
+    for subject in subjects() {
+        let name = subject.engine.name();
+        let mut session = subject.load(&run());
+        let context = session.info().context;
+        assert!(context >= 256);
+        let token = session.tokenize("x", false).unwrap()[0];
+        let row = |position| Row { token, position, sequence: 2, logits: false };
+        for begin in (0..context).step_by(64) {
+            session.decode(&(begin..context.min(begin + 64)).map(row).collect::<Vec<_>>()).unwrap();
+        }
+        let error = session.decode(&[row(context)]).unwrap_err();
+        assert!(matches!(error, EngineError::Decode { .. }), "{name}: {error}");
+        // Its neighbours have room, and so has it when it was emptied.
+        read(session.as_mut(), TEXT, 0);
+        session.forget(Some(2));
+        read(session.as_mut(), TEXT, 2);
+        // A prompt longer than the context keeps its end, and a generation ends with the context.
+        let prompt = |text: String, max_tokens| Prompt { id: "p".into(), text, stop: Vec::new(), max_tokens };
+        for prompt in [prompt("x = 1\n".repeat(400), 20), prompt(TEXT.into(), 10_000)] {
+            let mut ended = 0;
+            generate(session.as_mut(), &[prompt], 4, 64, |g| {
+                ended += 1;
+                g.tokens <= context
+            })
+            .unwrap();
+            assert_eq!(ended, 1, "{name}");
+        }
+    }
+}
+
+/// Greedy texts, `slots` sequences at a time.
+fn texts(subject: &Subject, run: &RunConfig, slots: u32) -> BTreeMap<String, String> {
+    let bodies = [
+        "return a + b",
+        "return max(xs)",
+        "return s.upper()",
+        "return n % 2 == 0",
+        "return xs[::-1]",
+        "return len(s)",
+    ];
+    let prompts: Vec<Prompt> = bodies
+        .iter()
+        .enumerate()
+        .map(|(i, body)| Prompt {
+            id: format!("{i}"),
+            text: format!("def f{i}(a, b):\n    # answer: {body}\n"),
+            stop: vec!["\ndef".into()],
+            max_tokens: 16 + 3 * i as u32,
+        })
+        .collect();
+    let mut session = subject.load(run);
+    let mut all = BTreeMap::new();
+    generate(session.as_mut(), &prompts, slots, 64, |g| {
+        all.insert(g.id, g.text);
+        true
+    })
+    .unwrap();
+    assert_eq!(all.len(), prompts.len());
+    all
+}
+
+#[test]
+fn greedy_text_does_not_depend_on_what_shares_a_call() {
+    for subject in subjects() {
+        for repack in [false, true] {
+            let run = RunConfig { repack, ..run() };
+            let alone = texts(&subject, &run, 1);
+            for slots in [2, 4] {
+                let together = texts(&subject, &run, slots);
+                assert_eq!(together, alone, "{}, {slots} slots, repack {repack}", subject.engine.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn time_goes_forward() {
+    for subject in subjects() {
+        let mut session = subject.load(&run());
+        let before = session.now();
+        let logits = read(session.as_mut(), TEXT, 0);
+        assert!(session.now() > before);
+        assert!((argmax(&logits) as usize) < session.info().vocabulary);
+    }
+}

@@ -1,0 +1,240 @@
+//! What `--help` says, word for word: it is the interface.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use assert_cmd::Command;
+
+fn help(arguments: &[&str]) -> String {
+    // Wrapped at 100 columns where there is no terminal, whatever the environment says of one.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autotune"));
+    let output = command.args(arguments).env_remove("COLUMNS").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[test]
+fn help_of_the_command() {
+    insta::assert_snapshot!(help(&["--help"]), @r#"
+    Find the compressed variants of a code language model that are worth running on this machine
+
+    Usage: autotune [OPTIONS] --budget <SIZE>
+           autotune <COMMAND>
+
+    Commands:
+      tune         Search for the best variants under a memory budget (the default command)
+      resume       Continue the newest, or the named, study where it stopped
+      probe        Show what this machine has and what it was measured to do
+      plan         Say what would fit a budget, before anything is loaded
+      studies      List the studies of a database
+      trials       List the trials of a study
+      report       Write the report of a study
+      export       Copy a trial's artifact out, with the command line that runs it
+      score        Grade code without tuning
+      completions  Print shell completions
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -q, --quiet
+              Print data and errors only, no progress
+
+          --budget <SIZE>
+              Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
+
+          --model <PATH>
+              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
+              installs
+
+          --space <SPACE>
+              A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
+
+              [default: laptop]
+
+          --time <DURATION>
+              Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is
+              given
+
+          --trials <N>
+              Stop after this many trials that ran, presets included
+
+          --engine <ENGINE>
+              The engine
+
+              Possible values:
+              - llama.cpp: The embedded llama.cpp
+
+              [default: llama.cpp]
+
+          --sampler <NAME>
+              How candidates are chosen
+
+              [default: autotune]
+
+          --seed <SEED>
+              Seed of everything random
+
+              [default: 1]
+
+          --workload <WORKLOAD>
+              What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for
+              example 512:128:4
+
+              [default: 512:128:4]
+
+          --tasks <TASKS>
+              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
+
+              [default: warmup]
+
+          --task-limit <N>
+              Grade with N of the tasks, spread evenly over the set (0: all)
+
+              [default: 50]
+
+          --calibration <FILE>
+              A text file of calibration code in place of the shipped one
+
+          --rung-timeout <DURATION>
+              Stop a rung (build, measure, grade) that takes longer than this
+
+              [default: 30m]
+
+          --timing-cap <DURATION>
+              Spend at most this long on timing one candidate
+
+              [default: 10s]
+
+          --allow-unsandboxed
+              Run model-written code although the sandbox lacks layers on this machine
+
+          --json
+              Print every event as a JSON line on stdout
+
+          --results <FOLDER>
+              The folder of the database and the artifacts
+
+              [default: results]
+
+          --reports <FOLDER>
+              Where the report goes
+
+              [default: reports]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, 5 every
+    trial failed, 130 paused (autotune resume goes on).
+    "#);
+}
+
+#[test]
+fn help_of_tune() {
+    insta::assert_snapshot!(help(&["tune", "--help"]), @r#"
+    Search for the best variants under a memory budget (the default command)
+
+    Usage: autotune tune [OPTIONS] --budget <SIZE>
+
+    Options:
+          --budget <SIZE>
+              Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
+
+      -q, --quiet
+              Print data and errors only, no progress
+
+          --model <PATH>
+              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
+              installs
+
+          --space <SPACE>
+              A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
+
+              [default: laptop]
+
+          --time <DURATION>
+              Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is
+              given
+
+          --trials <N>
+              Stop after this many trials that ran, presets included
+
+          --engine <ENGINE>
+              The engine
+
+              Possible values:
+              - llama.cpp: The embedded llama.cpp
+
+              [default: llama.cpp]
+
+          --sampler <NAME>
+              How candidates are chosen
+
+              [default: autotune]
+
+          --seed <SEED>
+              Seed of everything random
+
+              [default: 1]
+
+          --workload <WORKLOAD>
+              What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for
+              example 512:128:4
+
+              [default: 512:128:4]
+
+          --tasks <TASKS>
+              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
+
+              [default: warmup]
+
+          --task-limit <N>
+              Grade with N of the tasks, spread evenly over the set (0: all)
+
+              [default: 50]
+
+          --calibration <FILE>
+              A text file of calibration code in place of the shipped one
+
+          --rung-timeout <DURATION>
+              Stop a rung (build, measure, grade) that takes longer than this
+
+              [default: 30m]
+
+          --timing-cap <DURATION>
+              Spend at most this long on timing one candidate
+
+              [default: 10s]
+
+          --allow-unsandboxed
+              Run model-written code although the sandbox lacks layers on this machine
+
+          --json
+              Print every event as a JSON line on stdout
+
+          --results <FOLDER>
+              The folder of the database and the artifacts
+
+              [default: results]
+
+          --reports <FOLDER>
+              Where the report goes
+
+              [default: reports]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    "#);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in
+        ["resume", "probe", "plan", "studies", "trials", "report", "export", "score", "completions"]
+    {
+        let text = help(&[command, "--help"]);
+        assert!(text.contains("Usage: autotune ") && text.contains("--quiet"), "{text}");
+    }
+    assert!(!help(&["--help"]).contains("worker"), "internal");
+}

@@ -1,0 +1,159 @@
+//! A whole study with the scripted engine, as a user sees it: what is run, recorded, printed and written.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "support/bench.rs"]
+mod bench;
+
+use bench::Bench;
+use serde_json::{Value, json};
+
+/// The eight presets and the eight points of the space.
+const ALL: [&str; 6] = ["--budget", "400MB", "--trials", "16", "--rung-timeout", "10s"];
+
+fn troubled() -> Bench {
+    Bench::new(json!([
+        ["Q2_K", "crash-on-load"],
+        ["Q3_K_M", "hang"],
+        ["Q5_K_M", "greed"],
+        ["Q6_K", "refuse-load"]
+    ]))
+}
+
+fn peaceful() -> Bench {
+    Bench::new(json!([]))
+}
+
+#[test]
+fn a_study_survives_crashes_hangs_and_greed() {
+    let bench = troubled();
+    let said = bench.run_tune(&ALL).code(0);
+    let trials = bench.trials();
+    assert_eq!(trials.len(), 16);
+    let presets = ["Q4_K_M", "Q8_0", "F16", "Q4_0", "Q6_K", "Q5_K_M", "Q3_K_M", "Q2_K"];
+    for (trial, preset) in trials.iter().zip(presets) {
+        assert_eq!(trial.origin.preset_name(), Some(preset));
+        let (state, kind, text) = match preset {
+            "Q2_K" => ("failed", "crash", "signal 6"),
+            "Q3_K_M" => ("failed", "timeout", "within 10 s"),
+            "Q5_K_M" => ("infeasible", "over_budget", "over the budget of 400 MB"),
+            "Q6_K" => ("failed", "error", "scripted refusal"),
+            _ => ("complete", "", ""),
+        };
+        assert_eq!(trial.state.to_string(), state, "{preset}");
+        let failure = trial.failure.as_ref().map_or(("", ""), |f| (f.kind.as_str(), f.text.as_str()));
+        assert_eq!(failure.0, kind, "{preset}: {failure:?}");
+        assert!(failure.1.contains(text), "{preset}: {failure:?}");
+    }
+    for trial in &trials[8..] {
+        assert_eq!((trial.state.to_string().as_str(), &trial.origin.preset_name()), ("complete", &None));
+    }
+    let pass = |n: usize| trials[n].value("pass_at_1").unwrap();
+    assert_eq!(pass(2), 1.0, "F16 knows every task");
+    assert!(pass(0) < 1.0, "four bits forget some");
+    assert!(said.stdout.contains("trials are on the front under 400 MB"), "{}", said.stdout);
+    for word in
+        ["signal 6", "within 10 s", "scripted refusal", "over the budget", "report: reports/mock.html"]
+    {
+        assert!(said.stderr.contains(word), "`{word}`: {}", said.stderr);
+    }
+
+    // Everything that reads a study works on it.
+    let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    assert!(report.contains("mock") && report.contains("Q4_K_M") && report.contains("over_budget"));
+    let studies: Value = serde_json::from_str(&bench.run(&["studies", "--json"]).code(0).stdout).unwrap();
+    assert_eq!(studies[0]["name"], "mock");
+    assert_eq!(studies[0]["state"], "finished");
+    let listed: Value = serde_json::from_str(&bench.run(&["trials", "--json"]).code(0).stdout).unwrap();
+    let listed = listed.as_array().or_else(|| listed["trials"].as_array()).unwrap();
+    assert_eq!(listed.len(), 16);
+    bench.run(&["report", "mock", "--out", "again.html"]).code(0);
+    assert!(bench.path("again.html").exists());
+
+    let said = bench.run(&["export", "--trial", "1", "--out", "best/q4.json"]).code(0);
+    assert!(said.stdout.starts_with("best/q4.json"), "{}", said.stdout);
+    let artifact = trials[0].artifact.as_ref().unwrap();
+    let kept = bench.path("results").join(&artifact.path);
+    let bytes = std::fs::read(&kept).unwrap();
+    assert_eq!(std::fs::read(bench.path("best/q4.json")).unwrap(), bytes);
+    // A cleaned-away artifact is built again, the same.
+    std::fs::remove_file(&kept).unwrap();
+    bench.run(&["export", "--trial", "1", "--out", "again.json"]).code(0);
+    assert_eq!(std::fs::read(bench.path("again.json")).unwrap(), bytes);
+}
+
+#[test]
+fn json_prints_an_object_a_line_and_nothing_else() {
+    let bench = peaceful();
+    let said = bench.run_tune(&["--budget", "400MB", "--trials", "3", "--json"]).code(0);
+    let lines = said.json_lines();
+    assert!(lines.iter().all(Value::is_object));
+    let events: Vec<&str> = lines.iter().filter_map(|l| l["event"].as_str()).collect();
+    assert_eq!(events.first(), Some(&"study_started"));
+    assert_eq!(events.last(), Some(&"study_ended"));
+    let of_first: Vec<&str> = lines
+        .iter()
+        .filter(|l| l["trial"] == 1)
+        .map(|l| l["rung"].as_str().unwrap_or_else(|| l["event"].as_str().unwrap()))
+        .collect();
+    assert_eq!(of_first, ["trial_started", "built", "measured", "diverged", "graded", "trial_ended"]);
+    assert!(lines.last().unwrap().get("event").is_none(), "the summary comes last");
+    assert!(said.stderr.contains("trials are done"));
+}
+
+#[test]
+fn stdout_is_data_and_stderr_is_progress() {
+    let bench = peaceful();
+    let loud = bench.run_tune(&["--budget", "400MB", "--trials", "2"]).code(0);
+    assert!(loud.stdout.contains("on the front") && !loud.stdout.contains("making"));
+    assert!(loud.stderr.contains("making") && loud.stderr.contains("go on: autotune resume 1"));
+    let quiet = bench.run_tune(&["--budget", "400MB", "--trials", "2", "--quiet"]).code(0);
+    assert_eq!(quiet.stderr, "");
+    assert_eq!(quiet.stdout.replace("mock-2", "mock"), loud.stdout);
+}
+
+#[test]
+fn the_flags_of_tune_need_no_command() {
+    let bench = peaceful();
+    let tasks = bench::tasks();
+    let said = bench
+        .run(&[
+            "--budget",
+            "400MB",
+            "--engine",
+            "mock",
+            "--model",
+            "mock.json",
+            "--space",
+            "smoke",
+            "--trials",
+            "2",
+            "--tasks",
+            tasks.to_str().unwrap(),
+        ])
+        .code(0);
+    assert!(said.stdout.contains("on the front"));
+    assert_eq!(bench.trials().len(), 2);
+}
+
+#[test]
+fn quiet_goes_with_every_command() {
+    let bench = peaceful();
+    for line in [["--quiet", "probe"], ["probe", "--quiet"], ["-q", "probe"]] {
+        let said = bench.run(&line).code(0);
+        assert!(said.stderr.lines().all(|l| l.starts_with("warning: ")), "{}", said.stderr);
+        assert!(!said.stdout.is_empty());
+    }
+}
+
+#[test]
+fn flags_of_tune_before_another_command_are_refused() {
+    let bench = peaceful();
+    bench.run(&["--budget", "8GB", "probe"]).code(2).names("--budget");
+    bench.run(&["--seed", "3", "studies"]).code(2).names("--seed");
+}
+
+#[test]
+fn without_flags_the_usage_is_told() {
+    let said = peaceful().run(&[]).code(2).names("--budget").names("Usage:");
+    assert_eq!(said.stdout, "");
+}
