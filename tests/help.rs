@@ -104,8 +104,42 @@ fn help_of_the_command() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout
@@ -208,8 +242,42 @@ fn help_of_tune() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout

@@ -149,8 +149,23 @@ pub struct TuneArgs {
     /// Spend at most this long on timing one candidate.
     #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
     pub timing_cap: String,
-    /// Run model-written code although the sandbox lacks layers on this machine.
-    #[arg(long)]
+    /// Which quality the search, the front and the recommendation go by; all are measured.
+    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
+    pub quality: QualityAxis,
+    /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
+    pub samples: u32,
+    /// Temperature of the drawn answers. Default: 0.8.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
+    /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub top_p: Option<f64>,
+    /// Which protection the sandbox must have before model-written code runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
     pub allow_unsandboxed: bool,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
@@ -174,6 +189,9 @@ pub struct ResumeArgs {
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
+    /// Which protection the sandbox must have. Default: as before.
+    #[arg(long, value_enum)]
+    pub sandbox: Option<SandboxMode>,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
     pub json: bool,
@@ -326,6 +344,21 @@ pub struct PasskArgs {
     /// Write a verdict for each sample to this file.
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
+}
+
+/// What stands for quality in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QualityAxis {
+    /// Share of the tasks whose greedy answer passes the tests.
+    #[value(name = "pass@1")]
+    Pass1,
+    /// Chance that one of ten drawn answers passes; needs --samples of at least 10.
+    #[value(name = "pass@10")]
+    Pass10,
+    /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
+    Codebleu,
+    /// Nearness of the predictions to the uncompressed model's.
+    Kl,
 }
 
 /// How much protection is demanded before model-written code runs.

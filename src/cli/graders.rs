@@ -2,11 +2,11 @@
 
 use super::exit::Expected;
 use crate::fault::told;
-use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
+use crate::quality::sandbox::{self, Sandbox, SandboxError};
 use crate::quality::tasks;
 use crate::study::{Settings, TaskGrading};
 
-/// The tasks with their judge, and why some were left out.
+/// The tasks with their judge, and what the user should know: why some were left out, what protection is missing.
 pub(super) struct Graders {
     pub(super) grading: TaskGrading<'static>,
     pub(super) left_out: Vec<String>,
@@ -20,12 +20,13 @@ impl Graders {
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
         let mut set = tasks::load(&settings.tasks, 0)
             .map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
-        let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
-        let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
-        let refused = |e: SandboxError| {
-            Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"))
-        };
+        let sandbox_settings = sandbox::Settings { mode: settings.sandbox, ..sandbox::Settings::default() };
+        let refused = |e: SandboxError| Expected::environment(e.to_string());
         let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
+        let unprotected = match judge.layers() {
+            layers if layers.is_strict() => None,
+            layers => Some(format!("warning: model-written code runs without {}", layers.missing())),
+        };
         let mut left_out: Vec<String> = Vec::new();
         set.tasks.retain(|task| match judge.interpreter(task.language) {
             Ok(_) => true,
@@ -37,12 +38,13 @@ impl Graders {
                 false
             }
         });
-        let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}")).collect();
+        let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}"));
+        let left_out = left_out.chain(unprotected).collect();
         spread(&mut set.tasks, settings.task_limit);
         if set.tasks.is_empty() {
             return Err(Expected::environment("none of the tasks can be executed on this machine").into());
         }
-        Ok(Self { grading: TaskGrading::new(set, Box::new(judge)), left_out })
+        Ok(Self { grading: TaskGrading::new(set, Box::new(judge), settings.draws), left_out })
     }
 }
 

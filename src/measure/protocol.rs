@@ -8,6 +8,7 @@ use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 
@@ -179,7 +180,12 @@ pub enum Message {
     /// Timing ended.
     Measured(Box<TimingSamples>),
     /// The comparison ended.
-    Diverged(Divergence),
+    Diverged {
+        /// How far the predictions lie apart.
+        divergence: Divergence,
+        /// Lines of the held-out code as the candidate would write them.
+        lines: Vec<Line>,
+    },
     /// A prompt was continued.
     Generated(Generation),
     /// The job's own end; nothing follows.

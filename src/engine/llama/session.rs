@@ -336,6 +336,23 @@ impl Session for LlamaSession {
             }
         }
     }
+
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError> {
+        if sequence >= self.sequences {
+            return Err(EngineError::Misuse(format!("sequence {sequence} of {}", self.sequences)));
+        }
+        let from = i32::try_from(length).unwrap_or(i32::MAX);
+        // SAFETY: the memory belongs to the live context, and the sequence is one of it.
+        let cut = unsafe {
+            let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+            ffi::llama_memory_seq_rm(memory, sequence as i32, from, -1)
+        };
+        if cut {
+            Ok(())
+        } else {
+            Err(EngineError::Misuse(format!("this model cannot forget from position {length} on")))
+        }
+    }
 }
 
 // The model is only read through the context; keep the compiler from calling the field unused.
