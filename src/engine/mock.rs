@@ -316,6 +316,23 @@ impl Session for MockSession {
         }
     }
 
+    fn keep(&mut self, sequence: u32, tokens: u32) {
+        if let Some(text) = self.texts.get_mut(sequence as usize) {
+            text.truncate(tokens as usize);
+        }
+    }
+
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
+        let text = self.texts.get(from as usize).cloned();
+        match (text, self.texts.get_mut(to as usize)) {
+            (Some(text), Some(place)) => {
+                *place = text;
+                Ok(())
+            }
+            _ => Err(EngineError::Misuse(format!("sequence {from} or {to} of {}", self.texts.len()))),
+        }
+    }
+
     fn now(&self) -> Duration {
         self.clock
     }

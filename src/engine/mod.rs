@@ -229,6 +229,16 @@ pub trait Session {
     /// Forgets one sequence, or all. One that does not exist has nothing to forget.
     fn forget(&mut self, sequence: Option<u32>);
 
+    /// Forgets what a sequence holds from position `tokens` on: what lies before stays, to be continued. One that holds less is left as
+    /// it is.
+    fn keep(&mut self, sequence: u32, tokens: u32);
+
+    /// Makes sequence `to` hold what `from` holds, without computing anything again.
+    ///
+    /// # Errors
+    /// One of them is none.
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError>;
+
     /// The clock that timings are taken with: real time, unless the engine is scripted.
     fn now(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();

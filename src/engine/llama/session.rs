@@ -306,6 +306,36 @@ impl Session for LlamaSession {
             }
         }
     }
+
+    fn keep(&mut self, sequence: u32, tokens: u32) {
+        if sequence < self.sequences {
+            let from = i32::try_from(tokens).unwrap_or(i32::MAX);
+            // SAFETY: the memory belongs to the live context; the sequence is one of it.
+            unsafe {
+                ffi::llama_memory_seq_rm(
+                    ffi::llama_get_memory(self.context.0.as_ptr()),
+                    sequence as i32,
+                    from,
+                    -1,
+                );
+            }
+        }
+    }
+
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
+        if from >= self.sequences || to >= self.sequences {
+            return Err(EngineError::Misuse(format!("sequence {from} or {to} of {}", self.sequences)));
+        }
+        if from != to {
+            // SAFETY: as in `keep`; separate streams can only be copied whole, which these bounds ask for.
+            unsafe {
+                let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+                ffi::llama_memory_seq_rm(memory, to as i32, -1, -1);
+                ffi::llama_memory_seq_cp(memory, from as i32, to as i32, -1, -1);
+            }
+        }
+        Ok(())
+    }
 }
 
 // The model is only read through the context; keep the compiler from calling the field unused.
