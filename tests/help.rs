@@ -25,6 +25,7 @@ fn help_of_the_command() {
       resume       Continue the newest, or the named, study where it stopped
       probe        Show what this machine has and what it was measured to do
       plan         Say what would fit a budget, before anything is loaded
+      bench        Measure a model as it is: speed with intervals, peak memory, load time
       studies      List the studies of a database
       trials       List the trials of a study
       report       Write the report of a study

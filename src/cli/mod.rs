@@ -1,6 +1,7 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod bench;
 mod completions;
 mod database;
 pub mod exit;
@@ -61,6 +62,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Resume(args) => tune::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
+        Command::Bench(args) => bench::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),

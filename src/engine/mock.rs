@@ -326,6 +326,17 @@ impl Session for MockSession {
         Ok(())
     }
 
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
+        let text = self.texts.get(from as usize).cloned();
+        match (text, self.texts.get_mut(to as usize)) {
+            (Some(text), Some(place)) => {
+                *place = text;
+                Ok(())
+            }
+            _ => Err(EngineError::Misuse(format!("sequence {from} or {to} of {}", self.texts.len()))),
+        }
+    }
+
     fn now(&self) -> Duration {
         self.clock
     }

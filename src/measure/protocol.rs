@@ -70,6 +70,24 @@ pub struct Built {
     pub reused: u64,
 }
 
+/// Which parts of a workload are timed, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TimingPlan {
+    /// Whole requests, until the limits.
+    Requests {
+        /// When to stop.
+        limits: TimingLimits,
+    },
+    /// A prompt and some decode steps of all slots: short, for candidates that take turns.
+    Parts {
+        /// How often.
+        rounds: u32,
+        /// Decode steps of each round.
+        steps: u32,
+    },
+}
+
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
@@ -104,8 +122,8 @@ pub enum Job {
         workload: Workload,
         /// Text that the prompts are cut from.
         text: String,
-        /// When to stop.
-        limits: TimingLimits,
+        /// How long, and which parts.
+        plan: TimingPlan,
     },
     /// Record the reference's predictions on held-out text.
     Reference {

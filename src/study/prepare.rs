@@ -35,6 +35,12 @@ pub struct Prepared {
     pub timing_text: String,
 }
 
+/// The text that timed prompts are cut from: our own code.
+#[must_use]
+pub fn timing_text() -> String {
+    CALIBRATION.concat()
+}
+
 /// The settings under which divergence and generation are observed: the same for every candidate, chosen so that results do not
 /// depend on what shares a batch (one KV stream per sequence, flash attention off unless a quantized V needs it).
 #[must_use]
@@ -87,7 +93,7 @@ impl Preparation<'_> {
         let stats = self.activations(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
         let materials = Materials { reference, stats, tensors, threads: self.threads };
-        Ok(Prepared { materials, predictions, timing_text: CALIBRATION.concat() })
+        Ok(Prepared { materials, predictions, timing_text: timing_text() })
     }
 
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {

@@ -353,6 +353,21 @@ impl Session for LlamaSession {
             Err(EngineError::Misuse(format!("this model cannot forget from position {length} on")))
         }
     }
+
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
+        if from >= self.sequences || to >= self.sequences {
+            return Err(EngineError::Misuse(format!("sequence {from} or {to} of {}", self.sequences)));
+        }
+        if from != to {
+            // SAFETY: as in `truncate`; separate streams can only be copied whole, which these bounds ask for.
+            unsafe {
+                let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+                ffi::llama_memory_seq_rm(memory, to as i32, -1, -1);
+                ffi::llama_memory_seq_cp(memory, from as i32, to as i32, -1, -1);
+            }
+        }
+        Ok(())
+    }
 }
 
 // The model is only read through the context; keep the compiler from calling the field unused.
