@@ -68,7 +68,7 @@ pub enum Command {
     Trials(TrialsArgs),
     /// Write the report of a study.
     Report(ReportArgs),
-    /// Copy a trial's artifact out, with the command line that runs it.
+    /// Hand a trial over: its model file, the measured figures, and the commands that run it.
     Export(ExportArgs),
     /// Grade code without tuning.
     #[command(subcommand)]
@@ -265,9 +265,13 @@ pub struct ExportArgs {
     /// The trial's number.
     #[arg(long, value_name = "N")]
     pub trial: u64,
-    /// The file to write.
+    /// Write a folder for deployment: the model, a README with the measured figures and the commands that run it, an Ollama
+    /// Modelfile, the trial as JSON, and SHA-256 checksums.
+    #[arg(long, value_name = "DIR", required_unless_present = "out", conflicts_with = "out")]
+    pub to: Option<PathBuf>,
+    /// Write the model file alone.
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
