@@ -18,9 +18,17 @@ impl Graders {
     /// # Errors
     /// There are no tasks, none can be executed, or no sandbox is to be had.
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let mut set = tasks::load(&settings.tasks, 0)
-            .map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
-        let mode = if settings.allow_unsandboxed { Mode::Off } else { Mode::Auto };
+        Self::of(&settings.tasks, settings.task_limit, settings.allow_unsandboxed)
+    }
+
+    /// As [`Graders::new`], of so many tasks of a set (0: all).
+    ///
+    /// # Errors
+    /// As [`Graders::new`].
+    pub(super) fn of(tasks: &str, task_limit: usize, allow_unsandboxed: bool) -> anyhow::Result<Self> {
+        let mut set =
+            tasks::load(tasks, 0).map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
+        let mode = if allow_unsandboxed { Mode::Off } else { Mode::Auto };
         let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
         let refused = |e: SandboxError| {
             Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"))
@@ -38,7 +46,7 @@ impl Graders {
             }
         });
         let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}")).collect();
-        spread(&mut set.tasks, settings.task_limit);
+        spread(&mut set.tasks, task_limit);
         if set.tasks.is_empty() {
             return Err(Expected::environment("none of the tasks can be executed on this machine").into());
         }

@@ -18,6 +18,7 @@ mod settings;
 mod studies;
 mod trials;
 mod tune;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Trials(args) => trials::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Export(args) => export::run(&args, printer),
+        Command::Validate(args) => validate::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),

@@ -3,6 +3,7 @@
 //! An [`Engine`] loads an artifact for a [`RunConfig`] and gives a [`Session`]: tokens in, logits out, for several sequences at
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
+pub mod exercise;
 pub mod generate;
 #[cfg(feature = "llama")]
 pub mod ggml;

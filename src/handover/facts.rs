@@ -26,11 +26,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// The stored candidate is none that this version knows.
-    pub fn new(
-        analysis: &'a Analysis,
-        trial: &'a TrialRecord,
-        extension: &str,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(analysis: &'a Analysis, trial: &'a TrialRecord, extension: &str) -> Result<Self, ConfigError> {
         let config = Config::from_candidate(&trial.candidate)?;
         let file = format!("{}-{}.{extension}", file_stem(&analysis.study.name), trial.number);
         let commands = analysis.commands(trial).for_file(&analysis.study, trial, &file);

@@ -106,7 +106,8 @@ impl<'a> Package<'a> {
         }
         let mut list = String::new();
         for file in &files {
-            let sum = sha256_file(file).map_err(|source| PackageError::Write { path: file.clone(), source })?;
+            let sum =
+                sha256_file(file).map_err(|source| PackageError::Write { path: file.clone(), source })?;
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             list.push_str(&format!("{sum}  {name}\n"));
         }

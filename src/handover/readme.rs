@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Facts, SUMS_FILE, SourceFacts};
+use crate::measure::workload::Workload;
 use crate::report::{Family, Metric, Reading};
 use crate::store::TrialRecord;
 use crate::units::Bytes;
@@ -48,8 +49,13 @@ fn figures(text: &mut String, facts: &Facts<'_>) {
         let _ = write!(text, " {} |", other.origin.preset_name().unwrap_or_default());
     }
     let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(others.len()));
-    let mut names: Vec<&str> =
-        facts.trial.measurements.keys().map(String::as_str).filter(|n| !n.starts_with("predicted_")).collect();
+    let mut names: Vec<&str> = facts
+        .trial
+        .measurements
+        .keys()
+        .map(String::as_str)
+        .filter(|n| !n.starts_with("predicted_"))
+        .collect();
     names.sort_by_key(|n| (Metric::of(n).family, *n));
     for metric in names.into_iter().map(Metric::of).filter(|m| m.family != Family::Other) {
         let Some(reading) = Reading::of(facts.trial, &metric.name) else { continue };
@@ -63,15 +69,29 @@ fn figures(text: &mut String, facts: &Facts<'_>) {
     let c = &facts.config;
     let _ = writeln!(
         text,
-        "\nIn brackets: 95 % intervals. Measured on the machine `{}` with {} threads, {} slots of {} tokens, KV cache {}/{}; \
-         workload and tasks as the study's settings say (`trial.json`). Other machines give other times.\n",
+        "\nIn brackets: 95 % intervals. Measured on the machine `{}` with {} threads, {} slots of {} tokens, KV cache {}/{}{}. \
+         Other machines give other times.\n",
         facts.analysis.study.host.fingerprint,
         c.threads,
         c.batch,
         c.context,
         c.kv_k.name(),
-        c.kv_v.name()
+        c.kv_v.name(),
+        conditions(&facts.analysis.study.settings_json)
     );
+}
+
+/// `, workload 512:128:4 (prompt:output:requests), tasks warmup`, as far as the settings say.
+fn conditions(settings_json: &str) -> String {
+    let Ok(settings) = serde_json::from_str::<serde_json::Value>(settings_json) else { return String::new() };
+    let mut text = String::new();
+    if let Ok(w) = serde_json::from_value::<Workload>(settings["workload"].clone()) {
+        text.push_str(&format!(", workload {w} (prompt:output:requests, in tokens)"));
+    }
+    if let Some(tasks) = settings["tasks"].as_str() {
+        text.push_str(&format!(", tasks {tasks}"));
+    }
+    text
 }
 
 fn run(text: &mut String, facts: &Facts<'_>) {
@@ -85,7 +105,8 @@ fn run(text: &mut String, facts: &Facts<'_>) {
 
 fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
     let study = &facts.analysis.study;
-    let license = source.license.as_deref().unwrap_or("the source names none: find out before you pass this file on");
+    let license =
+        source.license.as_deref().unwrap_or("the source names none: find out before you pass this file on");
     let _ = writeln!(
         text,
         "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {license} |\n| study | `{}`, seed {}, budget {} |\n\

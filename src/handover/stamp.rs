@@ -49,7 +49,10 @@ pub fn stamped(metadata: &Metadata, facts: &Facts<'_>) -> Metadata {
     let (study, trial) = (&facts.analysis.study, facts.trial);
     let mut text = |key: &str, value: &str| m.set(key, MetaValue::Str(value.to_owned()));
     let name = source.name.as_deref().unwrap_or(&study.name);
-    text("general.name", &format!("{name} (autotune trial {}: {})", trial.number, facts.analysis.name(trial)));
+    text(
+        "general.name",
+        &format!("{name} (autotune trial {}: {})", trial.number, facts.analysis.name(trial)),
+    );
     text("general.quantized_by", &format!("autotune {}", env!("CARGO_PKG_VERSION")));
     text("general.description", &description(facts, name));
     text("autotune.source.name", name);
@@ -102,7 +105,8 @@ pub fn stamp(source: &Gguf, metadata: &Metadata, out: &Path) -> Result<u64, Gguf
         .collect();
     let mut writer = GgufWriter::create(out, metadata, &decls)?;
     // A handle of our own, since its position moves.
-    let mut file = File::open(source.path()).map_err(|e| crate::model::gguf::Fault::Read(e).at(source.path()))?;
+    let mut file =
+        File::open(source.path()).map_err(|e| crate::model::gguf::Fault::Read(e).at(source.path()))?;
     for tensor in source.tensors() {
         writer.copy_from(&mut file, tensor.range.start, tensor.bytes())?;
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
+use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
 use crate::quality::divergence::Divergence;
@@ -136,6 +137,17 @@ pub enum Job {
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
     },
+    /// Exercise an artifact: hard prompts and long generations.
+    Exercise {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// How to run it.
+        run: RunConfig,
+        /// What to do.
+        exercises: Vec<Exercise>,
+    },
 }
 
 impl Job {
@@ -148,6 +160,7 @@ impl Job {
             Job::Measure { .. } => "measure",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
         }
     }
 }
@@ -182,6 +195,8 @@ pub enum Message {
     Diverged(Divergence),
     /// A prompt was continued.
     Generated(Generation),
+    /// An exercise ended.
+    Exercised(Exercised),
     /// The job's own end; nothing follows.
     Done {
         /// Largest resident set of the worker so far, in bytes.
