@@ -66,12 +66,16 @@ pub enum Command {
     Studies(ListArgs),
     /// List the trials of a study.
     Trials(TrialsArgs),
+    /// Set two studies side by side: fronts, hypervolumes, who dominates whom.
+    Compare(CompareArgs),
     /// Write the report of a study.
     Report(ReportArgs),
     /// Hand a trial over: its model file, the measured figures, and the commands that run it.
     Export(ExportArgs),
     /// Check that a model is fit to be deployed on a class of machines; exit code 6 when it is not.
     Validate(Box<ValidateArgs>),
+    /// Save what a damaged database still holds into a new one.
+    Salvage(SalvageArgs),
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
@@ -244,6 +248,34 @@ pub struct TrialsArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
+}
+
+/// `autotune compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Number or name of a study.
+    pub first: String,
+    /// Number or name of another.
+    pub second: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune salvage`
+#[derive(Debug, Args)]
+pub struct SalvageArgs {
+    /// The damaged database, for example results/autotune.db.
+    pub database: PathBuf,
+    /// The new database. Default: beside the damaged one, as autotune.salvaged.db.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `autotune report`

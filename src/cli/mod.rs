@@ -1,6 +1,7 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod compare;
 mod completions;
 mod database;
 pub mod exit;
@@ -12,6 +13,7 @@ pub mod printer;
 mod probe;
 mod progress;
 mod report;
+mod salvage;
 mod score_codebleu;
 mod score_passk;
 mod settings;
@@ -63,6 +65,8 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
+        Command::Compare(args) => compare::run(&args, printer),
+        Command::Salvage(args) => salvage::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Export(args) => export::run(&args, printer),
         Command::Validate(args) => validate::run(&args, printer),

@@ -4,6 +4,7 @@
 //! it says "predicted".
 
 mod command;
+mod compare;
 mod export;
 mod figure;
 mod front;
@@ -17,6 +18,7 @@ mod text;
 mod write;
 
 pub use command::{Commands, file_stem};
+pub use compare::{SidePoint, StudyComparison, StudySide, compare_studies};
 pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use metric::{Family, Metric, Reading, Unit};
