@@ -33,6 +33,8 @@ pub enum Script {
     RefuseLoad,
     /// Pretend to need twice the memory that was predicted.
     Underestimated,
+    /// Give NaN in place of a logit once a text is longer than 32 tokens.
+    NanLogits,
 }
 
 /// A mock's artifact: a JSON file.
@@ -301,6 +303,9 @@ impl Session for MockSession {
         }
         if let Some(target) = target {
             self.logits[target as usize] = 20.0;
+        }
+        if self.script.script == Script::NanLogits && length > 32 {
+            self.logits[7] = f32::NAN;
         }
         Ok(&self.logits)
     }

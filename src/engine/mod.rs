@@ -4,6 +4,7 @@
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
 pub mod draw;
+pub mod exercise;
 pub mod generate;
 #[cfg(feature = "llama")]
 pub mod ggml;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
+use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
 use crate::quality::accuracy::Line;
@@ -155,6 +156,17 @@ pub enum Job {
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
     },
+    /// Exercise an artifact: hard prompts and long generations.
+    Exercise {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// How to run it.
+        run: RunConfig,
+        /// What to do.
+        exercises: Vec<Exercise>,
+    },
 }
 
 impl Job {
@@ -167,6 +179,7 @@ impl Job {
             Job::Measure { .. } => "measure",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
         }
     }
 }
@@ -206,6 +219,8 @@ pub enum Message {
     },
     /// A prompt was continued.
     Generated(Generation),
+    /// An exercise ended.
+    Exercised(Exercised),
     /// The job's own end; nothing follows.
     Done {
         /// Largest resident set of the worker so far, in bytes.

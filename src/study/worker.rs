@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::next_line::{Window, complete};
+use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
 use crate::engine::{EngineKind, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
@@ -144,6 +145,14 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                     said.is_ok()
                 })?;
                 said?;
+            }
+            Ok(session.scripted_peak_bytes())
+        }
+        Job::Exercise { engine, artifact, run, exercises } => {
+            let mut session = load(engine, &artifact, &run, line)?;
+            for each in &exercises {
+                let result = exercise(session.as_mut(), each, run.batch_tokens);
+                line.say(&Message::Exercised(result))?;
             }
             Ok(session.scripted_peak_bytes())
         }
