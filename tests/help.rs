@@ -28,8 +28,12 @@ fn help_of_the_command() {
       bench        Measure a model as it is: speed with intervals, peak memory, load time
       studies      List the studies of a database
       trials       List the trials of a study
+      compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
       report       Write the report of a study
-      export       Copy a trial's artifact out, with the command line that runs it
+      export       Hand a trial over: its model file, the measured figures, and the commands that run it
+      validate     Check that a model is fit to be deployed on a class of machines; exit code 6 when it
+                   is not
+      salvage      Save what a damaged database still holds into a new one
       score        Grade code without tuning
       simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
