@@ -66,7 +66,8 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let LoadedSpace { space, .. } =
         load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
     let problem =
-        StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives());
+        StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives())
+            .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {
         let (peak, latency) = problem.predict(config)?;
         Some(Planned {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rates::{KernelRates, RatesRequest};
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
 use crate::engine::generate::{Generation, Prompt};
@@ -82,6 +83,8 @@ pub enum TimingPlan {
     Parts {
         /// How often.
         rounds: u32,
+        /// Tokens of the prompt, at most.
+        prompt_tokens: u32,
         /// Decode steps of each round.
         steps: u32,
     },
@@ -124,6 +127,13 @@ pub enum Job {
         /// How long, and which parts.
         plan: TimingPlan,
     },
+    /// Time the engine's kernels for a model's shape.
+    Rates {
+        /// The engine.
+        engine: EngineKind,
+        /// Whose kernels.
+        request: RatesRequest,
+    },
     /// Record the reference's predictions on held-out text.
     Reference {
         /// The engine.
@@ -164,6 +174,7 @@ impl Job {
             Job::Build { .. } => "build",
             Job::Activations { .. } => "activations",
             Job::Measure { .. } => "measure",
+            Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
         }
@@ -196,6 +207,8 @@ pub enum Message {
     Built(Built),
     /// Timing ended.
     Measured(Box<TimingSamples>),
+    /// The kernels were timed.
+    Rates(Box<KernelRates>),
     /// The comparison ended.
     Diverged(Divergence),
     /// A prompt was continued.
