@@ -33,6 +33,8 @@ pub enum Script {
     RefuseLoad,
     /// Pretend to need twice the memory that was predicted.
     Underestimated,
+    /// Give NaN in place of a logit once a text is longer than 32 tokens.
+    NanLogits,
 }
 
 /// A mock's artifact: a JSON file.
@@ -302,6 +304,9 @@ impl Session for MockSession {
         if let Some(target) = target {
             self.logits[target as usize] = 20.0;
         }
+        if self.script.script == Script::NanLogits && length > 32 {
+            self.logits[7] = f32::NAN;
+        }
         Ok(&self.logits)
     }
 
@@ -316,10 +321,14 @@ impl Session for MockSession {
         }
     }
 
-    fn keep(&mut self, sequence: u32, tokens: u32) {
-        if let Some(text) = self.texts.get_mut(sequence as usize) {
-            text.truncate(tokens as usize);
-        }
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError> {
+        let sequences = self.texts.len();
+        let text = self
+            .texts
+            .get_mut(sequence as usize)
+            .ok_or_else(|| EngineError::Misuse(format!("sequence {sequence} of {sequences}")))?;
+        text.truncate(length as usize);
+        Ok(())
     }
 
     fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
@@ -388,6 +397,7 @@ mod tests {
                 text: format!("def f(a):\n    # answer: return a + {i}\n"),
                 stop: vec!["\ndef".into()],
                 max_tokens: 64,
+                ..Prompt::default()
             })
             .collect()
     }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::rates::{KernelRates, RatesRequest};
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
+use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 
@@ -164,6 +166,17 @@ pub enum Job {
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
     },
+    /// Exercise an artifact: hard prompts and long generations.
+    Exercise {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// How to run it.
+        run: RunConfig,
+        /// What to do.
+        exercises: Vec<Exercise>,
+    },
 }
 
 impl Job {
@@ -177,6 +190,7 @@ impl Job {
             Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
         }
     }
 }
@@ -210,9 +224,16 @@ pub enum Message {
     /// The kernels were timed.
     Rates(Box<KernelRates>),
     /// The comparison ended.
-    Diverged(Divergence),
+    Diverged {
+        /// How far the predictions lie apart.
+        divergence: Divergence,
+        /// Lines of the held-out code as the candidate would write them.
+        lines: Vec<Line>,
+    },
     /// A prompt was continued.
     Generated(Generation),
+    /// An exercise ended.
+    Exercised(Exercised),
     /// The job's own end; nothing follows.
     Done {
         /// Largest resident set of the worker so far, in bytes.

@@ -226,7 +226,7 @@ impl Timed<'_> {
                 self.session.copy(0, sequence)?;
             }
             if reused > 0 {
-                self.session.keep(sequence, reused);
+                self.session.truncate(sequence, reused)?;
             }
             next.push(self.prefill(sequence, reused, (offset + sequence as usize) * 97)?);
             samples.prompt_ms.push(ms(self.session.now() - begun));
