@@ -282,6 +282,9 @@ pub struct BenchArgs {
     /// Begin no requests that would end after this long, for each combination.
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub cap: String,
+    /// Capacity of this machine's battery in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH")]
+    pub battery_wh: Option<f64>,
     /// Stop a combination that uses more memory than this.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: Option<String>,

@@ -11,7 +11,7 @@ use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::{settings, tune};
 use crate::engine::EngineKind;
-use crate::measure::artifact::{Measured, Request, measure, timing_run};
+use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
 use crate::measure::protocol::TimingPlan;
 use crate::measure::stats::Interval;
 use crate::measure::summary::TimingSummary;
@@ -54,6 +54,14 @@ struct BenchRow {
     weight_bytes: Option<u64>,
     worker_cpu_s: f64,
     worker_wall_s: f64,
+    /// What else the machine did, and its pace.
+    machine: Option<MachineState>,
+    /// What speaks against this row.
+    doubt: Option<String>,
+    /// None: not measurable here.
+    joules_per_token: Option<f64>,
+    /// Of the battery that was stated: the share that 1,000 output tokens take.
+    battery_share_per_1000_tokens: Option<f64>,
     samples: Option<TimingSamples>,
 }
 
@@ -102,7 +110,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         if measured.outcome.end == End::Cancelled {
             break;
         }
-        rows.push(row(&path.display().to_string(), config, &workload, measured, budget_bytes));
+        rows.push(row(args, &path.display().to_string(), config, &workload, measured, budget_bytes));
     }
     if args.json {
         printer.data(&serde_json::to_string_pretty(&rows)?);
@@ -172,8 +180,16 @@ fn named(config: &Config) -> String {
     )
 }
 
-fn row(model: &str, config: &Config, workload: &Workload, m: Measured, budget: Option<u64>) -> BenchRow {
+fn row(
+    args: &BenchArgs,
+    model: &str,
+    config: &Config,
+    workload: &Workload,
+    m: Measured,
+    budget: Option<u64>,
+) -> BenchRow {
     let summary = m.summary(workload);
+    let joules_per_token = m.joules_per_token(workload);
     let peak = m.outcome.peak_bytes;
     let end = match &m.outcome.end {
         End::Done => match (budget, peak) {
@@ -215,6 +231,12 @@ fn row(model: &str, config: &Config, workload: &Workload, m: Measured, budget: O
         weight_bytes: m.loaded.as_ref().map(|(_, info)| info.weight_bytes),
         worker_cpu_s: m.outcome.cpu.as_secs_f64(),
         worker_wall_s: m.outcome.wall.as_secs_f64(),
+        machine: m.machine,
+        doubt: m.machine.and_then(|state| state.doubt(None)),
+        joules_per_token,
+        battery_share_per_1000_tokens: joules_per_token
+            .zip(args.battery_wh)
+            .map(|(joules, wh)| 1000.0 * joules / (3600.0 * wh)),
         samples: m.samples,
     }
 }
@@ -236,6 +258,26 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
         printer.data(
             "Times are milliseconds; (low-high) and ± are 95 % intervals; p50, p95, p99 are request latencies, waits for a slot included.",
         );
+    }
+    match rows.iter().filter_map(|r| r.joules_per_token).reduce(f64::min) {
+        None => printer.data("Energy: not measurable here."),
+        Some(_) => {
+            for row in rows {
+                let Some(joules) = row.joules_per_token else { continue };
+                let battery = row.battery_share_per_1000_tokens.map_or_else(String::new, |share| {
+                    format!(", {:.2} % of the battery for 1,000 tokens", 100.0 * share)
+                });
+                let (threads, batch) = (row.threads, row.batch);
+                printer.data(&format!(
+                    "Energy, {threads} threads, batch {batch}: {joules:.3} J a token{battery}"
+                ));
+            }
+        }
+    }
+    for (number, row) in rows.iter().enumerate() {
+        if let Some(doubt) = &row.doubt {
+            printer.remark(&format!("row {}: {doubt}; measure again when the machine is calm", number + 1));
+        }
     }
     for row in rows.iter().filter(|r| r.end != "done") {
         let (threads, batch) = (row.threads, row.batch);

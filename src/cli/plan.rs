@@ -72,7 +72,8 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         tune::ceilings(&host),
         budget_bytes,
         &objectives(Quality::default()),
-    );
+    )
+    .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {
         let (peak, latency) = problem.predict(config)?;
         Some(Planned {

@@ -68,6 +68,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
         reports: args.reports.clone(),
+        rates: None,
     })
 }
 

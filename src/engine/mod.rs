@@ -16,6 +16,8 @@ pub mod mmap;
 pub mod mock;
 #[cfg(feature = "llama")]
 pub mod quantize;
+#[cfg(feature = "llama")]
+pub mod rates;
 pub mod sys;
 
 #[cfg(feature = "llama")]

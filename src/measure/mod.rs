@@ -3,6 +3,8 @@
 pub mod artifact;
 pub mod memory;
 pub mod protocol;
+pub mod rates;
+pub mod recheck;
 pub mod stats;
 pub mod summary;
 pub mod supervisor;

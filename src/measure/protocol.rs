@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rates::{KernelRates, RatesRequest};
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
 use crate::engine::exercise::{Exercise, Exercised};
@@ -84,6 +85,8 @@ pub enum TimingPlan {
     Parts {
         /// How often.
         rounds: u32,
+        /// Tokens of the prompt, at most.
+        prompt_tokens: u32,
         /// Decode steps of each round.
         steps: u32,
     },
@@ -125,6 +128,13 @@ pub enum Job {
         text: String,
         /// How long, and which parts.
         plan: TimingPlan,
+    },
+    /// Time the engine's kernels for a model's shape.
+    Rates {
+        /// The engine.
+        engine: EngineKind,
+        /// Whose kernels.
+        request: RatesRequest,
     },
     /// Record the reference's predictions on held-out text.
     Reference {
@@ -177,6 +187,7 @@ impl Job {
             Job::Build { .. } => "build",
             Job::Activations { .. } => "activations",
             Job::Measure { .. } => "measure",
+            Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
             Job::Exercise { .. } => "exercise",
@@ -210,6 +221,8 @@ pub enum Message {
     Built(Built),
     /// Timing ended.
     Measured(Box<TimingSamples>),
+    /// The kernels were timed.
+    Rates(Box<KernelRates>),
     /// The comparison ended.
     Diverged {
         /// How far the predictions lie apart.

@@ -131,11 +131,18 @@ impl Timed<'_> {
     }
 
     /// Times the parts that a request is made of, each round the same short work: one prompt, whose cache the other slots copy, and
-    /// `steps` decode steps of all slots. For comparisons of candidates that take turns.
+    /// `steps` decode steps of all slots. For comparisons of candidates that take turns. A prompt longer than `prompt_tokens` is cut.
     ///
     /// # Errors
     /// As for [`Timed::requests`].
-    pub fn parts(mut self, rounds: u32, steps: u32) -> Result<TimingSamples, EngineError> {
+    pub fn parts(
+        mut self,
+        rounds: u32,
+        prompt_tokens: u32,
+        steps: u32,
+    ) -> Result<TimingSamples, EngineError> {
+        self.workload.prompt_tokens = self.workload.prompt_tokens.min(prompt_tokens.max(1));
+        self.workload.shared_tokens = 0;
         let mut samples = self.begin()?;
         let steps = steps.clamp(1, self.workload.output_tokens.max(2) - 1);
         for round in 0..rounds.max(1) {
@@ -362,9 +369,10 @@ pub(super) mod tests {
         let text: Vec<Token> = (0..500).map(|i| i % 90 + 32).collect();
         let workload = "100:40:4".parse().unwrap();
         let timed = Timed { session: session.as_mut(), text: &text, workload, slots: 4, chunk: 64 };
-        let samples = timed.parts(3, 9).unwrap();
+        let samples = timed.parts(3, 50, 9).unwrap();
         assert_eq!((samples.prompt_ms.len(), samples.step_ms.len()), (3, 3 * 8));
         assert!(samples.step_ms.iter().all(|ms| (ms - 1.4).abs() < 1e-9));
+        assert_eq!(samples.prompt_tokens, [50; 3]);
         assert!(samples.warm_up_ms.len() >= 2 && samples.waves.is_empty());
     }
 }

@@ -70,3 +70,21 @@ pub type Result<T> = std::result::Result<T, ReportError>;
 pub fn front_rows(store: &Store, study: StudyId) -> Result<FrontSummary> {
     Ok(Analysis::load(store, study)?.summary())
 }
+
+/// The trials worth measuring again before they are recommended: the picks that are no presets, and the presets they stand beside.
+/// Empty where every pick is a preset.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn to_recheck(store: &Store, study: StudyId) -> Result<Vec<u64>> {
+    let analysis = Analysis::load(store, study)?;
+    let mut numbers = Vec::new();
+    for pick in &analysis.recommendation.picks {
+        if let Some(beside) = &pick.comparison {
+            numbers.extend([pick.number, beside.number]);
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}

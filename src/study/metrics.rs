@@ -1,9 +1,9 @@
 //! What is observed, as rows of the store: names, units, intervals.
 
+use crate::measure::artifact::Measured;
 use crate::measure::protocol::Built;
 use crate::measure::stats::Interval;
 use crate::measure::summary::TimingSummary;
-use crate::measure::supervisor::Outcome;
 use crate::measure::timing::TimingSamples;
 use crate::measure::workload::Workload;
 use crate::quality::accuracy::{Line, of_lines};
@@ -41,16 +41,19 @@ pub fn of_prediction(peak_bytes: u64, latency_ms: f64) -> Vec<NewMeasurement> {
     ]
 }
 
+/// The machine's pace while a trial was timed.
+pub const PACE: &str = "machine_pace";
+
 /// Of a timed workload.
 #[must_use]
 pub fn of_timing(
     samples: &TimingSamples,
     summary: &TimingSummary,
     workload: &Workload,
-    load_ms: Option<f64>,
+    measured: &Measured,
     peak_bytes: u64,
-    outcome: &Outcome,
 ) -> Vec<NewMeasurement> {
+    let outcome = &measured.outcome;
     let passes = samples.passes(workload);
     let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
     let mut rows = vec![
@@ -67,8 +70,17 @@ pub fn of_timing(
         NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
         NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),
     ];
-    if let Some(ms) = load_ms {
-        rows.push(NewMeasurement::exact("load_ms", "ms", ms));
+    if let Some((ms, _)) = &measured.loaded {
+        rows.push(NewMeasurement::exact("load_ms", "ms", *ms));
+    }
+    if let Some(machine) = &measured.machine {
+        let d = &machine.disturbance;
+        rows.push(NewMeasurement::exact(PACE, "1/s", machine.pace().rounds_per_s));
+        rows.push(NewMeasurement::exact("others_cpu_share", "fraction", d.others_share));
+        rows.push(NewMeasurement::exact("steal_share", "fraction", d.steal_share));
+    }
+    if let Some(joules) = measured.joules_per_token(workload) {
+        rows.push(NewMeasurement::exact("joules_per_token", "J", joules));
     }
     if let Some((anonymous, file)) = outcome.split_bytes {
         rows.push(NewMeasurement::exact("anonymous_memory_bytes", "bytes", anonymous as f64));

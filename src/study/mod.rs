@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod builder;
+pub mod confirm;
 mod event;
 mod grading;
 pub mod kit;
@@ -11,6 +12,7 @@ pub mod predict;
 pub mod prepare;
 pub mod presets;
 mod problem;
+pub mod rates;
 mod run;
 mod settings;
 mod tasks;

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
-use super::predict::{Ceiling, latency_ms, peak_memory_bytes};
+use super::predict::{Ceiling, latency_from_rates_ms, latency_ms, peak_memory_bytes};
 use super::presets;
+use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
 use crate::search::{self, Estimate, History, Observation, Problem};
 use crate::space::{Config, Space};
@@ -25,6 +26,7 @@ pub struct StudyProblem<'a> {
     pub ceilings: Ceilings,
     /// Ceiling on the peak memory, in bytes.
     pub budget_bytes: u64,
+    rates: Option<KernelRates>,
     objectives: Vec<search::Objective>,
     metrics: Vec<String>,
 }
@@ -134,7 +136,14 @@ impl<'a> StudyProblem<'a> {
                 log_scale: o.log,
             })
             .collect();
-        Self { space, kit, workload, ceilings, budget_bytes, objectives, metrics }
+        Self { space, kit, workload, ceilings, budget_bytes, rates: None, objectives, metrics }
+    }
+
+    /// The same with kernel rates, which latency is then predicted from.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Option<KernelRates>) -> Self {
+        self.rates = rates;
+        self
     }
 
     fn config(&self, point: &[usize]) -> Option<Config> {
@@ -145,7 +154,12 @@ impl<'a> StudyProblem<'a> {
     #[must_use]
     pub fn predict(&self, config: &Config) -> Option<(u64, f64)> {
         let shape = self.kit.shape(config).ok()?;
-        let latency = latency_ms(&shape, config, &self.workload, &self.ceilings.at(config.threads));
+        let ceiling = self.ceilings.at(config.threads);
+        let from_rates = self.rates.as_ref().and_then(|rates| {
+            let slower = self.ceilings.at(rates.request.threads).flops / ceiling.flops;
+            latency_from_rates_ms(&shape, config, &self.workload, rates, slower)
+        });
+        let latency = from_rates.unwrap_or_else(|| latency_ms(&shape, config, &self.workload, &ceiling));
         Some((peak_memory_bytes(&shape, config), latency))
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Quality;
 use crate::engine::EngineKind;
 use crate::engine::draw::Draws;
+use crate::measure::rates::KernelRates;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::quality::sandbox::Mode;
@@ -55,6 +56,9 @@ pub struct Settings {
     pub rung_timeout_s: u64,
     /// Where reports go.
     pub reports: PathBuf,
+    /// Kernel rates that latency is predicted from: as they were when the study began, so that a resume asks what it would have asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<KernelRates>,
 }
 
 impl Settings {

@@ -13,8 +13,10 @@ use super::prepare::{Prepared, grading_run};
 use super::settings::Settings;
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
-use crate::measure::artifact::{Request, measure, timing_run};
+use crate::host::calibrate::Pace;
+use crate::measure::artifact::{Measured, Request, measure, timing_run};
 use crate::measure::protocol::{Built, Job, Message, TimingPlan};
+use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
@@ -220,25 +222,18 @@ impl Climb<'_> {
             budget_bytes: Some(budget),
             timeout: Duration::from_secs(self.settings.rung_timeout_s),
         };
-        let number = trial.number();
-        let measured = measure(self.supervisor, request, self.cancelled, &mut |message| {
-            if let Message::Progress { what, done, total } = message {
-                observer.hear(&Event::Progress { trial: number, what, done, total });
-            }
-        })?;
+        let measured = self.measure_calmly(trial, &request, observer)?;
         let outcome = &measured.outcome;
-        self.settle(number, outcome, "measure", Some(budget))?;
         let peak = outcome.peak_bytes.ok_or_else(|| {
             Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
         })?;
-        let loaded = measured.loaded.as_ref().map(|(ms, _)| *ms);
         let samples = measured
             .samples
             .as_ref()
             .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(samples, &summary, &workload, loaded, peak, outcome);
+        rung.measurements = metrics::of_timing(samples, &summary, &workload, &measured, peak);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -246,6 +241,47 @@ impl Climb<'_> {
             Bytes(peak)
         );
         self.finish(trial, rung, text, observer)
+    }
+
+    /// Measures; a second time when the machine was busy or drifted meanwhile, and then takes what the faster machine gave. At most one
+    /// trial in four is measured twice, so that a machine that is always busy does not halve the study.
+    fn measure_calmly(
+        &self,
+        trial: &LiveTrial,
+        request: &Request,
+        observer: &mut dyn Observer,
+    ) -> Result<Measured, Halt> {
+        const TWICE: f64 = 0.25;
+        let number = trial.number();
+        let once = || -> Result<Measured, Halt> {
+            let measured = measure(self.supervisor, request.clone(), self.cancelled, &mut |_| {})?;
+            self.settle(number, &measured.outcome, "measure", request.budget_bytes)?;
+            Ok(measured)
+        };
+        let first = once()?;
+        let Some(state) = first.machine else { return Ok(first) };
+        let earlier: Vec<f64> =
+            self.store.trials(trial.record().study)?.iter().filter_map(|t| t.value(metrics::PACE)).collect();
+        let usual =
+            (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
+        let Some(doubt) = state.doubt(usual) else { return Ok(first) };
+        let before = self
+            .store
+            .events(trial.record().study, 0)?
+            .iter()
+            .filter(|e| e.kind == "disturbed" && e.json.contains("\"again\":true"))
+            .count();
+        let again = before as f64 <= TWICE * earlier.len() as f64;
+        observer.hear(&Event::Remark {
+            text: format!("trial {number}: {doubt}{}", if again { "; it is measured again" } else { "" }),
+        });
+        self.note(trial, "disturbed", &serde_json::json!({ "trial": number, "again": again, "why": doubt }))?;
+        if !again {
+            return Ok(first);
+        }
+        let second = once()?;
+        let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
+        Ok(if faster || second.machine.is_some_and(|s| s.doubt(usual).is_none()) { second } else { first })
     }
 
     /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the

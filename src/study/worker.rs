@@ -107,10 +107,16 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             };
             let samples = match plan {
                 TimingPlan::Requests { limits } => timed.requests(&limits)?,
-                TimingPlan::Parts { rounds, steps } => timed.parts(rounds, steps)?,
+                TimingPlan::Parts { rounds, prompt_tokens, steps } => {
+                    timed.parts(rounds, prompt_tokens, steps)?
+                }
             };
             line.say(&Message::Measured(Box::new(samples)))?;
             Ok(session.scripted_peak_bytes())
+        }
+        Job::Rates { engine, request } => {
+            line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;
+            Ok(None)
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
             let mut session = load(engine, &artifact, &run, line)?;
