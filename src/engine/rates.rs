@@ -119,8 +119,9 @@ impl Kernels {
         Ok(Self { backend })
     }
 
-    /// Nanoseconds for each weight of a matrix product of `rows` rows with weights of a type, each `columns` long, streamed from
-    /// `bytes` of memory. `repacked`: in the layout that the library prefers on this CPU; none where it has none for the type.
+    /// Nanoseconds for each weight of a matrix product, for each of several numbers of rows, with weights of a type, `columns` long each,
+    /// streamed from `bytes` of memory. `repacked`: in the layout that the library prefers on this CPU; empty where it has none for
+    /// the type.
     ///
     /// # Errors
     /// The library lacks memory.
@@ -128,25 +129,27 @@ impl Kernels {
         &self,
         ty: GgmlType,
         columns: u32,
-        rows: u32,
+        rows: &[u32],
         bytes: u64,
         repacked: bool,
-    ) -> Result<Option<f64>, KernelError> {
+    ) -> Result<Vec<f64>, KernelError> {
         const MATRIX_ROWS: u32 = 1024;
         let one = ty.row_bytes(u64::from(columns)).ok_or(KernelError("rows of this length"))?;
         let matrix = one * u64::from(MATRIX_ROWS);
-        let copies = usize::try_from((bytes / matrix).clamp(1, 256)).unwrap_or(1);
+        let copies = usize::try_from((bytes / matrix).clamp(1, 512)).unwrap_or(1);
         let weights = Context::new(copies)?;
         let tensors: Vec<_> =
             (0..copies).map(|_| weights.tensor(ty.id(), [columns, MATRIX_ROWS, 1, 1])).collect();
-        let Some(kind) = (if repacked { repack_buffer() } else { plain_buffer() }) else { return Ok(None) };
+        let Some(kind) = (if repacked { repack_buffer() } else { plain_buffer() }) else {
+            return Ok(Vec::new());
+        };
         // SAFETY: the tensors of the context have no memory yet; the buffer outlives their use in this function.
         let buffer = unsafe { ffi::ggml_backend_alloc_ctx_tensors_from_buft(weights.raw(), kind) };
         let _buffer = NonNull::new(buffer).map(Buffer).ok_or(KernelError("without memory"))?;
         // A type that the layout does not have gets no traits, and setting its data would crash.
         // SAFETY: the tensors are live.
         if repacked && tensors.iter().any(|t| unsafe { (**t).extra.is_null() }) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let data = sample(ty, columns, MATRIX_ROWS)?;
         for tensor in &tensors {
@@ -155,14 +158,16 @@ impl Kernels {
                 ffi::ggml_backend_tensor_set(*tensor, data.as_ptr().cast::<c_void>(), 0, data.len());
             }
         }
-        let context = Context::new(2 * copies + 2)?;
-        let input = context.tensor(ffi::GGML_TYPE_F32, [columns, rows, 1, 1]);
-        // SAFETY: shapes agree in their first dimension.
-        let outputs: Vec<_> =
-            tensors.iter().map(|w| unsafe { ffi::ggml_mul_mat(context.raw(), *w, input) }).collect();
-        let seconds = self.fastest(&context, &outputs, &[input])?;
         let count = f64::from(columns) * f64::from(MATRIX_ROWS) * copies as f64;
-        Ok(Some(seconds * 1e9 / count))
+        let product = |&rows: &u32| {
+            let context = Context::new(2 * copies + 2)?;
+            let input = context.tensor(ffi::GGML_TYPE_F32, [columns, rows, 1, 1]);
+            // SAFETY: shapes agree in their first dimension.
+            let outputs: Vec<_> =
+                tensors.iter().map(|w| unsafe { ffi::ggml_mul_mat(context.raw(), *w, input) }).collect();
+            Ok(self.fastest(&context, &outputs, &[input])? * 1e9 / count)
+        };
+        rows.iter().map(product).collect()
     }
 
     /// Nanoseconds for one layer without its matrix products: norms, rotary embedding, cache writes, attention, activation, sums.
@@ -338,17 +343,11 @@ mod tests {
     fn every_kernel_takes_some_time() {
         let kernels = Kernels::new(2).unwrap();
         for ty in [GgmlType::F16, GgmlType::Q8_0, GgmlType::Q4_K, GgmlType::Q4_0, GgmlType::Q5_1] {
-            for rows in [1, 4, 32] {
-                let ns = kernels.matmul_ns(ty, 256, rows, 1 << 20, false).unwrap().unwrap();
-                assert!(ns > 0.0 && ns < 1e5, "{ty} {rows}: {ns}");
-            }
+            let all = kernels.matmul_ns(ty, 256, &[1, 4, 32], 1 << 20, false).unwrap();
+            assert!(all.len() == 3 && all.iter().all(|ns| *ns > 0.0 && *ns < 1e5), "{ty}: {all:?}");
         }
-        assert_eq!(
-            kernels.matmul_ns(GgmlType::Q5_1, 256, 1, 1 << 20, true).unwrap(),
-            None,
-            "has no such layout"
-        );
-        assert!(kernels.matmul_ns(GgmlType::Q4_K, 100, 1, 1 << 20, false).is_err());
+        assert!(kernels.matmul_ns(GgmlType::Q5_1, 256, &[1], 1 << 20, true).unwrap().is_empty());
+        assert!(kernels.matmul_ns(GgmlType::Q4_K, 100, &[1], 1 << 20, false).is_err());
         let layer = LayerKernel { hidden: 128, heads: 4, kv_heads: 2, head_dim: 32, ffn: 256 };
         for kv in KvType::ALL {
             for (rows, streams) in [(1, 1), (4, 4), (64, 1)] {

@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(rates.matmul_ns(GgmlType::Q8_0, true, 1.0), None);
         let kv = (KvType::F16, KvType::F16);
         assert_eq!(rates.layer_ns(kv, 1.0, 1, 300.0), Some(110.0));
-        assert_eq!(rates.layer_ns(kv, 2.5, 2, 200.0), Some(250.0));
+        assert_eq!(rates.layer_ns(kv, 2.0, 2, 200.0), Some(200.0));
         assert_eq!(rates.layer_ns(kv, 128.0, 1, 300.0), Some(19_200.0));
         assert_eq!(rates.layer_ns((KvType::Q8_0, KvType::F16), 1.0, 1, 300.0), None);
     }

@@ -77,6 +77,7 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("codebleu", "CodeBLEU", "CodeBLEU", Quality, Unit::Plain, Max),
     ("canonical_nll", "NLL of canonical solutions", "NLL", Quality, Unit::Plain, Min),
     ("predicted_latency_ms", "predicted latency", "pred. latency", Speed, Unit::Ms, Min),
+    ("corrected_latency_ms", "corrected prediction of latency", "corr. latency", Speed, Unit::Ms, Min),
     ("predicted_peak_memory_bytes", "predicted peak memory", "pred. peak", Memory, Unit::Bytes, Min),
 ];
 

@@ -32,12 +32,13 @@ pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
     ]
 }
 
-/// Of a prediction.
+/// Of a prediction: peak memory, and latency before anything was learnt and as the trials so far correct it.
 #[must_use]
-pub fn of_prediction(peak_bytes: u64, latency_ms: f64) -> Vec<NewMeasurement> {
+pub fn of_prediction(peak_bytes: u64, latency_ms: f64, corrected_ms: f64) -> Vec<NewMeasurement> {
     vec![
         NewMeasurement::exact("predicted_peak_memory_bytes", "bytes", peak_bytes as f64),
         NewMeasurement::exact("predicted_latency_ms", "ms", latency_ms),
+        NewMeasurement::exact("corrected_latency_ms", "ms", corrected_ms),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::measure::rates::{KernelRates, RatesRequest};
 use crate::measure::supervisor::{Limits, Supervisor};
 
 /// Raised whenever the kernels or the file change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Far more than it takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -84,14 +84,13 @@ pub(super) fn measure(engine: EngineKind, request: RatesRequest) -> anyhow::Resu
     use crate::measure::rates::MatmulRate;
     use crate::model::GgmlType;
 
-    /// Weights of a product of few rows, in elements, and in bytes at most: more than the caches near a core hold.
-    const STREAMED: f64 = 16e6;
-    const STREAMED_BYTES: f64 = 24e6;
+    /// Weights of products of few rows, in bytes: more than the caches of most CPUs hold, as a decode step streams them from memory.
+    const STREAMED_BYTES: u64 = 64 << 20;
     /// Weights of a product of many rows, in bytes.
     const RESIDENT_BYTES: u64 = 800_000;
     /// Times that everything is measured, one after another; the fastest counts. Another program that comes between spoils one pass of
     /// a kernel, not all.
-    const PASSES: usize = 4;
+    const PASSES: usize = 3;
     const TYPES: [GgmlType; 13] = [
         GgmlType::F16,
         GgmlType::Bf16,
@@ -117,15 +116,15 @@ pub(super) fn measure(engine: EngineKind, request: RatesRequest) -> anyhow::Resu
         let mut next = 0;
         for ty in TYPES {
             for repacked in [false, true] {
-                for rows in [1, 4, 128] {
-                    let few = (STREAMED * ty.bits() / 8.0).min(STREAMED_BYTES) as u64;
-                    let bytes = if rows > 4 { RESIDENT_BYTES } else { few };
-                    let Some(ns) = kernels.matmul_ns(ty, columns, rows, bytes, repacked)? else { continue };
-                    match rates.matmul.get_mut(next).filter(|_| pass > 0) {
-                        Some(rate) => rate.ns = rate.ns.min(ns),
-                        None => rates.matmul.push(MatmulRate { ty, repacked, rows, ns }),
+                for (all, bytes) in [(&[1, 4][..], STREAMED_BYTES), (&[128], RESIDENT_BYTES)] {
+                    let found = kernels.matmul_ns(ty, columns, all, bytes, repacked)?;
+                    for (&rows, ns) in all.iter().zip(found) {
+                        match rates.matmul.get_mut(next).filter(|_| pass > 0) {
+                            Some(rate) => rate.ns = rate.ns.min(ns),
+                            None => rates.matmul.push(MatmulRate { ty, repacked, rows, ns }),
+                        }
+                        next += 1;
                     }
-                    next += 1;
                 }
             }
         }

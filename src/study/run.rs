@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
+use super::learn::Correction;
 use super::prepare::Prepared;
 use super::problem::StudyProblem;
 use super::settings::Settings;
@@ -170,11 +171,14 @@ impl Study<'_> {
         trials: &[TrialRecord],
     ) -> Result<NewTrial, String> {
         let number = trials.len() as u64 + 1;
+        let correction = Correction::learn(problem, trials);
         let new = |candidate: Candidate, origin: Origin| {
             let predicted = Config::from_candidate(&candidate)
                 .ok()
-                .and_then(|config| problem.predict(&config))
-                .map(|(bytes, ms)| metrics::of_prediction(bytes, ms))
+                .and_then(|config| {
+                    let (bytes, ms) = problem.predict(&config)?;
+                    Some(metrics::of_prediction(bytes, ms, ms * correction.factor(problem, &config)))
+                })
                 .unwrap_or_default();
             NewTrial { candidate, origin, predicted }
         };

@@ -49,15 +49,18 @@ pub(super) fn failures(analysis: &Analysis) -> Markup {
     }
 }
 
-/// A prediction and what it predicted.
-const PAIRS: [(&str, &str); 2] =
-    [("predicted_peak_memory_bytes", PEAK), ("predicted_latency_ms", "request_latency_p50_ms")];
+/// A prediction, what it predicted, and what the prediction knew.
+const PAIRS: [(&str, &str, &str); 3] = [
+    ("predicted_peak_memory_bytes", PEAK, ""),
+    ("predicted_latency_ms", "request_latency_p50_ms", ", before any trial"),
+    ("corrected_latency_ms", "request_latency_p50_ms", ", corrected by earlier trials"),
+];
 
 pub(super) fn predictions(analysis: &Analysis) -> Markup {
-    let rows: Vec<(Metric, Errors)> = PAIRS
+    let rows: Vec<(Metric, &str, Errors)> = PAIRS
         .iter()
-        .filter_map(|(predicted, measured)| {
-            Errors::of(&analysis.trials, predicted, measured).map(|e| (Metric::of(measured), e))
+        .filter_map(|(predicted, measured, knew)| {
+            Errors::of(&analysis.trials, predicted, measured).map(|e| (Metric::of(measured), *knew, e))
         })
         .collect();
     if rows.is_empty() {
@@ -73,9 +76,9 @@ pub(super) fn predictions(analysis: &Analysis) -> Markup {
                         th scope="col" { "metric" } th.n scope="col" { "trials" } th.n scope="col" { "median error" }
                         th.n scope="col" { "bias" } th.n scope="col" { "worst" } th.n scope="col" { "rank correlation" }
                     } }
-                    tbody { @for (metric, e) in &rows {
+                    tbody { @for (metric, knew, e) in &rows {
                         tr {
-                            td { (metric.label) } td.n { (e.count) } td.n { (percent(e.median)) }
+                            td { (metric.label) (knew) } td.n { (e.count) } td.n { (percent(e.median)) }
                             td.n { (signed(e.bias)) }
                             td.n { (signed(e.worst)) " (" a href=(format!("#t{}", e.worst_number)) { "trial " (e.worst_number) } ")" }
                             td.n { @match e.rank { Some(r) => (digits(r)), None => "–" } }
