@@ -75,7 +75,7 @@ fn demo_model() -> Option<PathBuf> {
 /// Settings under which results do not depend on what shares a call.
 fn run() -> RunConfig {
     RunConfig {
-        threads: 2,
+        threads: 1,
         sequences: 4,
         context: 256,
         batch_tokens: 64,
@@ -260,6 +260,35 @@ fn a_known_text_is_scored_without_changing_what_is_generated() {
         let drawn = answers(Some(&known), Some(cold));
         let texts: Vec<(u32, &str)> = drawn.iter().map(|g| (g.sample, g.text.as_str())).collect();
         assert_eq!(texts, [(0, plain.text.as_str()), (1, &plain.text), (2, &plain.text)], "{name}");
+    }
+}
+
+#[test]
+fn a_prefix_is_kept_and_copied_instead_of_computed_again() {
+    for subject in subjects() {
+        let mut session = subject.load(&run());
+        let whole = read(session.as_mut(), TEXT, 0);
+        let tokens = session.tokenize(TEXT, true).unwrap();
+        let half = tokens.len() / 2;
+        let rest: Vec<Row> = rows(&tokens, 3).split_off(half);
+        session.copy(0, 3).unwrap();
+        session.truncate(3, half as u32).unwrap();
+        session.decode(&rest).unwrap();
+        let end = rest.len() - 1;
+        let close = |found: &[f32]| {
+            let worst = found.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // Cached rows are the same; only the shape of the matrix product differs.
+            assert!(worst < 0.05, "{}: {worst}", subject.engine.name());
+        };
+        close(session.logits(end).unwrap());
+        // A second time, over what was kept; the source goes on where it was.
+        session.truncate(3, half as u32).unwrap();
+        session.decode(&rest).unwrap();
+        close(session.logits(end).unwrap());
+        let next = Row { token: tokens[0], position: tokens.len() as u32, sequence: 0, logits: true };
+        session.decode(&[next]).unwrap();
+        assert!(session.copy(0, 4).is_err() && session.copy(9, 0).is_err());
+        assert!(session.truncate(9, 0).is_err());
     }
 }
 

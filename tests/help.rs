@@ -25,11 +25,13 @@ fn help_of_the_command() {
       resume       Continue the newest, or the named, study where it stopped
       probe        Show what this machine has and what it was measured to do
       plan         Say what would fit a budget, before anything is loaded
+      bench        Measure a model as it is: speed with intervals, peak memory, load time
       studies      List the studies of a database
       trials       List the trials of a study
       report       Write the report of a study
       export       Copy a trial's artifact out, with the command line that runs it
       score        Grade code without tuning
+      simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 
@@ -298,9 +300,18 @@ fn help_of_tune() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in
-        ["resume", "probe", "plan", "studies", "trials", "report", "export", "score", "completions"]
-    {
+    for command in [
+        "resume",
+        "probe",
+        "plan",
+        "studies",
+        "trials",
+        "report",
+        "export",
+        "score",
+        "simulate",
+        "completions",
+    ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Usage: autotune ") && text.contains("--quiet"), "{text}");
     }

@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
     override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
-                  5 every trial failed, 130 paused (autotune resume goes on)."
+                  5 every trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on)."
 )]
 pub struct Cli {
     /// Print data and errors only, no progress.
@@ -62,17 +62,27 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Say what would fit a budget, before anything is loaded.
     Plan(PlanArgs),
+    /// Measure a model as it is: speed with intervals, peak memory, load time.
+    Bench(BenchArgs),
     /// List the studies of a database.
     Studies(ListArgs),
     /// List the trials of a study.
     Trials(TrialsArgs),
+    /// Set two studies side by side: fronts, hypervolumes, who dominates whom.
+    Compare(CompareArgs),
     /// Write the report of a study.
     Report(ReportArgs),
-    /// Copy a trial's artifact out, with the command line that runs it.
+    /// Hand a trial over: its model file, the measured figures, and the commands that run it.
     Export(ExportArgs),
+    /// Check that a model is fit to be deployed on a class of machines; exit code 6 when it is not.
+    Validate(Box<ValidateArgs>),
+    /// Save what a damaged database still holds into a new one.
+    Salvage(SalvageArgs),
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
+    /// Search a recorded table instead of a model, to compare samplers.
+    Simulate(SimulateArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -235,6 +245,54 @@ pub struct PlanArgs {
     pub json: bool,
 }
 
+/// `autotune bench`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One row for each combination of --threads, --kv, --batch and --ubatch, each measured in a process of its own:\n\
+                  autotune bench model.gguf --threads 1,2 --kv f16,q8_0 --workload chat\n\n\
+                  docs/MEASURING.md tells how the numbers come about."
+)]
+pub struct BenchArgs {
+    /// The model, as for `tune`. Default: the demo model that `make` installs.
+    pub model: Option<String>,
+    /// Compute threads. Default: all that are usable.
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Vec<u32>,
+    /// Types of the KV cache: f16, bf16, q8_0, q4_0, or K and V apart, as in q8_0/f16.
+    #[arg(long, value_delimiter = ',', default_value = "f16", value_name = "TYPE")]
+    pub kv: Vec<String>,
+    /// Requests that decode together. Default: all of the workload, up to four.
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: Vec<u32>,
+    /// Micro-batch of prompt processing, in tokens.
+    #[arg(long, value_delimiter = ',', default_value = "512", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub ubatch: Vec<u32>,
+    /// Do not let the engine repack weights for the CPU.
+    #[arg(long)]
+    pub no_repack: bool,
+    /// What the model does: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, and the shared begin of all prompts as a fourth.
+    #[arg(long, default_value = "chat", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// Stop a combination when the 95 % interval of the median is within this share of it.
+    #[arg(long, default_value_t = 0.02, value_name = "SHARE")]
+    pub target: f64,
+    /// Time at least this many requests, where the time allows.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub requests: u32,
+    /// Begin no requests that would end after this long, for each combination.
+    #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub cap: String,
+    /// Stop a combination that uses more memory than this.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub budget: Option<String>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Print JSON, raw samples included.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `autotune studies`
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -262,6 +320,34 @@ pub struct TrialsArgs {
     pub store: StoreArgs,
 }
 
+/// `autotune compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Number or name of a study.
+    pub first: String,
+    /// Number or name of another.
+    pub second: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune salvage`
+#[derive(Debug, Args)]
+pub struct SalvageArgs {
+    /// The damaged database, for example results/autotune.db.
+    pub database: PathBuf,
+    /// The new database. Default: beside the damaged one, as autotune.salvaged.db.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `autotune report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -283,12 +369,93 @@ pub struct ExportArgs {
     /// The trial's number.
     #[arg(long, value_name = "N")]
     pub trial: u64,
-    /// The file to write.
+    /// Write a folder for deployment: the model, a README with the measured figures and the commands that run it, an Ollama
+    /// Modelfile, the trial as JSON, and SHA-256 checksums.
+    #[arg(long, value_name = "DIR", required_unless_present = "out", conflicts_with = "out")]
+    pub to: Option<PathBuf>,
+    /// Write the model file alone.
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
+}
+
+/// A class of machines to deploy on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierName {
+    /// 6 to 8 GB: context 4096, one request, 4 threads; weights of about 4 bits.
+    Mobile,
+    /// 8 to 12 GB: context 8192, two requests, 6 threads; about 8 bits.
+    Edge,
+    /// 12 to 16 GB: context 16384, four requests, 8 threads; 16 bits.
+    Desktop,
+    /// 16 GB and more: context 32768, eight requests, 16 threads; full precision.
+    Server,
+}
+
+/// `autotune validate`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --reference only the artifact itself is checked: that it runs, that all logits are numbers over a long generation, \
+                  hard prompts (empty, full context, unicode, control characters), and that it fits the tier's memory. With it also: the \
+                  same tokens on fixed prompts, the divergence on held-out code, latency, memory and code quality beside the reference.\n\n\
+                  In a pipeline: autotune validate DIR --tier edge --reference F16.gguf --json > checks.json"
+)]
+pub struct ValidateArgs {
+    /// A model file, or a folder that `autotune export --to` wrote (its checksums are checked, too).
+    pub artifact: PathBuf,
+    /// The machines that it is for.
+    #[arg(long, value_enum)]
+    pub tier: TierName,
+    /// The uncompressed model to compare with, as --model of `tune`.
+    #[arg(long, value_name = "MODEL")]
+    pub reference: Option<String>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Request latency over the reference's, at most, in percent [default: 5].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub max_latency_loss: Option<f64>,
+    /// Pass@1 and CodeBLEU under the reference's, at most, in percent [default: 2].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub max_quality_loss: Option<f64>,
+    /// Peak memory under the reference's, at least, in percent [default: 30].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub min_memory_gain: Option<f64>,
+    /// Mean KL divergence from the reference, at most, in nats [default: mobile 0.2, edge 0.02, desktop 0.005, server 0.001].
+    #[arg(long, value_name = "NATS")]
+    pub max_kl: Option<f64>,
+    /// Positions where both find the same token likeliest, at least, in percent [default: mobile 75, edge 93, desktop 95, server 98].
+    #[arg(long, value_name = "PERCENT")]
+    pub min_top1: Option<f64>,
+    /// Tokens before the first difference on fixed prompts, at least, in percent [default: mobile 5, edge 30, desktop 50, server 70].
+    #[arg(long, value_name = "PERCENT")]
+    pub min_same_tokens: Option<f64>,
+    /// Peak memory, at most [default: the tier's smallest machine: 6, 8, 12, 16 GiB].
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_memory: Option<String>,
+    /// Context of each request, in tokens [default: the tier's, at most what the model was trained for].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(128..))]
+    pub context: Option<u32>,
+    /// Tasks to grade with, as for `tune`.
+    #[arg(long, default_value = "warmup", value_name = "TASKS")]
+    pub tasks: String,
+    /// Grade with N of the tasks (0: none).
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub task_limit: usize,
+    /// Spend at most this long on timing each model.
+    #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub timing_cap: String,
+    /// Stop a step (timing, prompts, tasks) that takes longer than this; the check then fails.
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
+    pub step_timeout: String,
+    /// Which protection the sandbox must have.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `autotune score ...`
@@ -368,4 +535,46 @@ pub enum SandboxMode {
     Strict,
     /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
     Off,
+}
+
+/// `autotune simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The space, a TOML file: a list of levels for each parameter, of any name.
+    #[arg(long, value_name = "FILE")]
+    pub space: PathBuf,
+    /// The table, CSV: a column for each parameter and each objective, a row for each point. A point without a row does not fit.
+    #[arg(long, value_name = "FILE")]
+    pub table: PathBuf,
+    /// Objectives with directions, and :log or :linear where the name does not tell: latency_ms:min,quality:max.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN:min|max,...")]
+    pub objectives: Vec<String>,
+    /// A ceiling on the budget column: 900MB, or a plain number.
+    #[arg(long, requires = "budget_column", value_name = "SIZE")]
+    pub budget: Option<String>,
+    /// The column that the budget bounds. Known before a point is asked, as what fits is.
+    #[arg(long, requires = "budget", value_name = "COLUMN")]
+    pub budget_column: Option<String>,
+    /// The worst value of an objective that is of interest: latency_ms=80,quality=0.5. Without: from the first measurements.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=VALUE,...")]
+    pub region: Vec<String>,
+    /// Noise of measurements, one standard error: latency_ms=0.03 is relative, quality=+0.02 absolute.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=NOISE,...")]
+    pub noise: Vec<String>,
+    /// Columns that the sampler may read before it asks. One that is named as an objective with `predicted` before or after it
+    /// is taken as a prediction of that objective.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,...")]
+    pub cheap: Vec<String>,
+    /// How candidates are chosen: autotune, nsga2, anneal, random.
+    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    pub sampler: String,
+    /// How many candidates are asked.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub trials: u64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -1,8 +1,9 @@
 //! What a study grades with: the tasks that can be executed here, and the sandbox that judges them.
 
 use super::exit::Expected;
+use crate::engine::draw::Draws;
 use crate::fault::told;
-use crate::quality::sandbox::{self, Sandbox, SandboxError};
+use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
 use crate::quality::tasks;
 use crate::study::{Settings, TaskGrading};
 
@@ -18,9 +19,22 @@ impl Graders {
     /// # Errors
     /// There are no tasks, none can be executed, or no sandbox is to be had.
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let mut set = tasks::load(&settings.tasks, 0)
-            .map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
-        let sandbox_settings = sandbox::Settings { mode: settings.sandbox, ..sandbox::Settings::default() };
+        Self::of(&settings.tasks, settings.task_limit, settings.sandbox, settings.draws)
+    }
+
+    /// As [`Graders::new`], of so many tasks of a set (0: all).
+    ///
+    /// # Errors
+    /// As [`Graders::new`].
+    pub(super) fn of(
+        tasks: &str,
+        task_limit: usize,
+        mode: Mode,
+        draws: Option<Draws>,
+    ) -> anyhow::Result<Self> {
+        let mut set =
+            tasks::load(tasks, 0).map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
+        let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
         let refused = |e: SandboxError| Expected::environment(e.to_string());
         let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
         let unprotected = match judge.layers() {
@@ -40,11 +54,11 @@ impl Graders {
         });
         let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}"));
         let left_out = left_out.chain(unprotected).collect();
-        spread(&mut set.tasks, settings.task_limit);
+        spread(&mut set.tasks, task_limit);
         if set.tasks.is_empty() {
             return Err(Expected::environment("none of the tasks can be executed on this machine").into());
         }
-        Ok(Self { grading: TaskGrading::new(set, Box::new(judge), settings.draws), left_out })
+        Ok(Self { grading: TaskGrading::new(set, Box::new(judge), draws), left_out })
     }
 }
 

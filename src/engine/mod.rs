@@ -4,6 +4,7 @@
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
 pub mod draw;
+pub mod exercise;
 pub mod generate;
 #[cfg(feature = "llama")]
 pub mod ggml;
@@ -237,6 +238,12 @@ pub trait Session {
     /// # Errors
     /// There is no such sequence, or the model's memory cannot be cut (a recurrent state keeps no past).
     fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError>;
+
+    /// Makes sequence `to` hold what `from` holds, without computing anything again.
+    ///
+    /// # Errors
+    /// One of them is none.
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError>;
 
     /// The clock that timings are taken with: real time, unless the engine is scripted.
     fn now(&self) -> Duration {

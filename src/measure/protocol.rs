@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
+use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
 use crate::quality::accuracy::Line;
@@ -70,6 +71,24 @@ pub struct Built {
     pub reused: u64,
 }
 
+/// Which parts of a workload are timed, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TimingPlan {
+    /// Whole requests, until the limits.
+    Requests {
+        /// When to stop.
+        limits: TimingLimits,
+    },
+    /// A prompt and some decode steps of all slots: short, for candidates that take turns.
+    Parts {
+        /// How often.
+        rounds: u32,
+        /// Decode steps of each round.
+        steps: u32,
+    },
+}
+
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
@@ -104,8 +123,8 @@ pub enum Job {
         workload: Workload,
         /// Text that the prompts are cut from.
         text: String,
-        /// When to stop.
-        limits: TimingLimits,
+        /// How long, and which parts.
+        plan: TimingPlan,
     },
     /// Record the reference's predictions on held-out text.
     Reference {
@@ -137,6 +156,17 @@ pub enum Job {
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
     },
+    /// Exercise an artifact: hard prompts and long generations.
+    Exercise {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// How to run it.
+        run: RunConfig,
+        /// What to do.
+        exercises: Vec<Exercise>,
+    },
 }
 
 impl Job {
@@ -149,6 +179,7 @@ impl Job {
             Job::Measure { .. } => "measure",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
         }
     }
 }
@@ -188,6 +219,8 @@ pub enum Message {
     },
     /// A prompt was continued.
     Generated(Generation),
+    /// An exercise ended.
+    Exercised(Exercised),
     /// The job's own end; nothing follows.
     Done {
         /// Largest resident set of the worker so far, in bytes.

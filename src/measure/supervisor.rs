@@ -50,7 +50,7 @@ pub struct Outcome {
     pub end: End,
     /// Largest resident set, in bytes.
     pub peak_bytes: Option<u64>,
-    /// Of the last look: anonymous and file-backed bytes.
+    /// Of the look that saw most memory: anonymous and file-backed bytes.
     pub split_bytes: Option<(u64, u64)>,
     /// Wall time.
     pub wall: Duration,
@@ -121,11 +121,12 @@ impl Supervisor {
         let mut end = None;
         let mut peak = None;
         let mut split = None;
+        let mut most = 0;
         loop {
             match messages.recv_timeout(LOOK) {
                 Ok(Message::Done { peak_rss_bytes, anonymous_bytes, file_bytes, scripted_peak_bytes }) => {
                     peak = scripted_peak_bytes.or(peak_rss_bytes.max(peak));
-                    split = anonymous_bytes.zip(file_bytes);
+                    split = split.or(anonymous_bytes.zip(file_bytes));
                     end = end.or(Some(End::Done));
                 }
                 Ok(Message::Failed { error, machine }) => {
@@ -140,9 +141,12 @@ impl Supervisor {
             }
             if let Some(now) = resident(child.id()) {
                 peak = peak.max(Some(now.peak));
-                split = Some((now.anonymous, now.file));
+                if now.current > most {
+                    most = now.current;
+                    split = Some((now.anonymous, now.file));
+                }
             }
-            let over = limits.memory_bytes.is_some_and(|most| peak.is_some_and(|p| p > most));
+            let over = limits.memory_bytes.is_some_and(|allowed| peak.is_some_and(|p| p > allowed));
             let stop = if over {
                 Some(End::OverMemory)
             } else if started.elapsed() > limits.time {

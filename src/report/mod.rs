@@ -4,6 +4,7 @@
 //! it says "predicted".
 
 mod command;
+mod compare;
 mod export;
 mod figure;
 mod front;
@@ -18,7 +19,8 @@ mod text;
 mod write;
 
 pub use command::{Commands, file_stem};
-pub use export::{study_json, trials_csv, trials_json};
+pub use compare::{SidePoint, StudyComparison, StudySide, compare_studies};
+pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use metric::{Family, Metric, Reading, Unit};
 pub use page::render;
@@ -27,7 +29,7 @@ pub use relative::{REFERENCE_NOTE, Relative};
 pub use short::Shortener;
 pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
 pub use text::{Align, RELATIVE_HEAD, one_line, table, titles};
-pub use write::{default_path, write};
+pub use write::{default_path, replace_file, write};
 
 use std::path::PathBuf;
 

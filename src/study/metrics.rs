@@ -2,8 +2,10 @@
 
 use crate::measure::protocol::Built;
 use crate::measure::stats::Interval;
+use crate::measure::summary::TimingSummary;
 use crate::measure::supervisor::Outcome;
-use crate::measure::timing::{TimingSamples, TimingSummary};
+use crate::measure::timing::TimingSamples;
+use crate::measure::workload::Workload;
 use crate::quality::accuracy::{Line, of_lines};
 use crate::quality::divergence::Divergence;
 use crate::store::NewMeasurement;
@@ -44,23 +46,23 @@ pub fn of_prediction(peak_bytes: u64, latency_ms: f64) -> Vec<NewMeasurement> {
 pub fn of_timing(
     samples: &TimingSamples,
     summary: &TimingSummary,
+    workload: &Workload,
     load_ms: Option<f64>,
     peak_bytes: u64,
     outcome: &Outcome,
 ) -> Vec<NewMeasurement> {
+    let passes = samples.passes(workload);
+    let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
     let mut rows = vec![
-        with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &samples.latency_ms),
+        with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &passes.latency_ms),
         row("request_latency_p95_ms", "ms", &summary.latency_p95_ms),
         row("request_latency_p99_ms", "ms", &summary.latency_p99_ms),
-        with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &samples.ttft_ms),
+        with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &passes.ttft_ms),
         row("ttft_p95_ms", "ms", &summary.ttft_p95_ms),
         with_raw(row("tpot_p50_ms", "ms", &summary.tpot_p50_ms), &samples.step_ms),
         with_raw(row("prompt_tokens_per_s", "tokens/s", &summary.prompt_tokens_per_s), &samples.prompt_ms),
         row("decode_tokens_per_s", "tokens/s", &summary.decode_tokens_per_s),
-        with_raw(
-            row("throughput_tokens_per_s", "tokens/s", &summary.throughput_tokens_per_s),
-            &samples.pass_ms,
-        ),
+        with_raw(row("throughput_tokens_per_s", "tokens/s", &summary.throughput_tokens_per_s), &waves),
         NewMeasurement::exact("peak_memory_bytes", "bytes", peak_bytes as f64),
         NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
         NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),

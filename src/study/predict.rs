@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn waiting_and_batching_show_in_the_latency() {
-        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 4 };
+        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 4, shared_tokens: 0 };
         let ceiling = Ceiling { bytes_per_s: 2e10, flops: 1e11 };
         let one = Config::from_candidate(&Candidate::default()).unwrap();
         let four = Config { batch: 4, ..one.clone() };

@@ -13,8 +13,8 @@ use super::prepare::{Prepared, grading_run};
 use super::settings::Settings;
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
-use crate::engine::{FlashAttention, RunConfig};
-use crate::measure::protocol::{Built, Job, Message};
+use crate::measure::artifact::{Request, measure, timing_run};
+use crate::measure::protocol::{Built, Job, Message, TimingPlan};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
@@ -191,7 +191,7 @@ impl Climb<'_> {
         }
         let request = self.kit.build_request(config, &self.prepared.materials, path);
         let mut built = None;
-        let outcome = self.work(&Job::Build { request }, None, number, observer, &mut |message| {
+        let outcome = self.work(&Job::Build { request }, number, observer, &mut |message| {
             if let Message::Built(b) = message {
                 built = Some(b);
             }
@@ -209,44 +209,36 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let workload = self.settings.workload;
-        let slots = config.batch.min(workload.requests).max(1);
-        let run = RunConfig {
-            threads: config.threads,
-            sequences: slots,
-            context: config.context,
-            batch_tokens: config.ubatch.max(workload.prompt_tokens.min(512)),
-            ubatch: config.ubatch,
-            max_outputs: slots,
-            kv_k: config.kv_k,
-            kv_v: config.kv_v,
-            flash: if config.kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
-            repack: config.repack,
-            gpu_layers: 0,
-        };
-        let job = Job::Measure {
+        let budget = self.settings.budget_bytes;
+        let request = Request {
             engine: self.kit.engine(),
             artifact: path.to_owned(),
-            run,
+            run: timing_run(config, &workload),
             workload,
             text: self.prepared.timing_text.clone(),
-            limits: self.settings.timing,
+            plan: TimingPlan::Requests { limits: self.settings.timing },
+            budget_bytes: Some(budget),
+            timeout: Duration::from_secs(self.settings.rung_timeout_s),
         };
-        let budget = self.settings.budget_bytes;
-        let (mut samples, mut loaded) = (None, None);
-        let outcome =
-            self.work(&job, Some(budget), trial.number(), observer, &mut |message| match message {
-                Message::Measured(s) => samples = Some(s),
-                Message::Loaded { load_ms, .. } => loaded = Some(load_ms),
-                _ => {}
-            })?;
-        self.settle(trial.number(), &outcome, "measure", Some(budget))?;
+        let number = trial.number();
+        let measured = measure(self.supervisor, request, self.cancelled, &mut |message| {
+            if let Message::Progress { what, done, total } = message {
+                observer.hear(&Event::Progress { trial: number, what, done, total });
+            }
+        })?;
+        let outcome = &measured.outcome;
+        self.settle(number, outcome, "measure", Some(budget))?;
         let peak = outcome.peak_bytes.ok_or_else(|| {
             Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
         })?;
-        let samples = samples.ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
+        let loaded = measured.loaded.as_ref().map(|(ms, _)| *ms);
+        let samples = measured
+            .samples
+            .as_ref()
+            .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(&samples, &summary, loaded, peak, &outcome);
+        rung.measurements = metrics::of_timing(samples, &summary, &workload, loaded, peak, outcome);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -356,12 +348,11 @@ impl Climb<'_> {
     fn work(
         &self,
         job: &Job,
-        memory_bytes: Option<u64>,
         number: u64,
         observer: &mut dyn Observer,
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, Halt> {
-        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes };
+        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes: None };
         let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut |message| match message {
             Message::Progress { what, done, total } => {
                 observer.hear(&Event::Progress { trial: number, what, done, total });

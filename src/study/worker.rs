@@ -7,12 +7,13 @@ use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::next_line::{Window, complete};
+use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
 use crate::engine::{EngineKind, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
-use crate::measure::protocol::{Job, Message};
-use crate::measure::timing::time_workload;
+use crate::measure::protocol::{Job, Message, TimingPlan};
+use crate::measure::timing::Timed;
 use crate::model::gguf::temp_beside;
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
 
@@ -94,12 +95,20 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
             Ok(None)
         }
-        Job::Measure { engine, artifact, run, workload, text, limits } => {
+        Job::Measure { engine, artifact, run, workload, text, plan } => {
             let mut session = load(engine, &artifact, &run, line)?;
             let tokens = session.tokenize(&text, true)?;
-            let slots = run.sequences;
-            let samples =
-                time_workload(session.as_mut(), &tokens, &workload, slots, run.batch_tokens, &limits)?;
+            let timed = Timed {
+                session: session.as_mut(),
+                text: &tokens,
+                workload,
+                slots: run.sequences,
+                chunk: run.batch_tokens,
+            };
+            let samples = match plan {
+                TimingPlan::Requests { limits } => timed.requests(&limits)?,
+                TimingPlan::Parts { rounds, steps } => timed.parts(rounds, steps)?,
+            };
             line.say(&Message::Measured(Box::new(samples)))?;
             Ok(session.scripted_peak_bytes())
         }
@@ -136,6 +145,14 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                     said.is_ok()
                 })?;
                 said?;
+            }
+            Ok(session.scripted_peak_bytes())
+        }
+        Job::Exercise { engine, artifact, run, exercises } => {
+            let mut session = load(engine, &artifact, &run, line)?;
+            for each in &exercises {
+                let result = exercise(session.as_mut(), each, run.batch_tokens);
+                line.say(&Message::Exercised(result))?;
             }
             Ok(session.scripted_peak_bytes())
         }
