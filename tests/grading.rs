@@ -123,3 +123,49 @@ fn wrong_demands_on_samples_are_refused_with_what_to_write() {
     refused(&["--samples", "-1"], &["--samples"]);
     assert!(!bench.has_study(), "nothing is left behind that a resume would take up");
 }
+
+/// The cell of a trial in the printed table.
+fn cell(table: &str, trial: usize, text: &str) -> bool {
+    let begins = format!("{trial} ");
+    table.lines().any(|l| l.trim_start().starts_with(&begins) && l.contains(text))
+}
+
+#[test]
+fn losses_against_the_uncompressed_model_are_told() {
+    let bench = bench();
+    let said = bench.run_tune(&THREE).code(0);
+    let listed: Value = serde_json::from_str(&bench.run(&["trials", "--json"]).code(0).stdout).unwrap();
+    let trials = listed["trials"].as_array().unwrap();
+    let f16 = trials.iter().position(|t| t["origin"] == "preset:F16").unwrap();
+    assert!(trials[f16]["beside_reference"].is_null());
+    let tasks = trials[f16]["measurements"]["pass_at_1"]["samples"].as_u64().unwrap();
+    let q4 = &trials[0]["beside_reference"];
+    let count = |name: &str| q4[name].as_u64().unwrap();
+    assert_eq!((count("both") + count("lost"), count("neither")), (tasks, 0), "F16 solves all");
+    assert!(count("lost") > 0 && count("gained") == 0 && q4["p_value"].as_f64().unwrap() < 1.0, "{q4}");
+    let short = format!("-{} of {tasks}, p", count("lost"));
+    let table = bench.run(&["trials"]).code(0).stdout;
+    assert!(table.contains("solved, beside F16") && cell(&table, 1, &short), "{short}:\n{table}");
+    assert!(cell(&table, f16 + 1, "reference"));
+    assert!(said.stdout.contains("solved, beside F16"), "{}", said.stdout);
+    let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    let sentence = format!("lost {} of {tasks} solved tasks, p", count("lost"));
+    assert!(report.contains(&sentence), "{sentence}");
+}
+
+#[test]
+fn an_uncompressed_model_over_the_budget_is_graded_all_the_same() {
+    let bench = bench();
+    let said = bench.run_tune(&["--budget", "150MB", "--trials", "6"]).code(0);
+    assert!(said.stderr.contains("the verdicts of the uncompressed model"), "{}", said.stderr);
+    let trials = bench.trials();
+    assert!(
+        trials.iter().any(|t| t.origin.preset_name() == Some("F16") && t.state.to_string() == "infeasible")
+    );
+    let listed: Value = serde_json::from_str(&bench.run(&["trials", "--json"]).code(0).stdout).unwrap();
+    let q4 = &listed["trials"][0]["beside_reference"];
+    assert!(q4["lost"].as_u64().unwrap() > 0 && q4["neither"] == 0, "{q4}");
+    // Once a study: a resume does not grade it again.
+    let said = bench.run(&["resume", "--trials", "7"]).code(0);
+    assert!(!said.stderr.contains("the verdicts of the uncompressed model"), "{}", said.stderr);
+}

@@ -12,6 +12,7 @@ mod interrupt;
 mod plan;
 pub mod printer;
 mod probe;
+mod probe_sandbox;
 mod progress;
 mod report;
 mod salvage;

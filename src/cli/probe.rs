@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::ProbeArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use super::probe_sandbox::SandboxState;
 use crate::fault::told;
 use crate::host::{self, CacheInfo, CacheKind, HostInfo, ProbeOptions};
 use crate::units::Bytes;
@@ -25,7 +26,7 @@ pub fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     for warning in &host.warnings {
         printer.warn(&warning.to_string());
     }
-    let output = Output { host: &host };
+    let output = Output { host: &host, sandbox: Some(SandboxState::probe()) };
     if args.json {
         printer.data(&serde_json::to_string_pretty(&output)?);
     } else {
@@ -39,18 +40,21 @@ pub fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 struct Output<'a> {
     #[serde(flatten)]
     host: &'a HostInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<SandboxState>,
 }
 
 /// A titled part of the table.
 #[derive(Debug)]
-struct Section {
-    title: &'static str,
-    rows: Vec<(&'static str, String)>,
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) rows: Vec<(&'static str, String)>,
 }
 
 fn sections(output: &Output<'_>) -> Vec<Section> {
     let host = output.host;
-    vec![system(host), processor(host), memory(host), gpus(host), ceilings(host)]
+    let of_host = [system(host), processor(host), memory(host), gpus(host), ceilings(host)];
+    of_host.into_iter().chain(output.sandbox.as_ref().map(SandboxState::section)).collect()
 }
 
 /// Titles at the margin, names and values in two columns, an empty line between sections.
@@ -219,7 +223,7 @@ mod tests {
     #[test]
     fn the_table_is_calm_and_complete() {
         let host = host();
-        insta::assert_snapshot!(render(&sections(&Output { host: &host })), @r"
+        insta::assert_snapshot!(render(&sections(&Output { host: &host, sandbox: None })), @r"
         System
           name              Debian GNU/Linux 12
           kernel            6.1.0-18-amd64 (x86_64)
@@ -270,7 +274,7 @@ mod tests {
         (host.load, host.disk) = (None, None);
         host.ceilings.threads = 1;
         host.ceilings.from_cache = false;
-        insta::assert_snapshot!(render(&sections(&Output { host: &host })), @r"
+        insta::assert_snapshot!(render(&sections(&Output { host: &host, sandbox: None })), @r"
         System
           name              Debian GNU/Linux 12
           kernel            6.1.0-18-amd64 (x86_64)
@@ -300,7 +304,7 @@ mod tests {
     #[test]
     fn json_is_the_host_and_comes_back() {
         let host = host();
-        let text = serde_json::to_string_pretty(&Output { host: &host }).unwrap();
+        let text = serde_json::to_string_pretty(&Output { host: &host, sandbox: None }).unwrap();
         assert_eq!(text.trim(), include_str!("../../tests/data/host.json").trim());
         let back: HostInfo = serde_json::from_str(&text).unwrap();
         assert_eq!(back, host);

@@ -5,7 +5,7 @@ use super::database::{expected, open_for_reading};
 use super::exit::Exit;
 use super::printer::Printer;
 use crate::report::{
-    Align, Analysis, Reading, ReportError, one_line, table, titles, trials_csv, trials_json,
+    Align, Analysis, RELATIVE_HEAD, Reading, ReportError, one_line, table, titles, trials_csv, trials_json,
 };
 
 /// Lists the trials by number.
@@ -40,6 +40,8 @@ pub fn run(args: &TrialsArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 fn human(analysis: &Analysis) -> Vec<String> {
     let mut head = vec![("trial", Align::Right), ("state", Align::Left), ("rung", Align::Left)];
     head.extend(analysis.columns.iter().map(|m| (m.short.as_str(), Align::Right)));
+    let relative = !analysis.relative.is_empty();
+    head.extend(relative.then_some((RELATIVE_HEAD, Align::Right)));
     head.extend([("", Align::Left), ("configuration", Align::Left), ("remark", Align::Left)]);
     let rows: Vec<Vec<String>> = analysis
         .trials
@@ -56,6 +58,7 @@ fn human(analysis: &Analysis) -> Vec<String> {
                     .iter()
                     .map(|m| Reading::of(trial, &m.name).map_or_else(|| "–".into(), |r| m.show(r.value))),
             );
+            row.extend(relative.then(|| analysis.relative.cell(trial.number)));
             let on_front = analysis.recommendation.front.contains(&trial.number);
             row.push(if on_front { "*" } else { "" }.to_owned());
             row.push(match trial.origin.preset_name() {

@@ -26,8 +26,8 @@ use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, check_budget,
-    kit, objectives, rates,
+    Ceilings, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
+    TaskGrading, check_budget, kit, objectives, rates,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -208,6 +208,17 @@ impl Run<'_> {
         let prepared = preparation.run(progress)?;
         let disk = self.host.disk.as_ref().map_or(u64::MAX, |d| d.free_bytes);
         let id = self.record.id;
+        let reference = ReferenceGrading {
+            store: self.store,
+            id,
+            problem: &problem,
+            settings: self.settings,
+            prepared: &prepared,
+            supervisor: &supervisor,
+            machine_bytes: self.host.usable_bytes(),
+            cancelled,
+        };
+        reference.run(report::REFERENCE_NOTE, &mut grading, progress)?;
         let study = Study {
             store: self.store,
             id,

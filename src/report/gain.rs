@@ -61,7 +61,7 @@ impl Comparison {
     }
 }
 
-/// Verdicts of two trials on the same tasks and samples.
+/// Verdicts of two trials on the same tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paired {
     /// Samples that only the trial passed.
@@ -73,9 +73,10 @@ pub struct Paired {
 }
 
 impl Paired {
-    /// Pairs the generations of two trials by task and sample.
+    /// Pairs the greedy generations of two trials by task; drawn ones have no partner.
     #[must_use]
     pub fn of(trial: &[Generation], other: &[Generation]) -> Self {
+        let trial = trial.iter().filter(|g| g.sample == 0);
         let passed = |g: &Generation| g.verdict == PASSED;
         let verdicts: BTreeMap<(&str, u32), bool> =
             other.iter().map(|g| ((g.task.as_str(), g.sample), passed(g))).collect();

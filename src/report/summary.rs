@@ -10,6 +10,7 @@ use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
+use super::relative::Relative;
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
@@ -32,6 +33,8 @@ pub struct Analysis {
     pub recommendation: Recommendation,
     /// Trials that were measured again in turns at the study's end.
     pub rechecks: Vec<Recheck>,
+    /// What each trial lost and gained against the uncompressed model.
+    pub relative: Relative,
     /// Short forms of candidates.
     pub shortener: Shortener,
     /// The folder of the database.
@@ -77,8 +80,20 @@ impl Analysis {
             .collect();
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
+        let relative = Relative::load(store, study.id, &trials)?;
         let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
-        Ok(Self { study, trials, notes, objectives, columns, recommendation, rechecks, shortener, results })
+        Ok(Self {
+            study,
+            trials,
+            notes,
+            objectives,
+            columns,
+            recommendation,
+            rechecks,
+            relative,
+            shortener,
+            results,
+        })
     }
 
     /// A trial by its number.
@@ -131,6 +146,7 @@ impl Analysis {
                     preset: trial.origin.preset_name().map(str::to_owned),
                     configuration: self.shortener.short(&trial.candidate),
                     titles: self.titles(number).to_vec(),
+                    beside_reference: (!self.relative.is_empty()).then(|| self.relative.cell(number)),
                     values: self
                         .columns
                         .iter()
@@ -212,6 +228,8 @@ pub struct FrontRow {
     pub configuration: String,
     /// What it is recommended for.
     pub titles: Vec<Title>,
+    /// Tasks lost and gained against the uncompressed model, where that was graded.
+    pub beside_reference: Option<String>,
     /// A value for each column.
     pub values: Vec<Cell>,
 }

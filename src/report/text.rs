@@ -54,6 +54,9 @@ pub fn one_line(text: &str, most: usize) -> String {
     }
 }
 
+/// The head of the tasks lost and gained against the uncompressed model.
+pub const RELATIVE_HEAD: &str = "solved, beside F16";
+
 impl FrontSummary {
     /// The table of the front, the recommended few with their gains, and what to type next.
     #[must_use]
@@ -63,6 +66,8 @@ impl FrontSummary {
         }
         let mut head: Vec<(&str, Align)> = vec![("trial", Align::Right)];
         head.extend(self.columns.iter().map(|c| (c.as_str(), Align::Right)));
+        let relative = self.front.iter().any(|row| row.beside_reference.is_some());
+        head.extend(relative.then_some((RELATIVE_HEAD, Align::Right)));
         head.extend([("", Align::Left), ("configuration", Align::Left)]);
         let rows: Vec<Vec<String>> = self
             .front
@@ -70,6 +75,7 @@ impl FrontSummary {
             .map(|row| {
                 let mut cells = vec![row.number.to_string()];
                 cells.extend(row.values.iter().map(|v| v.text.clone()));
+                cells.extend(row.beside_reference.clone());
                 cells.push(titles(&row.titles));
                 cells.push(match &row.preset {
                     Some(preset) => format!("{preset} (preset)"),

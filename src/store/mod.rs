@@ -28,7 +28,7 @@ pub use event::{Event, NewEvent};
 pub use open::Store;
 pub use rows::{
     Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
-    NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord,
+    NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord, Verdicts,
 };
 pub use salvage::{Salvaged, salvage};
 pub use vocabulary::{Direction, EndState, Objective, Origin, Rung, StudyState, TrialState};

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::real::{Real, unpack};
 use super::{
     Artifact, Failure, Generation, Measurement, Result, Rung, RungRecord, Store, StoreError, StudyId,
-    TrialId, TrialRecord, WorkerIdentity,
+    TrialId, TrialRecord, Verdicts, WorkerIdentity,
 };
 
 const TRIAL: &str = "SELECT id, study_id, number, candidate, hash, origin, state, rung, failure_kind, failure_text, \
@@ -83,6 +83,24 @@ impl Store {
         rows.map(|row| self.sql(row)).collect()
     }
 
+    /// Which tasks each graded trial of a study solved with its greedy answer, by the trial's number.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn verdicts(&self, study: StudyId) -> Result<BTreeMap<u64, Verdicts>> {
+        let mut statement = self.sql(self.connection.prepare_cached(
+            "SELECT t.number, g.task, g.verdict = 'passed' FROM generation g JOIN trial t ON t.id = g.trial_id \
+             WHERE t.study_id = ?1 AND g.sample = 0",
+        ))?;
+        let mut all: BTreeMap<u64, Verdicts> = BTreeMap::new();
+        let mut rows = self.sql(statement.query([study.0]))?;
+        while let Some(row) = self.sql(rows.next())? {
+            let (number, task, passed) = self.sql(verdict(row))?;
+            all.entry(number.cast_unsigned()).or_default().insert(task, passed);
+        }
+        Ok(all)
+    }
+
     pub(super) fn read_trials(&self, view: &Connection, study: StudyId) -> Result<Vec<TrialRecord>> {
         self.sql(read(view, "WHERE t.study_id = ?1", &[study.0]))
     }
@@ -94,6 +112,10 @@ impl Store {
             detail: format!("row {} is missing", id.0),
         })
     }
+}
+
+fn verdict(row: &Row<'_>) -> rusqlite::Result<(i64, String, bool)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
 /// The trials that a condition on `t` selects, with their rungs and measurements, by number.

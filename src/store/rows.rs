@@ -246,6 +246,9 @@ pub struct NewGeneration {
 /// A graded completion as stored: the same data.
 pub type Generation = NewGeneration;
 
+/// Whether each task was solved, by its identifier.
+pub type Verdicts = std::collections::BTreeMap<String, bool>;
+
 /// The files that an engine loads for a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Artifact {

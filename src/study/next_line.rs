@@ -7,10 +7,12 @@ use crate::engine::{EngineError, Row, Session, Token, argmax};
 use crate::quality::accuracy::Line;
 use crate::quality::divergence::UNSCORED;
 
-/// A line may be written this many times as long as it is, in tokens ...
-const LENGTH_FACTOR: usize = 2;
-/// ... and this many tokens longer.
+/// Lines asked for in each window, spread evenly: written tokens are what this costs.
+const LINES: usize = 12;
+/// A line may be written this many tokens longer than it is ...
 const LENGTH_MARGIN: usize = 8;
+/// ... but no more than this many behind the first that differs.
+const LONGEST: usize = 24;
 
 /// A window in a sequence of its own, decoded to its end.
 pub(super) struct Window<'a> {
@@ -45,7 +47,7 @@ struct Asked {
     end: usize,
 }
 
-/// Completes every line of the windows that begins behind enough text and ends inside; window `i` lies in sequence `i`, and is
+/// Completes lines of the windows that begin behind enough text and end inside; window `i` lies in sequence `i`, and is
 /// shortened as lines are completed from the last to the first.
 ///
 /// # Errors
@@ -56,11 +58,21 @@ pub(super) fn complete(session: &mut dyn Session, windows: &[Window<'_>]) -> Res
     for window in windows {
         let pieces: Vec<Vec<u8>> = window.tokens.iter().map(|&t| session.piece(t)).collect();
         let mut detours = Vec::new();
-        for asked in asked(&pieces) {
-            let expected = first_line(&pieces[asked.begin..=asked.end].concat());
-            if expected.is_empty() || window.likeliest[asked.begin].is_none() {
-                continue;
-            }
+        let mut lines_here: Vec<(Asked, String)> = asked(&pieces)
+            .into_iter()
+            .map(|asked| {
+                let expected = first_line(&pieces[asked.begin..=asked.end].concat());
+                (asked, expected)
+            })
+            .filter(|(asked, expected)| !expected.is_empty() && window.likeliest[asked.begin].is_some())
+            .collect();
+        let n = lines_here.len();
+        let mut index = 0;
+        lines_here.retain(|_| {
+            index += 1;
+            n <= LINES || index * LINES / n > (index - 1) * LINES / n
+        });
+        for (asked, expected) in lines_here {
             let (written, detour) = follow(session, window, &pieces, &asked, lines.len());
             detours.extend(detour);
             lines.push(Line { expected, written });
@@ -129,8 +141,7 @@ fn follow(
     for (place, piece) in pieces.iter().enumerate().take(asked.end + 1).skip(asked.begin) {
         let Some(next) = window.likeliest[place] else { break };
         if next != window.tokens[place] {
-            let usual = LENGTH_FACTOR * (asked.end + 1 - asked.begin) + LENGTH_MARGIN;
-            let left = usual - (place - asked.begin).min(usual - 1);
+            let left = (asked.end + 1 - place + LENGTH_MARGIN).min(LONGEST);
             let mut detour = Detour { line, position: place as u32, next, bytes, left };
             let ended = take(session, &mut detour);
             return (first_line(&detour.bytes), (!ended).then_some(detour));

@@ -51,7 +51,7 @@ fn row(analysis: &Analysis, trial: &TrialRecord, on_front: bool) -> Markup {
                 @if let Some(preset) = trial.origin.preset_name() { span.tag.p { "preset" } " " (preset) }
                 @else { (analysis.shortener.short(&trial.candidate)) }
                 @if !picked.is_empty() { " " span.tag.b { (picked) } }
-                @if analysis.trials.len() <= MOST_DETAILS { (details(trial)) }
+                @if analysis.trials.len() <= MOST_DETAILS { (details(analysis, trial)) }
             }
         }
     }
@@ -69,7 +69,7 @@ fn cell(metric: &Metric, reading: Option<Reading>) -> Markup {
     }
 }
 
-fn details(trial: &TrialRecord) -> Markup {
+fn details(analysis: &Analysis, trial: &TrialRecord) -> Markup {
     html! {
         details {
             summary.muted { "details" }
@@ -88,6 +88,7 @@ fn details(trial: &TrialRecord) -> Markup {
                         @if m.samples > 1 { span.muted { " from " (m.samples) " samples" } }
                     }
                 }
+                @if let Some(sentence) = analysis.relative.sentence(trial.number) { dt { "beside the uncompressed model" } dd { (sentence) } }
                 @if let Some(artifact) = &trial.artifact { dt { "artifact" } dd { (artifact.path) " (" (artifact.hash) ")" } }
                 @if let Some(failure) = &trial.failure { dt { (failure.kind) } dd { (failure.text) } }
             }

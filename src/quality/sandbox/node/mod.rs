@@ -30,6 +30,8 @@ use crate::quality::tasks::Program;
 
 /// Programs after which the examiner is replaced, so that what tests leave behind cannot add up.
 const EXAMINER_LIFE: u32 = 500;
+/// CPU time after which the examiner is replaced: the kernel ends it a little later, and must never do so within a program's tests.
+const EXAMINER_CPU: Duration = Duration::from_secs(60);
 /// How long a process may take to start on a busy machine.
 const START: Duration = Duration::from_secs(30);
 /// How long the examiner may take to notice that the candidate is gone.
@@ -118,7 +120,8 @@ impl NodeJudge {
 
     /// Judges one program; `more` says that another one follows, for which a process is started ahead.
     pub(super) fn judge(&mut self, program: &Program, more: bool) -> Result<Judgement, SandboxError> {
-        let mut examiner = match self.examiner.take().filter(|examiner| examiner.used < EXAMINER_LIFE) {
+        let fresh = |e: &Examiner| e.used < EXAMINER_LIFE && e.child.cpu() < EXAMINER_CPU;
+        let mut examiner = match self.examiner.take().filter(fresh) {
             Some(examiner) => examiner,
             None => {
                 let mut examiner = self.launcher().examiner()?;

@@ -4,8 +4,10 @@ use std::{
     fs::File,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use super::EXAMINER_CPU;
 use super::frames::{Incoming, Outgoing};
 use crate::quality::sandbox::{
     Interpreter, Layers, Limits, SandboxError,
@@ -25,6 +27,8 @@ const EXAMINER: &str = include_str!("examiner.js");
 const RESERVED_BYTES: u64 = 2 << 30;
 /// Writable memory of node itself: heap pages, thread stacks, its binary's data.
 pub(super) const OWN_BYTES: u64 = 256 << 20;
+/// CPU seconds that the kernel grants over the limit that this process enforces: node's start, and the last tick.
+const SPARE_CPU_S: u64 = 3;
 
 /// The process of the judged code.
 #[derive(Debug)]
@@ -70,7 +74,8 @@ impl Launcher<'_> {
             theirs_requests.into(),
             theirs_replies.into(),
         ];
-        let child = self.start(CANDIDATE, descriptors, Some(scratch), self.limits.memory_bytes)?;
+        let (memory, cpu) = (self.limits.memory_bytes, Duration::ZERO);
+        let child = self.start(CANDIDATE, descriptors, Some(scratch), memory, cpu)?;
         Ok(Candidate {
             child,
             requests: outgoing(requests)?,
@@ -94,7 +99,8 @@ impl Launcher<'_> {
             theirs_control.into(),
             theirs_verdicts.into(),
         ];
-        let child = self.start(EXAMINER, descriptors, None, self.limits.memory_bytes.max(512 << 20))?;
+        let memory = self.limits.memory_bytes.max(512 << 20);
+        let child = self.start(EXAMINER, descriptors, None, memory, EXAMINER_CPU)?;
         Ok(Examiner {
             child,
             replies: outgoing(replies)?,
@@ -105,13 +111,16 @@ impl Launcher<'_> {
         })
     }
 
+    /// `earlier_cpu`: what it may have used for earlier programs.
     fn start(
         &self,
         script: &str,
         descriptors: Vec<OwnedFd>,
         scratch: Option<&Scratch>,
         memory_bytes: u64,
+        earlier_cpu: Duration,
     ) -> Result<Child, SandboxError> {
+        let cpu_s = (earlier_cpu + self.limits.cpu).as_secs_f64().ceil() as u64 + SPARE_CPU_S;
         // Half of the memory is for the heap; buffers outside it are bounded by RLIMIT_DATA.
         let heap_mb = format!("--max-old-space-size={}", (memory_bytes >> 20).max(64) / 2);
         let values = format!("AUTOTUNE_VALUES={VALUES}");
@@ -133,6 +142,8 @@ impl Launcher<'_> {
             limits: vec![
                 (libc::RLIMIT_AS, memory_bytes + RESERVED_BYTES),
                 (libc::RLIMIT_DATA, memory_bytes + OWN_BYTES),
+                // This process measures finer; the kernel's limit holds when this process is stopped.
+                (libc::RLIMIT_CPU, cpu_s),
                 (libc::RLIMIT_FSIZE, self.limits.file_bytes),
                 // Node opens some descriptors of its own.
                 (libc::RLIMIT_NOFILE, self.limits.open_files.max(64) + 64),

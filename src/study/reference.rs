@@ -1,0 +1,131 @@
+//! The uncompressed model's own verdicts, where it is no trial because it does not fit the budget: what "lost 3 of 41 solved tasks" counts from.
+
+use std::time::Duration;
+
+use super::event::{Event, Observer};
+use super::grading::Grading;
+use super::prepare::{Prepared, grading_run};
+use super::presets;
+use super::problem::StudyProblem;
+use super::settings::Settings;
+use super::{MachineFault, Stopped};
+use crate::engine::generate::{Generation, Prompt};
+use crate::measure::protocol::{Job, Message};
+use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::space::{Config, KvType};
+use crate::store::{Store, StudyId, Verdicts};
+use crate::units::Bytes;
+
+/// The preset that is the uncompressed model.
+const UNCOMPRESSED: &str = "F16";
+
+/// What grading the uncompressed model needs, borrowed from the study.
+pub struct ReferenceGrading<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// The study.
+    pub id: StudyId,
+    /// The model, the budget, what is predicted.
+    pub problem: &'a StudyProblem<'a>,
+    /// The study's settings.
+    pub settings: &'a Settings,
+    /// What was prepared.
+    pub prepared: &'a Prepared,
+    /// Runs the job.
+    pub supervisor: &'a Supervisor,
+    /// Memory of the machine that this process may use, in bytes.
+    pub machine_bytes: u64,
+    /// Asked often; true ends the work.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl ReferenceGrading<'_> {
+    /// Grades the uncompressed model once for a study in which it cannot be a trial, and keeps its verdicts under `note`. A model that
+    /// cannot be graded here is told and left out: the study goes on without relative quality.
+    ///
+    /// # Errors
+    /// The user stopped, the database broke, or the judge did.
+    pub fn run(
+        &self,
+        note: &str,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<()> {
+        let Some(bytes) = self.uncompressed_bytes() else { return Ok(()) };
+        if bytes <= self.settings.budget_bytes || self.store.note(self.id, note)?.is_some() {
+            return Ok(());
+        }
+        if bytes > self.machine_bytes {
+            let text = format!(
+                "the uncompressed model would need {}, more than this machine has: no quality relative to it is told",
+                Bytes(bytes)
+            );
+            observer.hear(&Event::Remark { text });
+            return Ok(());
+        }
+        observer.hear(&Event::Preparing { what: "the verdicts of the uncompressed model".to_owned() });
+        let generations = match self.generate(grading.prompts(), observer)? {
+            Ok(generations) => generations,
+            Err(reason) => {
+                let text = format!(
+                    "the uncompressed model was not graded ({reason}): no quality relative to it is told"
+                );
+                observer.hear(&Event::Remark { text });
+                return Ok(());
+            }
+        };
+        let graded = grading.grade(&generations)?;
+        let verdicts: Verdicts =
+            graded.generations.into_iter().map(|g| (g.task, g.verdict == "passed")).collect();
+        self.store.save_note(self.id, note, &serde_json::to_string(&verdicts)?)?;
+        Ok(())
+    }
+
+    /// Predicted peak of the uncompressed model as a trial.
+    fn uncompressed_bytes(&self) -> Option<u64> {
+        let threads = self.problem.ceilings.threads;
+        let (_, candidate) = presets::candidates(&self.problem.workload, threads, false)
+            .into_iter()
+            .find(|(name, _)| name == UNCOMPRESSED)?;
+        Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
+    }
+
+    /// Greedy answers to all prompts, or why there are none.
+    fn generate(
+        &self,
+        prompts: &[Prompt],
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<Result<Vec<Generation>, String>> {
+        let greedy = |p: &Prompt| Prompt { known: None, draws: None, ..p.clone() };
+        let job = Job::Assess {
+            engine: self.problem.kit.engine(),
+            artifact: self.prepared.materials.reference.clone(),
+            run: grading_run(self.problem.ceilings.threads, KvType::F16, KvType::F16, false),
+            reference: None,
+            prompts: prompts.iter().map(greedy).collect(),
+        };
+        let limits = Limits {
+            time: Duration::from_secs(self.settings.rung_timeout_s),
+            memory_bytes: Some(self.machine_bytes),
+        };
+        let (mut generations, total) = (Vec::new(), prompts.len() as u64);
+        let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| {
+            if let Message::Generated(generation) = message {
+                generations.push(generation);
+                let done = generations.len() as u64;
+                observer.hear(&Event::Progress { trial: 0, what: "tasks".to_owned(), done, total });
+            }
+        })?;
+        match outcome.end {
+            End::Done if generations.len() as u64 == total => Ok(Ok(generations)),
+            End::Done => Ok(Err(format!("{} of {total} tasks were continued", generations.len()))),
+            End::Cancelled => Err(Stopped.into()),
+            End::Refused(reason) => {
+                Err(MachineFault { step: "grade the uncompressed model".to_owned(), reason }.into())
+            }
+            End::Failed(error) | End::Crashed(error) => Ok(Err(error)),
+            End::TimedOut => Ok(Err("it took too long".to_owned())),
+            End::OverMemory => Ok(Err("the machine has not enough memory".to_owned())),
+        }
+    }
+}
