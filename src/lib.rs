@@ -15,11 +15,14 @@
 //! - [`study`]: the loop that takes candidates up the rungs.
 //! - [`store`]: SQLite; every finished rung is durable before the next begins.
 //! - [`report`]: HTML and figures; reads the store only.
+//! - [`handover`]: the exported artifact with its figures, commands and checksums.
+//! - [`validate`]: is an artifact fit to be deployed on a class of machines?
 
 pub mod cli;
 pub mod compress;
 pub mod engine;
 pub mod fault;
+pub mod handover;
 pub mod host;
 pub mod measure;
 pub mod model;
@@ -30,3 +33,4 @@ pub mod space;
 pub mod store;
 pub mod study;
 pub mod units;
+pub mod validate;

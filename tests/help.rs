@@ -25,10 +25,15 @@ fn help_of_the_command() {
       resume       Continue the newest, or the named, study where it stopped
       probe        Show what this machine has and what it was measured to do
       plan         Say what would fit a budget, before anything is loaded
+      bench        Measure a model as it is: speed with intervals, peak memory, load time
       studies      List the studies of a database
       trials       List the trials of a study
+      compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
       report       Write the report of a study
-      export       Copy a trial's artifact out, with the command line that runs it
+      export       Hand a trial over: its model file, the measured figures, and the commands that run it
+      validate     Check that a model is fit to be deployed on a class of machines; exit code 6 when it
+                   is not
+      salvage      Save what a damaged database still holds into a new one
       score        Grade code without tuning
       simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
@@ -104,8 +109,42 @@ fn help_of_the_command() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout
@@ -208,8 +247,42 @@ fn help_of_tune() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout

@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
     override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
-                  5 every trial failed, 130 paused (autotune resume goes on)."
+                  5 every trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on)."
 )]
 pub struct Cli {
     /// Print data and errors only, no progress.
@@ -62,14 +62,22 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Say what would fit a budget, before anything is loaded.
     Plan(PlanArgs),
+    /// Measure a model as it is: speed with intervals, peak memory, load time.
+    Bench(BenchArgs),
     /// List the studies of a database.
     Studies(ListArgs),
     /// List the trials of a study.
     Trials(TrialsArgs),
+    /// Set two studies side by side: fronts, hypervolumes, who dominates whom.
+    Compare(CompareArgs),
     /// Write the report of a study.
     Report(ReportArgs),
-    /// Copy a trial's artifact out, with the command line that runs it.
+    /// Hand a trial over: its model file, the measured figures, and the commands that run it.
     Export(ExportArgs),
+    /// Check that a model is fit to be deployed on a class of machines; exit code 6 when it is not.
+    Validate(Box<ValidateArgs>),
+    /// Save what a damaged database still holds into a new one.
+    Salvage(SalvageArgs),
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
@@ -149,8 +157,23 @@ pub struct TuneArgs {
     /// Spend at most this long on timing one candidate.
     #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
     pub timing_cap: String,
-    /// Run model-written code although the sandbox lacks layers on this machine.
-    #[arg(long)]
+    /// Which quality the search, the front and the recommendation go by; all are measured.
+    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
+    pub quality: QualityAxis,
+    /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
+    pub samples: u32,
+    /// Temperature of the drawn answers. Default: 0.8.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
+    /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub top_p: Option<f64>,
+    /// Which protection the sandbox must have before model-written code runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
     pub allow_unsandboxed: bool,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
@@ -174,6 +197,9 @@ pub struct ResumeArgs {
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
+    /// Which protection the sandbox must have. Default: as before.
+    #[arg(long, value_enum)]
+    pub sandbox: Option<SandboxMode>,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
     pub json: bool,
@@ -219,6 +245,57 @@ pub struct PlanArgs {
     pub json: bool,
 }
 
+/// `autotune bench`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One row for each combination of --threads, --kv, --batch and --ubatch, each measured in a process of its own:\n\
+                  autotune bench model.gguf --threads 1,2 --kv f16,q8_0 --workload chat\n\n\
+                  docs/MEASURING.md tells how the numbers come about."
+)]
+pub struct BenchArgs {
+    /// The model, as for `tune`. Default: the demo model that `make` installs.
+    pub model: Option<String>,
+    /// Compute threads. Default: all that are usable.
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Vec<u32>,
+    /// Types of the KV cache: f16, bf16, q8_0, q4_0, or K and V apart, as in q8_0/f16.
+    #[arg(long, value_delimiter = ',', default_value = "f16", value_name = "TYPE")]
+    pub kv: Vec<String>,
+    /// Requests that decode together. Default: all of the workload, up to four.
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: Vec<u32>,
+    /// Micro-batch of prompt processing, in tokens.
+    #[arg(long, value_delimiter = ',', default_value = "512", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub ubatch: Vec<u32>,
+    /// Do not let the engine repack weights for the CPU.
+    #[arg(long)]
+    pub no_repack: bool,
+    /// What the model does: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, and the shared begin of all prompts as a fourth.
+    #[arg(long, default_value = "chat", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// Stop a combination when the 95 % interval of the median is within this share of it.
+    #[arg(long, default_value_t = 0.02, value_name = "SHARE")]
+    pub target: f64,
+    /// Time at least this many requests, where the time allows.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub requests: u32,
+    /// Begin no requests that would end after this long, for each combination.
+    #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub cap: String,
+    /// Capacity of this machine's battery in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH")]
+    pub battery_wh: Option<f64>,
+    /// Stop a combination that uses more memory than this.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub budget: Option<String>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Print JSON, raw samples included.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `autotune studies`
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -246,6 +323,34 @@ pub struct TrialsArgs {
     pub store: StoreArgs,
 }
 
+/// `autotune compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Number or name of a study.
+    pub first: String,
+    /// Number or name of another.
+    pub second: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune salvage`
+#[derive(Debug, Args)]
+pub struct SalvageArgs {
+    /// The damaged database, for example results/autotune.db.
+    pub database: PathBuf,
+    /// The new database. Default: beside the damaged one, as autotune.salvaged.db.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `autotune report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -267,12 +372,93 @@ pub struct ExportArgs {
     /// The trial's number.
     #[arg(long, value_name = "N")]
     pub trial: u64,
-    /// The file to write.
+    /// Write a folder for deployment: the model, a README with the measured figures and the commands that run it, an Ollama
+    /// Modelfile, the trial as JSON, and SHA-256 checksums.
+    #[arg(long, value_name = "DIR", required_unless_present = "out", conflicts_with = "out")]
+    pub to: Option<PathBuf>,
+    /// Write the model file alone.
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
+}
+
+/// A class of machines to deploy on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierName {
+    /// 6 to 8 GB: context 4096, one request, 4 threads; weights of about 4 bits.
+    Mobile,
+    /// 8 to 12 GB: context 8192, two requests, 6 threads; about 8 bits.
+    Edge,
+    /// 12 to 16 GB: context 16384, four requests, 8 threads; 16 bits.
+    Desktop,
+    /// 16 GB and more: context 32768, eight requests, 16 threads; full precision.
+    Server,
+}
+
+/// `autotune validate`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --reference only the artifact itself is checked: that it runs, that all logits are numbers over a long generation, \
+                  hard prompts (empty, full context, unicode, control characters), and that it fits the tier's memory. With it also: the \
+                  same tokens on fixed prompts, the divergence on held-out code, latency, memory and code quality beside the reference.\n\n\
+                  In a pipeline: autotune validate DIR --tier edge --reference F16.gguf --json > checks.json"
+)]
+pub struct ValidateArgs {
+    /// A model file, or a folder that `autotune export --to` wrote (its checksums are checked, too).
+    pub artifact: PathBuf,
+    /// The machines that it is for.
+    #[arg(long, value_enum)]
+    pub tier: TierName,
+    /// The uncompressed model to compare with, as --model of `tune`.
+    #[arg(long, value_name = "MODEL")]
+    pub reference: Option<String>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Request latency over the reference's, at most, in percent [default: 5].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub max_latency_loss: Option<f64>,
+    /// Pass@1 and CodeBLEU under the reference's, at most, in percent [default: 2].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub max_quality_loss: Option<f64>,
+    /// Peak memory under the reference's, at least, in percent [default: 30].
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    pub min_memory_gain: Option<f64>,
+    /// Mean KL divergence from the reference, at most, in nats [default: mobile 0.2, edge 0.02, desktop 0.005, server 0.001].
+    #[arg(long, value_name = "NATS")]
+    pub max_kl: Option<f64>,
+    /// Positions where both find the same token likeliest, at least, in percent [default: mobile 75, edge 93, desktop 95, server 98].
+    #[arg(long, value_name = "PERCENT")]
+    pub min_top1: Option<f64>,
+    /// Tokens before the first difference on fixed prompts, at least, in percent [default: mobile 5, edge 30, desktop 50, server 70].
+    #[arg(long, value_name = "PERCENT")]
+    pub min_same_tokens: Option<f64>,
+    /// Peak memory, at most [default: the tier's smallest machine: 6, 8, 12, 16 GiB].
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_memory: Option<String>,
+    /// Context of each request, in tokens [default: the tier's, at most what the model was trained for].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(128..))]
+    pub context: Option<u32>,
+    /// Tasks to grade with, as for `tune`.
+    #[arg(long, default_value = "warmup", value_name = "TASKS")]
+    pub tasks: String,
+    /// Grade with N of the tasks (0: none).
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub task_limit: usize,
+    /// Spend at most this long on timing each model.
+    #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub timing_cap: String,
+    /// Stop a step (timing, prompts, tasks) that takes longer than this; the check then fails.
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
+    pub step_timeout: String,
+    /// Which protection the sandbox must have.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `autotune score ...`
@@ -326,6 +512,21 @@ pub struct PasskArgs {
     /// Write a verdict for each sample to this file.
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
+}
+
+/// What stands for quality in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QualityAxis {
+    /// Share of the tasks whose greedy answer passes the tests.
+    #[value(name = "pass@1")]
+    Pass1,
+    /// Chance that one of ten drawn answers passes; needs --samples of at least 10.
+    #[value(name = "pass@10")]
+    Pass10,
+    /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
+    Codebleu,
+    /// Nearness of the predictions to the uncompressed model's.
+    Kl,
 }
 
 /// How much protection is demanded before model-written code runs.

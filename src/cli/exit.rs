@@ -23,6 +23,8 @@ pub enum Exit {
     Environment = 4,
     /// Every trial failed.
     NoResult = 5,
+    /// A check of `validate` failed.
+    Rejected = 6,
     /// Paused by Ctrl-C or a signal; `autotune resume` goes on.
     Interrupted = 130,
 }

@@ -1,6 +1,6 @@
-//! `autotune export`: a trial's artifact, and the command line that runs it.
+//! `autotune export`: a trial's artifact with its figures, and the command lines that run it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,11 +9,13 @@ use super::args::ExportArgs;
 use super::database::{expected, open_for_reading};
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use super::trials::report_error;
 use super::tune;
+use crate::handover::{Facts, Package, PackageError, write_model};
 use crate::measure::protocol::{Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
 use crate::model::gguf::temp_beside;
-use crate::report::Commands;
+use crate::report::Analysis;
 use crate::space::Config;
 use crate::store::{StudyRecord, TrialRecord, TrialState};
 use crate::study::prepare::Preparation;
@@ -42,45 +44,91 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             trial.number, trial.state
         ));
     }
-    if args.out.is_dir() {
-        let text = format!("--out: {} is a folder; name a file in it", args.out.display());
+    if let Some(out) = args.out.as_deref().filter(|out| out.is_dir()) {
+        let text = format!("--out: {} is a folder; name a file in it, or write --to", out.display());
         return Err(Expected::usage(text).into());
     }
+    let analysis = Analysis::load(&store, study.id).map_err(report_error)?;
+    let extension = Path::new(&artifact.path).extension().map_or("gguf".into(), |e| e.to_string_lossy());
+    let facts = Facts::new(&analysis, &trial, &extension)?;
+    let package = match &args.to {
+        Some(folder) => Some(Package::new(folder, &facts).map_err(refused)?),
+        None => None,
+    };
+    let model = package.as_ref().map(Package::model).or_else(|| args.out.clone()).unwrap_or_default();
     let kept = args.store.results.join(&artifact.path);
-    if kept.exists() {
-        copy(&kept, &args.out)?;
-    } else {
-        rebuild(&study, &trial, args, printer)?;
+    let built = match kept.exists() {
+        true => Source::Kept(kept),
+        false => Source::Built(rebuild(&study, &trial, &model, args, printer)?),
+    };
+    match &package {
+        Some(package) => {
+            let written = package.write(built.path()).map_err(refused)?;
+            for file in &written.files {
+                printer.data(&file.display().to_string());
+            }
+        }
+        None => {
+            make_folder(&model)?;
+            write_model(built.path(), &model, &facts).map_err(refused)?;
+            printer.data(&model.display().to_string());
+        }
     }
-    printer.data(&args.out.display().to_string());
-    let commands = Commands::new(&study, &trial, &args.store.results);
-    if let Some(run) = &commands.run {
-        let own = format!("{}-{}.gguf", crate::report::file_stem(&study.name), trial.number);
-        printer.data(&run.replace(&own, &args.out.display().to_string()));
+    let commands = analysis.commands(&trial).for_file(&study, &trial, &model.display().to_string());
+    for line in [commands.run, commands.chat].into_iter().flatten() {
+        printer.data(&line);
     }
     Ok(Exit::Success)
 }
 
-/// Copies under a temporary name, then renames: an interrupted export leaves no half file under the real name.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let failed = |e: std::io::Error| Expected::environment(format!("failed to write {}: {e}", to.display()));
-    if let Some(folder) = to.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let partial = temp_beside(to);
-    let copied = std::fs::copy(from, &partial).and_then(|_| std::fs::rename(&partial, to));
-    if copied.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    Ok(copied.map_err(failed)?)
+/// Where the model is taken from; what was built for this export alone is removed behind it.
+enum Source {
+    Kept(PathBuf),
+    Built(PathBuf),
 }
 
+impl Source {
+    fn path(&self) -> &Path {
+        match self {
+            Source::Kept(path) | Source::Built(path) => path,
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Source::Built(path) = self {
+            // A left-over beside the export is swept by the next one.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The user's or the machine's fault, told apart.
+fn refused(error: PackageError) -> anyhow::Error {
+    match error {
+        PackageError::Occupied { .. } => Expected::usage(error.to_string()).into(),
+        PackageError::Write { .. } => Expected::environment(error.to_string()).into(),
+        PackageError::Gguf(error) => error.into(),
+    }
+}
+
+fn make_folder(file: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Expected::environment(format!("failed to create {}: {e}", folder.display())))?;
+    }
+    Ok(())
+}
+
+/// Builds the artifact again beside where it goes; returns its path.
 fn rebuild(
     study: &StudyRecord,
     trial: &TrialRecord,
+    model: &Path,
     args: &ExportArgs,
     printer: &mut Printer,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PathBuf> {
     printer.remark("the artifact was cleaned away; building it again");
     let settings: Settings = serde_json::from_str(&study.settings_json)
         .with_context(|| format!("the settings of study {} are damaged", study.id.0))?;
@@ -93,9 +141,8 @@ fn rebuild(
         ))
         .into());
     }
-    if let Some(folder) = args.out.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    }
+    make_folder(model)?;
+    let built = temp_beside(model);
     let host = tune::probe(&args.store.results)?;
     let supervisor = Supervisor::of_this_program()?;
     let never = || false;
@@ -113,13 +160,13 @@ fn rebuild(
         }
     })?;
     let config = Config::from_candidate(&trial.candidate)?;
-    let request = kit.build_request(&config, &prepared.materials, &args.out);
+    let request = kit.build_request(&config, &prepared.materials, &built);
     let limits = Limits { time: Duration::from_secs(settings.rung_timeout_s), memory_bytes: None };
     let outcome = supervisor.run(&Job::Build { request }, &limits, &never, &mut |_: Message| {})?;
     match outcome.end {
-        End::Done => Ok(()),
+        End::Done => Ok(built),
         End::Refused(reason) => {
-            Err(MachineFault { step: format!("build {}", args.out.display()), reason }.into())
+            Err(MachineFault { step: format!("build {}", model.display()), reason }.into())
         }
         end => anyhow::bail!("failed to build the artifact of trial {}: {end:?}", trial.number),
     }

@@ -1,6 +1,8 @@
 //! What the user types and what is printed: arguments, one file per command, the printer, the exit codes.
 
 pub mod args;
+mod bench;
+mod compare;
 mod completions;
 mod database;
 pub mod exit;
@@ -12,6 +14,7 @@ pub mod printer;
 mod probe;
 mod progress;
 mod report;
+mod salvage;
 mod score_codebleu;
 mod score_passk;
 mod settings;
@@ -19,6 +22,7 @@ mod simulate;
 mod studies;
 mod trials;
 mod tune;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -61,10 +65,14 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Resume(args) => tune::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
+        Command::Bench(args) => bench::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
+        Command::Compare(args) => compare::run(&args, printer),
+        Command::Salvage(args) => salvage::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Export(args) => export::run(&args, printer),
+        Command::Validate(args) => validate::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
         Command::Simulate(args) => simulate::run(&args, printer),

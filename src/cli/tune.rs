@@ -1,6 +1,7 @@
 //! `autotune tune` and `autotune resume`: from settings to a study that runs, and what is said at its end.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -12,18 +13,21 @@ use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
+use crate::engine::EngineKind;
 use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions};
+use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
 use crate::space::{LoadedSpace, Space, SpaceFacts, load_space};
 use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
+use crate::study::confirm::{self, Confirmation};
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
     Ceilings, Event, Observer, Settings, Stopped, Study, StudyEnd, StudyProblem, TaskGrading, check_budget,
-    kit, objectives,
+    kit, objectives, rates,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -34,9 +38,10 @@ const DISK_SHARE: f64 = 0.25;
 /// # Errors
 /// Wrong flags, a wrong model, a budget that nothing meets, a broken disk or database.
 pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let settings = settings::resolve(args)?;
+    let mut settings = settings::resolve(args)?;
     let kit = open_kit(&settings)?;
     let host = probe(&args.store.results)?;
+    settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
     let LoadedSpace { space, notes } =
         load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
             .map_err(|e| Expected::usage(told(&e.into())))?;
@@ -86,6 +91,9 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     }
     if let Some(reports) = &args.reports {
         settings.reports.clone_from(reports);
+    }
+    if let Some(mode) = args.sandbox {
+        settings.sandbox = mode.into();
     }
     let space: Space = serde_json::from_str(&record.space_json)
         .with_context(|| format!("the space of study {} is damaged", record.id.0))?;
@@ -213,7 +221,26 @@ impl Run<'_> {
             artifact_bytes: (disk as f64 * DISK_SHARE) as u64,
             cancelled,
         };
-        study.run(begun, &mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))
+        let end =
+            study.run(begun, &mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))?;
+        if !cancelled() {
+            let confirmation = Confirmation {
+                store: self.store,
+                id,
+                settings: self.settings,
+                kit: self.kit,
+                prepared: &prepared,
+                supervisor: &supervisor,
+                results: self.results,
+                cancelled,
+            };
+            let time = match self.settings.time_s.map(Duration::from_secs) {
+                Some(limit) => limit.saturating_sub(begun.elapsed()).min(confirm::reserve(Duration::MAX / 2)),
+                None => confirm::reserve(Duration::MAX / 2),
+            };
+            confirmation.run(&report::to_recheck(self.store, id)?, time, progress)?;
+        }
+        Ok(end)
     }
 
     fn report_path(&self) -> PathBuf {
@@ -280,7 +307,27 @@ impl Run<'_> {
 
 fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &HostInfo) -> StudyProblem<'a> {
     let ceilings = ceilings(host);
-    StudyProblem::new(space, kit, settings.workload, ceilings, settings.budget_bytes, &objectives())
+    StudyProblem::new(
+        space,
+        kit,
+        settings.workload,
+        ceilings,
+        settings.budget_bytes,
+        &objectives(settings.quality),
+    )
+    .with_rates(settings.rates.clone())
+}
+
+/// How long the engine's kernels take here, which latency is predicted from.
+pub(super) fn rates(
+    engine: EngineKind,
+    kit: &dyn Kit,
+    host: &HostInfo,
+) -> anyhow::Result<Option<KernelRates>> {
+    let Some(request) = kit.rates_request(host.usable_threads()) else { return Ok(None) };
+    let supervisor = Supervisor::of_this_program()?;
+    let folder = host::default_cache_dir();
+    Ok(rates::obtain(&supervisor, engine, request, &host.fingerprint, folder.as_deref(), &|| false))
 }
 
 /// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
@@ -342,7 +389,7 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         model_path: settings.model.clone(),
         model_hash: kit.hash().to_owned(),
         engine: settings.engine.name().to_owned(),
-        objectives_json: serde_json::to_string(&objectives())?,
+        objectives_json: serde_json::to_string(&objectives(settings.quality))?,
         host_fingerprint: host.fingerprint.clone(),
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),

@@ -27,6 +27,15 @@ fn matrix_bytes<'t>(
     sums
 }
 
+/// The matrix that gives the logits, with its bytes: the embeddings where they are tied.
+fn output_matrix<'t>(
+    tied: bool,
+    mut tensors: impl Iterator<Item = (&'t str, usize, GgmlType, Option<u64>)>,
+) -> Option<(GgmlType, u64)> {
+    let name = if tied { "token_embd.weight" } else { "output.weight" };
+    tensors.find(|t| t.0 == name).and_then(|(_, _, ty, bytes)| Some((ty, bytes?)))
+}
+
 /// What an artifact will be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
@@ -42,6 +51,8 @@ pub struct Prediction {
     pub fallbacks: Vec<Fallback>,
     /// Bytes of the matrices that are multiplied with, by the name of their type: what an engine may repack.
     pub matrix_bytes: BTreeMap<&'static str, u64>,
+    /// Of these, the one that gives the logits: its type and bytes.
+    pub output: Option<(GgmlType, u64)>,
 }
 
 /// Predicts sizes for one model. Cheap to ask: some hundred tensors are laid out by name and shape. Shares its rules with the builder;
@@ -56,6 +67,7 @@ pub struct Predictor {
     weighted: BTreeSet<String>,
     shipped_bytes: Option<u64>,
     shipped_matrices: BTreeMap<&'static str, u64>,
+    shipped_output: Option<(GgmlType, u64)>,
     /// Prune plans reduced to counts, by request: a search asks for few of them many times.
     counts: Mutex<HashMap<[u64; 4], Vec<KeptShape>>>,
 }
@@ -76,6 +88,8 @@ impl Predictor {
         let tied = arch.tied;
         let decls: Vec<TensorDecl> = Vec::new();
         let alignment = reference.header().alignment;
+        let shipped =
+            || reference.tensors().iter().map(|t| (t.name.as_str(), t.dims.len(), t.ty, Some(t.bytes())));
         Ok(Self {
             source: SourceTensors::new(reference.tensors()),
             arch,
@@ -84,10 +98,8 @@ impl Predictor {
             importance,
             weighted: stats.map(|s| s.mean_square.keys().cloned().collect()).unwrap_or_default(),
             shipped_bytes: None,
-            shipped_matrices: matrix_bytes(
-                tied,
-                reference.tensors().iter().map(|t| (t.name.as_str(), t.dims.len(), t.ty, Some(t.bytes()))),
-            ),
+            shipped_matrices: matrix_bytes(tied, shipped()),
+            shipped_output: output_matrix(tied, shipped()),
             counts: Mutex::new(HashMap::new()),
         })
     }
@@ -136,18 +148,19 @@ impl Predictor {
             layout.tensors.iter().map(|t| 24 + t.decl.name.len() as u64 + 8 * t.decl.dims.len() as u64).sum();
         let full = !config.is_pruned();
         let header = self.header_bytes + infos + added_bytes(&self.arch, &layout, full, &recipe_json(config));
+        let tensors = || {
+            layout
+                .tensors
+                .iter()
+                .map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes()))
+        };
         Ok(Prediction {
             bytes: padded(header, self.alignment) + tensor_bytes,
             tensor_bytes,
             kind: layout.kind,
             layers: layout.shapes,
-            matrix_bytes: matrix_bytes(
-                self.arch.tied,
-                layout
-                    .tensors
-                    .iter()
-                    .map(|t| (t.decl.name.as_str(), t.decl.dims.len(), t.decl.ty, t.decl.bytes())),
-            ),
+            matrix_bytes: matrix_bytes(self.arch.tied, tensors()),
+            output: output_matrix(self.arch.tied, tensors()),
             fallbacks: layout.fallbacks,
         })
     }
@@ -161,6 +174,7 @@ impl Predictor {
             layers: self.arch.layers.clone(),
             fallbacks: Vec::new(),
             matrix_bytes: self.shipped_matrices.clone(),
+            output: self.shipped_output,
         })
     }
 

@@ -33,6 +33,8 @@ pub enum Script {
     RefuseLoad,
     /// Pretend to need twice the memory that was predicted.
     Underestimated,
+    /// Give NaN in place of a logit once a text is longer than 32 tokens.
+    NanLogits,
 }
 
 /// A mock's artifact: a JSON file.
@@ -302,6 +304,9 @@ impl Session for MockSession {
         if let Some(target) = target {
             self.logits[target as usize] = 20.0;
         }
+        if self.script.script == Script::NanLogits && length > 32 {
+            self.logits[7] = f32::NAN;
+        }
         Ok(&self.logits)
     }
 
@@ -313,6 +318,27 @@ impl Session for MockSession {
                 }
             }
             None => self.texts.iter_mut().for_each(Vec::clear),
+        }
+    }
+
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError> {
+        let sequences = self.texts.len();
+        let text = self
+            .texts
+            .get_mut(sequence as usize)
+            .ok_or_else(|| EngineError::Misuse(format!("sequence {sequence} of {sequences}")))?;
+        text.truncate(length as usize);
+        Ok(())
+    }
+
+    fn copy(&mut self, from: u32, to: u32) -> Result<(), EngineError> {
+        let text = self.texts.get(from as usize).cloned();
+        match (text, self.texts.get_mut(to as usize)) {
+            (Some(text), Some(place)) => {
+                *place = text;
+                Ok(())
+            }
+            _ => Err(EngineError::Misuse(format!("sequence {from} or {to} of {}", self.texts.len()))),
         }
     }
 
@@ -371,6 +397,7 @@ mod tests {
                 text: format!("def f(a):\n    # answer: return a + {i}\n"),
                 stop: vec!["\ndef".into()],
                 max_tokens: 64,
+                ..Prompt::default()
             })
             .collect()
     }

@@ -47,6 +47,26 @@ pub(crate) fn read_limits(root: &Path) -> CgroupLimits {
     limits
 }
 
+/// The folders of this process's own groups in the hierarchies that limit memory.
+pub(crate) fn memory_groups(root: &Path) -> Vec<PathBuf> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    let mut folders = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let names: Vec<&str> = controllers.split(',').filter(|name| !name.is_empty()).collect();
+        if !names.is_empty() && !names.contains(&"memory") {
+            continue;
+        }
+        let own =
+            mounts.iter().filter(|m| m.holds(&names)).filter_map(|m| m.way_up(root, path).into_iter().next());
+        folders.extend(own.filter(|folder| folder.is_dir()));
+    }
+    folders
+}
+
 impl CgroupLimits {
     fn tighten(&mut self, other: &CgroupLimits) {
         fn least<T: PartialOrd + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {

@@ -6,10 +6,14 @@
 //!
 //! Limits: the ceilings are what plain loops reach on a machine that other programs may be using, not a vendor's figure.
 
+pub mod busy;
 mod cache;
+pub mod cage;
+pub mod calibrate;
 mod ceilings;
 mod cgroup;
 mod cpu;
+pub mod energy;
 mod fingerprint;
 mod gpu;
 mod info;

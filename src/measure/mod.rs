@@ -1,8 +1,12 @@
 //! Measuring: the worker process, the timing protocol, statistics, peak memory.
 
+pub mod artifact;
 pub mod memory;
 pub mod protocol;
+pub mod rates;
+pub mod recheck;
 pub mod stats;
+pub mod summary;
 pub mod supervisor;
 pub mod timing;
 pub mod workload;

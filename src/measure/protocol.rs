@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rates::{KernelRates, RatesRequest};
 use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
+use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 
@@ -69,6 +72,26 @@ pub struct Built {
     pub reused: u64,
 }
 
+/// Which parts of a workload are timed, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TimingPlan {
+    /// Whole requests, until the limits.
+    Requests {
+        /// When to stop.
+        limits: TimingLimits,
+    },
+    /// A prompt and some decode steps of all slots: short, for candidates that take turns.
+    Parts {
+        /// How often.
+        rounds: u32,
+        /// Tokens of the prompt, at most.
+        prompt_tokens: u32,
+        /// Decode steps of each round.
+        steps: u32,
+    },
+}
+
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
@@ -103,8 +126,15 @@ pub enum Job {
         workload: Workload,
         /// Text that the prompts are cut from.
         text: String,
-        /// When to stop.
-        limits: TimingLimits,
+        /// How long, and which parts.
+        plan: TimingPlan,
+    },
+    /// Time the engine's kernels for a model's shape.
+    Rates {
+        /// The engine.
+        engine: EngineKind,
+        /// Whose kernels.
+        request: RatesRequest,
     },
     /// Record the reference's predictions on held-out text.
     Reference {
@@ -136,6 +166,17 @@ pub enum Job {
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
     },
+    /// Exercise an artifact: hard prompts and long generations.
+    Exercise {
+        /// The engine.
+        engine: EngineKind,
+        /// The artifact.
+        artifact: PathBuf,
+        /// How to run it.
+        run: RunConfig,
+        /// What to do.
+        exercises: Vec<Exercise>,
+    },
 }
 
 impl Job {
@@ -146,8 +187,10 @@ impl Job {
             Job::Build { .. } => "build",
             Job::Activations { .. } => "activations",
             Job::Measure { .. } => "measure",
+            Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
         }
     }
 }
@@ -178,10 +221,19 @@ pub enum Message {
     Built(Built),
     /// Timing ended.
     Measured(Box<TimingSamples>),
+    /// The kernels were timed.
+    Rates(Box<KernelRates>),
     /// The comparison ended.
-    Diverged(Divergence),
+    Diverged {
+        /// How far the predictions lie apart.
+        divergence: Divergence,
+        /// Lines of the held-out code as the candidate would write them.
+        lines: Vec<Line>,
+    },
     /// A prompt was continued.
     Generated(Generation),
+    /// An exercise ended.
+    Exercised(Exercised),
     /// The job's own end; nothing follows.
     Done {
         /// Largest resident set of the worker so far, in bytes.

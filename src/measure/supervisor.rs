@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::memory::resident;
 use super::protocol::{Job, Message};
 use crate::engine::sys::{ChildUsage, wait_child};
+use crate::host::cage::Cage;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -50,7 +51,7 @@ pub struct Outcome {
     pub end: End,
     /// Largest resident set, in bytes.
     pub peak_bytes: Option<u64>,
-    /// Of the last look: anonymous and file-backed bytes.
+    /// Of the look that saw most memory: anonymous and file-backed bytes.
     pub split_bytes: Option<(u64, u64)>,
     /// Wall time.
     pub wall: Duration,
@@ -102,6 +103,11 @@ impl Supervisor {
     ) -> Result<Outcome, SpawnError> {
         let fail = |source| SpawnError { program: self.program.display().to_string(), source };
         let mut child = self.spawn().map_err(fail)?;
+        // The worker waits for its job, so that nothing of it runs outside.
+        let cage = limits
+            .memory_bytes
+            .and_then(|bytes| Cage::new(beyond(bytes)))
+            .filter(|cage| cage.hold(child.id()));
         let started = Instant::now();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -121,11 +127,12 @@ impl Supervisor {
         let mut end = None;
         let mut peak = None;
         let mut split = None;
+        let mut most = 0;
         loop {
             match messages.recv_timeout(LOOK) {
                 Ok(Message::Done { peak_rss_bytes, anonymous_bytes, file_bytes, scripted_peak_bytes }) => {
                     peak = scripted_peak_bytes.or(peak_rss_bytes.max(peak));
-                    split = anonymous_bytes.zip(file_bytes);
+                    split = split.or(anonymous_bytes.zip(file_bytes));
                     end = end.or(Some(End::Done));
                 }
                 Ok(Message::Failed { error, machine }) => {
@@ -140,9 +147,12 @@ impl Supervisor {
             }
             if let Some(now) = resident(child.id()) {
                 peak = peak.max(Some(now.peak));
-                split = Some((now.anonymous, now.file));
+                if now.current > most {
+                    most = now.current;
+                    split = Some((now.anonymous, now.file));
+                }
             }
-            let over = limits.memory_bytes.is_some_and(|most| peak.is_some_and(|p| p > most));
+            let over = limits.memory_bytes.is_some_and(|allowed| peak.is_some_and(|p| p > allowed));
             let stop = if over {
                 Some(End::OverMemory)
             } else if started.elapsed() > limits.time {
@@ -167,6 +177,7 @@ impl Supervisor {
         // A worker that is being started when Ctrl-C comes is still in our process group and ends by it: no fault of the candidate.
         let end = end.unwrap_or_else(|| match cancelled() {
             true => End::Cancelled,
+            false if cage.as_ref().is_some_and(Cage::has_killed) => End::OverMemory,
             false => End::Crashed(describe(&usage, &words)),
         });
         Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
@@ -183,6 +194,12 @@ impl Supervisor {
         }
         command.spawn()
     }
+}
+
+/// Where the kernel's own ceiling lies: above the budget, since what the watchdog stops is told with its peak, and since page cache
+/// counts there.
+fn beyond(budget_bytes: u64) -> u64 {
+    budget_bytes.saturating_add(budget_bytes / 4).saturating_add(64 << 20)
 }
 
 /// Reads lines until the pipe closes; what is no message is dropped (the worker's end tells what was wrong).

@@ -1,14 +1,15 @@
-//! The timing protocol: how a loaded artifact is timed under a workload.
+//! The timing protocol: how a loaded artifact is timed under a workload. docs/MEASURING.md writes it down for people.
 //!
 //! All requests arrive together. They are served in waves of as many as the candidate has slots; a request that finds no slot waits,
-//! and its latency includes the wait. In a wave the prompts are processed one after another, then the sequences decode together. A
-//! warm-up comes first; passes are repeated until the interval of the mean step and prompt times is narrow enough or the time is up.
+//! and its latency includes the wait. In a wave the prompts are processed one after another, then the sequences decode together. The
+//! waves of a pass do the same work but for the last, which may be smaller, and the first, which computes the prefix that requests
+//! share: so each kind of wave is timed, again and again until the interval is narrow enough or the time is up, and passes are put
+//! together from them ([`super::summary`]). A warm-up until steady comes first.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::stats::{Interval, block_mean, quantile_interval};
 use super::workload::Workload;
 use crate::engine::{EngineError, Row, Session, Token, argmax};
 
@@ -17,251 +18,282 @@ use crate::engine::{EngineError, Row, Session, Token, argmax};
 pub struct TimingLimits {
     /// Half-width of the 95 % interval, relative to the value, that is good enough.
     pub target: f64,
-    /// No further pass is begun after this time, in seconds.
+    /// No further wave is begun that would end after this time, in seconds.
     pub cap_s: f64,
     /// Passes at most.
     pub max_passes: u32,
+    /// Requests at least, where the time allows.
+    #[serde(default)]
+    pub min_requests: u32,
 }
 
 impl Default for TimingLimits {
     fn default() -> Self {
-        Self { target: 0.02, cap_s: 10.0, max_passes: 8 }
+        Self { target: 0.02, cap_s: 10.0, max_passes: 8, min_requests: 0 }
     }
 }
 
-/// Raw samples, in milliseconds.
+/// What distinguishes waves that do different work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveKind {
+    /// Requests in it.
+    pub requests: u32,
+    /// Whether it computes the prefix that all requests share.
+    pub prefix: bool,
+}
+
+/// One timed wave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wave {
+    /// The work it did.
+    pub kind: WaveKind,
+    /// Of each of its requests: time to the first token, from the wave's begin, in milliseconds.
+    pub first_token_ms: Vec<f64>,
+    /// From its begin to the last token of its requests, in milliseconds.
+    pub duration_ms: f64,
+}
+
+/// Raw samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimingSamples {
-    /// Of each request: time to its first token, from its arrival.
-    pub ttft_ms: Vec<f64>,
-    /// Of each request: time to its last token, from its arrival.
-    pub latency_ms: Vec<f64>,
-    /// Of each decode step: its duration. One step gives one token to every sequence of the wave.
-    pub step_ms: Vec<f64>,
-    /// Of each prompt: its processing time.
-    pub prompt_ms: Vec<f64>,
-    /// Of each pass: its duration.
-    pub pass_ms: Vec<f64>,
     /// Sequences that decoded together in a full wave.
     pub slots: u32,
+    /// The timed waves, in order.
+    pub waves: Vec<Wave>,
+    /// Of each decode step of a full wave: its duration in milliseconds. One step gives one token to every sequence.
+    pub step_ms: Vec<f64>,
+    /// Of each prompt: its processing time in milliseconds.
+    pub prompt_ms: Vec<f64>,
+    /// Of each prompt: the tokens that were computed (not reused from a shared prefix).
+    pub prompt_tokens: Vec<u32>,
+    /// Of each round of the warm-up: its duration in milliseconds.
+    pub warm_up_ms: Vec<f64>,
 }
 
-/// What the samples say, each with its 95 % interval.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TimingSummary {
-    /// Time to first token, median.
-    pub ttft_p50_ms: Interval,
-    /// Time to first token, 95th percentile.
-    pub ttft_p95_ms: Interval,
-    /// Time per output token of one sequence, median.
-    pub tpot_p50_ms: Interval,
-    /// Request latency, median.
-    pub latency_p50_ms: Interval,
-    /// Request latency, 95th percentile.
-    pub latency_p95_ms: Interval,
-    /// Request latency, 99th percentile.
-    pub latency_p99_ms: Interval,
-    /// Prompt tokens per second.
-    pub prompt_tokens_per_s: Interval,
-    /// Tokens per second of one sequence while decoding.
-    pub decode_tokens_per_s: Interval,
-    /// Output tokens per second over whole passes, prompts and waits included.
-    pub throughput_tokens_per_s: Interval,
+/// The waves of one pass of a workload over so many slots.
+#[must_use]
+pub fn waves_of(workload: &Workload, slots: u32) -> Vec<WaveKind> {
+    let slots = slots.clamp(1, workload.requests.max(1));
+    (0..workload.requests.max(1))
+        .step_by(slots as usize)
+        .map(|first| WaveKind {
+            requests: slots.min(workload.requests.max(1) - first),
+            prefix: workload.shared_tokens > 0 && first == 0,
+        })
+        .collect()
 }
 
-/// Times the workload on a session with `slots` sequences; `text` supplies the prompts, each request another stretch of it.
-///
-/// # Errors
-/// The text is empty, or a decode call failed.
-pub fn time_workload(
-    session: &mut dyn Session,
-    text: &[Token],
-    workload: &Workload,
-    slots: u32,
-    chunk: u32,
-    limits: &TimingLimits,
-) -> Result<TimingSamples, EngineError> {
-    if text.is_empty() {
-        return Err(EngineError::Misuse("the timing text has no tokens".to_owned()));
-    }
-    let mut samples = TimingSamples { slots: slots.min(workload.requests).max(1), ..Default::default() };
-    warm_up(session, text, samples.slots, chunk)?;
-    let start = session.now();
-    for pass in 0..limits.max_passes.max(1) {
-        let begun = session.now();
-        one_pass(session, text, workload, chunk, pass, &mut samples)?;
-        samples.pass_ms.push(ms(session.now() - begun));
-        let tight = relative_error(&samples) <= limits.target;
-        let spent = (session.now() - start).as_secs_f64();
-        let next = spent / f64::from(pass + 1);
-        if tight || spent + next > limits.cap_s {
-            break;
+/// A session with what is timed on it.
+pub struct Timed<'a> {
+    /// The loaded artifact.
+    pub session: &'a mut dyn Session,
+    /// Supplies the prompts, each request another stretch of it.
+    pub text: &'a [Token],
+    /// What is timed.
+    pub workload: Workload,
+    /// Sequences that may decode together.
+    pub slots: u32,
+    /// Prompt tokens handed to one decode call.
+    pub chunk: u32,
+}
+
+impl Timed<'_> {
+    /// Times the workload by whole requests.
+    ///
+    /// # Errors
+    /// The text is empty, or a decode call failed.
+    pub fn requests(mut self, limits: &TimingLimits) -> Result<TimingSamples, EngineError> {
+        let mut samples = self.begin()?;
+        let pattern = waves_of(&self.workload, self.slots);
+        let start = self.session.now();
+        let most = limits.max_passes.max(1) as usize * pattern.len();
+        let mut requests = 0;
+        for (number, kind) in pattern.iter().copied().cycle().take(most).enumerate() {
+            let known: Vec<&Wave> = samples.waves.iter().filter(|w| w.kind == kind).collect();
+            let whole = pattern.iter().all(|k| samples.waves.iter().any(|w| w.kind == *k));
+            if whole {
+                let enough = samples.relative_error() <= limits.target && requests >= limits.min_requests;
+                let next_s = known.iter().map(|w| w.duration_ms).sum::<f64>() / known.len() as f64 / 1e3;
+                let spent_s = (self.session.now() - start).as_secs_f64();
+                if enough || spent_s + next_s > limits.cap_s {
+                    break;
+                }
+            } else if !known.is_empty() {
+                // Of this kind there is one: the kinds that are missing come first.
+                continue;
+            }
+            let offset = number * self.slots as usize;
+            let wave = self.wave(kind, offset, self.workload.output_tokens, &mut samples)?;
+            requests += kind.requests;
+            samples.waves.push(wave);
         }
+        Ok(samples)
     }
-    Ok(samples)
+
+    /// Times the parts that a request is made of, each round the same short work: one prompt, whose cache the other slots copy, and
+    /// `steps` decode steps of all slots. For comparisons of candidates that take turns. A prompt longer than `prompt_tokens` is cut.
+    ///
+    /// # Errors
+    /// As for [`Timed::requests`].
+    pub fn parts(
+        mut self,
+        rounds: u32,
+        prompt_tokens: u32,
+        steps: u32,
+    ) -> Result<TimingSamples, EngineError> {
+        self.workload.prompt_tokens = self.workload.prompt_tokens.min(prompt_tokens.max(1));
+        self.workload.shared_tokens = 0;
+        let mut samples = self.begin()?;
+        let steps = steps.clamp(1, self.workload.output_tokens.max(2) - 1);
+        for round in 0..rounds.max(1) {
+            self.session.forget(None);
+            let begun = self.session.now();
+            let first = self.prefill(0, 0, round as usize * 97)?;
+            samples.prompt_ms.push(ms(self.session.now() - begun));
+            samples.prompt_tokens.push(self.workload.prompt_tokens);
+            for other in 1..samples.slots {
+                self.session.copy(0, other)?;
+            }
+            let mut next = vec![first; samples.slots as usize];
+            for step in 1..=steps {
+                let took = self.step(&mut next, step)?;
+                // The first step also carries out the copies.
+                if step > 1 || steps == 1 {
+                    samples.step_ms.push(took);
+                }
+            }
+        }
+        Ok(samples)
+    }
+
+    fn begin(&mut self) -> Result<TimingSamples, EngineError> {
+        if self.text.is_empty() {
+            return Err(EngineError::Misuse("the timing text has no tokens".to_owned()));
+        }
+        self.slots = self.slots.clamp(1, self.workload.requests.max(1));
+        let mut samples = TimingSamples { slots: self.slots, ..Default::default() };
+        samples.warm_up_ms = self.warm_up()?;
+        Ok(samples)
+    }
+
+    /// A short prompt and a few steps in every slot, until two rounds in a row take the same time within 5 %: pages in the weights,
+    /// spins up the threads, fills the caches.
+    fn warm_up(&mut self) -> Result<Vec<f64>, EngineError> {
+        const STEADY: f64 = 0.05;
+        const MOST: usize = 6;
+        let real = self.workload;
+        self.workload = Workload {
+            prompt_tokens: 16.min(real.prompt_tokens),
+            output_tokens: 5.min(real.output_tokens),
+            requests: self.slots,
+            shared_tokens: 0,
+        };
+        let kind = WaveKind { requests: self.slots, prefix: false };
+        let mut scratch = TimingSamples { slots: self.slots, ..Default::default() };
+        let mut rounds: Vec<f64> = Vec::new();
+        while rounds.len() < MOST {
+            let wave = self.wave(kind, 0, self.workload.output_tokens, &mut scratch)?;
+            let steady = rounds
+                .last()
+                .is_some_and(|last| (wave.duration_ms - last).abs() <= STEADY * last.min(wave.duration_ms));
+            rounds.push(wave.duration_ms);
+            if steady {
+                break;
+            }
+        }
+        self.workload = real;
+        Ok(rounds)
+    }
+
+    fn wave(
+        &mut self,
+        kind: WaveKind,
+        offset: usize,
+        output_tokens: u32,
+        samples: &mut TimingSamples,
+    ) -> Result<Wave, EngineError> {
+        let shared = self.workload.shared_tokens;
+        if shared == 0 || kind.prefix {
+            self.session.forget(None);
+        }
+        let arrival = self.session.now();
+        let mut first_token_ms = Vec::new();
+        let mut next = Vec::new();
+        for sequence in 0..kind.requests {
+            let begun = self.session.now();
+            let reused = if kind.prefix && sequence == 0 { 0 } else { shared };
+            if kind.prefix && sequence > 0 {
+                self.session.copy(0, sequence)?;
+            }
+            if reused > 0 {
+                self.session.truncate(sequence, reused)?;
+            }
+            next.push(self.prefill(sequence, reused, (offset + sequence as usize) * 97)?);
+            samples.prompt_ms.push(ms(self.session.now() - begun));
+            samples.prompt_tokens.push(self.workload.prompt_tokens - reused);
+            first_token_ms.push(ms(self.session.now() - arrival));
+        }
+        for step in 1..output_tokens {
+            let took = self.step(&mut next, step)?;
+            if kind.requests == samples.slots {
+                samples.step_ms.push(took);
+            }
+        }
+        Ok(Wave { kind, first_token_ms, duration_ms: ms(self.session.now() - arrival) })
+    }
+
+    /// Gives every sequence one more token, greedily; the step's duration in milliseconds.
+    fn step(&mut self, next: &mut [Token], step: u32) -> Result<f64, EngineError> {
+        let begun = self.session.now();
+        let position = self.workload.prompt_tokens + step - 1;
+        let rows: Vec<Row> = (0u32..)
+            .zip(next.iter())
+            .map(|(sequence, &token)| Row { token, position, sequence, logits: true })
+            .collect();
+        self.session.decode(&rows)?;
+        for (index, token) in next.iter_mut().enumerate() {
+            *token = argmax(self.session.logits(index)?);
+        }
+        Ok(ms(self.session.now() - begun))
+    }
+
+    /// Processes one prompt from position `reused` on and returns the greedy first token. The shared prefix is the text's begin.
+    fn prefill(&mut self, sequence: u32, reused: u32, offset: usize) -> Result<Token, EngineError> {
+        let (tokens, shared) = (self.workload.prompt_tokens, self.workload.shared_tokens);
+        let chunk = self.chunk.max(1);
+        let mut position = reused;
+        let mut first = 0;
+        while position < tokens {
+            let end = (position + chunk).min(tokens);
+            let rows: Vec<Row> = (position..end)
+                .map(|p| {
+                    let at = if p < shared { p as usize } else { offset + p as usize };
+                    let token = self.text[at % self.text.len()];
+                    Row { token, position: p, sequence, logits: p + 1 == tokens }
+                })
+                .collect();
+            self.session.decode(&rows)?;
+            if end == tokens {
+                first = argmax(self.session.logits(rows.len() - 1)?);
+            }
+            position = end;
+        }
+        Ok(first)
+    }
 }
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A short prompt and a few steps in every slot: pages in the weights, spins up the threads, fills the caches.
-fn warm_up(session: &mut dyn Session, text: &[Token], slots: u32, chunk: u32) -> Result<(), EngineError> {
-    let workload = Workload { prompt_tokens: 16, output_tokens: 4, requests: slots };
-    let mut scratch = TimingSamples { slots, ..Default::default() };
-    one_pass(session, text, &workload, chunk, 0, &mut scratch)
-}
-
-fn one_pass(
-    session: &mut dyn Session,
-    text: &[Token],
-    workload: &Workload,
-    chunk: u32,
-    pass: u32,
-    samples: &mut TimingSamples,
-) -> Result<(), EngineError> {
-    let arrival = session.now();
-    let mut request = 0;
-    while request < workload.requests {
-        let wave = samples.slots.min(workload.requests - request);
-        session.forget(None);
-        let mut next = Vec::new();
-        for sequence in 0..wave {
-            let begun = session.now();
-            let offset = (pass * workload.requests + request + sequence) as usize * 97;
-            next.push(prefill(session, text, offset, workload.prompt_tokens, sequence, chunk)?);
-            samples.prompt_ms.push(ms(session.now() - begun));
-            samples.ttft_ms.push(ms(session.now() - arrival));
-        }
-        for step in 1..workload.output_tokens {
-            let begun = session.now();
-            let rows: Vec<Row> = next
-                .iter()
-                .enumerate()
-                .map(|(sequence, &token)| Row {
-                    token,
-                    position: workload.prompt_tokens + step - 1,
-                    sequence: sequence as u32,
-                    logits: true,
-                })
-                .collect();
-            session.decode(&rows)?;
-            for (index, token) in next.iter_mut().enumerate() {
-                *token = argmax(session.logits(index)?);
-            }
-            samples.step_ms.push(ms(session.now() - begun));
-        }
-        let latency = ms(session.now() - arrival);
-        samples.latency_ms.extend((0..wave).map(|_| latency));
-        request += wave;
-    }
-    Ok(())
-}
-
-/// Processes one prompt and returns the greedy first token.
-fn prefill(
-    session: &mut dyn Session,
-    text: &[Token],
-    offset: usize,
-    tokens: u32,
-    sequence: u32,
-    chunk: u32,
-) -> Result<Token, EngineError> {
-    let chunk = chunk.max(1);
-    let mut position = 0;
-    let mut first = 0;
-    while position < tokens {
-        let end = (position + chunk).min(tokens);
-        let rows: Vec<Row> = (position..end)
-            .map(|p| Row {
-                token: text[(offset + p as usize) % text.len()],
-                position: p,
-                sequence,
-                logits: p + 1 == tokens,
-            })
-            .collect();
-        session.decode(&rows)?;
-        if end == tokens {
-            first = argmax(session.logits(rows.len() - 1)?);
-        }
-        position = end;
-    }
-    Ok(first)
-}
-
-/// Relative half-width of the whole request's time, from the batch means of its two parts.
-fn relative_error(samples: &TimingSamples) -> f64 {
-    let part = |values: &[f64], blocks| {
-        let i = block_mean(values, blocks);
-        let total: f64 = values.iter().sum();
-        (total, i.relative_half_width() * total)
-    };
-    let (prompt, prompt_error) = part(&samples.prompt_ms, 8);
-    let (steps, step_error) = part(&samples.step_ms, 12);
-    (prompt_error.powi(2) + step_error.powi(2)).sqrt() / (prompt + steps)
-}
-
-impl TimingSamples {
-    /// Summarises. Percentiles of request latency come from the requests of all passes; their intervals are the wider of the
-    /// distribution-free one of the pass values and the relative error of the parts (batch means), since requests of one pass share
-    /// its waves and are not independent.
-    #[must_use]
-    pub fn summary(&self, workload: &Workload) -> TimingSummary {
-        let relative = relative_error(self);
-        let widen = |value: f64, per_pass: &[f64]| {
-            let passes = quantile_interval(per_pass, 0.5);
-            let (down, up) = if per_pass.len() >= 6 {
-                ((value - passes.low).max(0.0), (passes.high - value).max(0.0))
-            } else {
-                (0.0, 0.0)
-            };
-            let half = value * if relative.is_finite() { relative } else { 1.0 };
-            Interval {
-                value,
-                low: value - down.max(half),
-                high: value + up.max(half),
-                samples: per_pass.len() as u64,
-            }
-        };
-        let requests = workload.requests.max(1) as usize;
-        let percentile = |values: &[f64], q: f64| {
-            let all = quantile_interval(values, q);
-            let per_pass: Vec<f64> = values.chunks(requests).map(|p| quantile_interval(p, q).value).collect();
-            let mut i = widen(all.value, &per_pass);
-            i.samples = all.samples;
-            i
-        };
-        let invert = |i: Interval, tokens: f64| Interval {
-            value: tokens * 1e3 / i.value,
-            low: tokens * 1e3 / i.high,
-            high: if i.low > 0.0 { tokens * 1e3 / i.low } else { f64::INFINITY },
-            samples: i.samples,
-        };
-        let step = block_mean(&self.step_ms, 12);
-        let output = f64::from(workload.output_tokens) * f64::from(workload.requests);
-        let pass = self.pass_ms.iter().sum::<f64>() / self.pass_ms.len() as f64;
-        TimingSummary {
-            ttft_p50_ms: percentile(&self.ttft_ms, 0.5),
-            ttft_p95_ms: percentile(&self.ttft_ms, 0.95),
-            tpot_p50_ms: quantile_interval(&self.step_ms, 0.5),
-            latency_p50_ms: percentile(&self.latency_ms, 0.5),
-            latency_p95_ms: percentile(&self.latency_ms, 0.95),
-            latency_p99_ms: percentile(&self.latency_ms, 0.99),
-            prompt_tokens_per_s: invert(block_mean(&self.prompt_ms, 8), f64::from(workload.prompt_tokens)),
-            decode_tokens_per_s: invert(step, 1.0),
-            throughput_tokens_per_s: invert(widen(pass, &self.pass_ms), output),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::mock::{MockArtifact, Script};
     use crate::engine::{EngineKind, FlashAttention, RunConfig};
     use crate::space::KvType;
 
-    fn timed(slots: u32) -> (TimingSamples, TimingSummary) {
+    pub(crate) fn session(slots: u32) -> Box<dyn Session> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         let artifact = MockArtifact {
@@ -287,35 +319,60 @@ mod tests {
             repack: true,
             gpu_layers: 0,
         };
-        let mut session = EngineKind::Mock.open().unwrap().load(&path, &run).unwrap();
-        let workload = Workload { prompt_tokens: 100, output_tokens: 11, requests: 4 };
+        EngineKind::Mock.open().unwrap().load(&path, &run).unwrap()
+    }
+
+    pub(crate) fn timed(slots: u32, workload: &str, limits: &TimingLimits) -> TimingSamples {
+        let mut session = session(slots);
         let text: Vec<Token> = (0..500).map(|i| i % 90 + 32).collect();
-        let samples =
-            time_workload(session.as_mut(), &text, &workload, slots, 64, &TimingLimits::default()).unwrap();
-        let summary = samples.summary(&workload);
-        (samples, summary)
+        let workload = workload.parse().unwrap();
+        let timed = Timed { session: session.as_mut(), text: &text, workload, slots, chunk: 64 };
+        timed.requests(limits).unwrap()
     }
 
     #[test]
-    fn the_wait_for_a_slot_is_part_of_the_latency() {
-        // Chunks of 64 + 36 rows: 64 x 0.1 ms, then a chunk that asks for one row's logits among 36: 3.6 ms; ten steps of 1 + 0.1 ms.
-        let (samples, summary) = timed(1);
-        let one = 6.4 + 3.6 + 10.0 * 1.1;
-        for (i, latency) in samples.latency_ms.iter().take(4).enumerate() {
-            assert!((latency - one * (i + 1) as f64).abs() < 1e-6, "{i}: {latency}");
-        }
-        assert!((summary.latency_p50_ms.value - one * 2.5).abs() < 1e-6);
-        assert!((summary.prompt_tokens_per_s.value - 10_000.0).abs() < 1e-3);
-        assert_eq!(samples.pass_ms.len(), 1, "a scripted clock has no noise");
+    fn a_scripted_clock_needs_each_kind_of_wave_once() {
+        let kinds = |slots, workload| {
+            let samples = timed(slots, workload, &TimingLimits::default());
+            samples.waves.iter().map(|w| (w.kind.requests, w.kind.prefix)).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(4, "100:11:4"), [(4, false)]);
+        assert_eq!(
+            kinds(1, "100:11:4"),
+            [(1, false); 2],
+            "one prompt has no interval; the others do the same work"
+        );
+        assert_eq!(kinds(3, "100:11:8"), [(3, false), (2, false)]);
+        assert_eq!(kinds(2, "100:11:5:60"), [(2, true), (2, false), (1, false)]);
     }
 
     #[test]
-    fn sequences_of_a_wave_decode_together() {
-        let (samples, summary) = timed(4);
-        let all = 4.0 * 10.0 + 10.0 * 1.4;
-        assert_eq!(samples.latency_ms.len(), 4);
-        assert!(samples.latency_ms.iter().all(|l| (l - all).abs() < 1e-6), "{:?}", samples.latency_ms);
-        assert!((summary.throughput_tokens_per_s.value - 44.0 / all * 1e3).abs() < 1e-6);
-        assert!((summary.tpot_p50_ms.value - 1.4).abs() < 1e-6);
+    fn requests_are_repeated_as_often_as_asked() {
+        let limits = TimingLimits { min_requests: 10, max_passes: 100, ..TimingLimits::default() };
+        assert_eq!(timed(1, "100:11:1", &limits).waves.len(), 10);
+        assert_eq!(timed(4, "100:11:4", &limits).waves.len(), 3);
+        let short = TimingLimits { cap_s: 0.06, ..limits };
+        // A wave of one request takes 21 ms.
+        assert_eq!(timed(1, "100:11:1", &short).waves.len(), 2);
+    }
+
+    #[test]
+    fn a_shared_prefix_is_computed_once_in_a_pass() {
+        let samples = timed(2, "100:11:4:60", &TimingLimits::default());
+        assert_eq!(samples.prompt_tokens, [100, 40, 40, 40]);
+        assert!(samples.prompt_ms[1] < samples.prompt_ms[0]);
+    }
+
+    #[test]
+    fn parts_are_one_prompt_and_steps_of_all_slots() {
+        let mut session = session(4);
+        let text: Vec<Token> = (0..500).map(|i| i % 90 + 32).collect();
+        let workload = "100:40:4".parse().unwrap();
+        let timed = Timed { session: session.as_mut(), text: &text, workload, slots: 4, chunk: 64 };
+        let samples = timed.parts(3, 50, 9).unwrap();
+        assert_eq!((samples.prompt_ms.len(), samples.step_ms.len()), (3, 3 * 8));
+        assert!(samples.step_ms.iter().all(|ms| (ms - 1.4).abs() < 1e-9));
+        assert_eq!(samples.prompt_tokens, [50; 3]);
+        assert!(samples.warm_up_ms.len() >= 2 && samples.waves.is_empty());
     }
 }

@@ -14,12 +14,16 @@ pub struct Workload {
     pub output_tokens: u32,
     /// Requests that arrive together.
     pub requests: u32,
+    /// Of each prompt, tokens at its begin that all requests share (a system prompt): processed once, then reused from the KV cache.
+    #[serde(default)]
+    pub shared_tokens: u32,
 }
 
 /// A text that names no workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4"
+    "`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4 (or 512:128:4:384, when \
+     the first 384 tokens of all prompts are the same)"
 )]
 pub struct WorkloadError(String);
 
@@ -35,7 +39,8 @@ impl FromStr for Workload {
     type Err = WorkloadError;
 
     fn from_str(text: &str) -> Result<Self, WorkloadError> {
-        let usual = |requests| Workload { prompt_tokens: 512, output_tokens: 128, requests };
+        let usual =
+            |requests| Workload { prompt_tokens: 512, output_tokens: 128, requests, shared_tokens: 0 };
         match text {
             "chat" => return Ok(usual(1)),
             "agents" => return Ok(usual(4)),
@@ -45,20 +50,30 @@ impl FromStr for Workload {
         let fail = || WorkloadError(text.to_owned());
         let numbers: Vec<u32> =
             text.split(':').map(|n| n.trim().parse().map_err(|_| fail())).collect::<Result<_, _>>()?;
-        match numbers[..] {
-            [p, o, r]
-                if (1..=1 << 20).contains(&p) && (2..=1 << 20).contains(&o) && (1..=1024).contains(&r) =>
-            {
-                Ok(Workload { prompt_tokens: p, output_tokens: o, requests: r })
-            }
-            _ => Err(fail()),
+        let (p, o, r, shared) = match numbers[..] {
+            [p, o, r] => (p, o, r, 0),
+            [p, o, r, shared] => (p, o, r, shared),
+            _ => return Err(fail()),
+        };
+        let sound = (1..=1 << 20).contains(&p)
+            && (2..=1 << 20).contains(&o)
+            && (1..=1024).contains(&r)
+            // Something of each prompt is left to compute: its last token gives the first of the answer.
+            && shared < p;
+        if !sound {
+            return Err(fail());
         }
+        Ok(Workload { prompt_tokens: p, output_tokens: o, requests: r, shared_tokens: shared })
     }
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.prompt_tokens, self.output_tokens, self.requests)
+        write!(f, "{}:{}:{}", self.prompt_tokens, self.output_tokens, self.requests)?;
+        match self.shared_tokens {
+            0 => Ok(()),
+            shared => write!(f, ":{shared}"),
+        }
     }
 }
 
@@ -72,7 +87,20 @@ mod tests {
         let w: Workload = "256:64:2".parse().unwrap();
         assert_eq!((w.prompt_tokens, w.output_tokens, w.requests), (256, 64, 2));
         assert_eq!(w.to_string().parse::<Workload>().unwrap(), w);
-        for bad in ["", "512", "512:128", "0:1:1", "512:1:1", "512:128:0", "a:b:c", "512:128:4:1", "-1:2:3"] {
+        let w: Workload = "256:64:2:200".parse().unwrap();
+        assert_eq!((w.shared_tokens, w.to_string().as_str()), (200, "256:64:2:200"));
+        for bad in [
+            "",
+            "256:64:2:256",
+            "512",
+            "512:128",
+            "0:1:1",
+            "512:1:1",
+            "512:128:0",
+            "a:b:c",
+            "512:128:4:1:1",
+            "-1:2:3",
+        ] {
             assert!(bad.parse::<Workload>().is_err(), "{bad}");
         }
     }

@@ -14,33 +14,49 @@ pub struct Commands {
     pub export: String,
     /// The engine's own server, with the trial's settings; none for an engine without one.
     pub run: Option<String>,
+    /// The engine's command line tool, with the trial's settings.
+    pub chat: Option<String>,
 }
 
 impl Commands {
     /// The commands of a trial; `results` is the folder of the database, named when it is not the default.
     #[must_use]
     pub fn new(study: &StudyRecord, trial: &TrialRecord, results: &Path) -> Self {
-        let file = format!("{}-{}.gguf", file_stem(&study.name), trial.number);
+        let stem = format!("{}-{}", file_stem(&study.name), trial.number);
         let selector = if is_plain(&study.name) { study.name.clone() } else { study.id.0.to_string() };
-        let mut export = format!("autotune export {selector} --trial {} --out {file}", trial.number);
+        let mut export = format!("autotune export {selector} --trial {} --to {stem}", trial.number);
         if results != Path::new("results") && !results.as_os_str().is_empty() {
             export.push_str(&format!(" --results {}", quote(&results.display().to_string())));
         }
-        let run = (study.engine == "llama.cpp")
-            .then(|| Config::from_candidate(&trial.candidate).ok())
-            .flatten()
-            .map(|config| llama_server(&config, &file));
-        Self { export, run }
+        Self { export, run: None, chat: None }.for_file(study, trial, &format!("{stem}/{stem}.gguf"))
+    }
+
+    /// The same, running another file.
+    #[must_use]
+    pub fn for_file(mut self, study: &StudyRecord, trial: &TrialRecord, file: &str) -> Self {
+        let config = Config::from_candidate(&trial.candidate).ok().filter(|_| study.engine == "llama.cpp");
+        self.run = config.as_ref().map(|config| llama_server(config, &quote(file)));
+        self.chat = config.as_ref().map(|config| llama_cli(config, &quote(file)));
+        self
     }
 }
 
 /// llama.cpp's server counts the context over all slots, and stores a quantized V only with flash attention.
 fn llama_server(config: &Config, file: &str) -> String {
     let context = u64::from(config.context) * u64::from(config.batch);
-    let mut command = format!(
-        "llama-server -m {file} -c {context} -np {} -t {} -ub {}",
-        config.batch, config.threads, config.ubatch
-    );
+    let mut command = format!("llama-server -m {file} -c {context} -np {}", config.batch);
+    command.push_str(&shared_flags(config));
+    command
+}
+
+/// One sequence; greedy, as the trial was graded.
+fn llama_cli(config: &Config, file: &str) -> String {
+    format!("llama-cli -m {file} -c {}{} --temp 0", config.context, shared_flags(config))
+}
+
+/// What server and command line tool take alike.
+fn shared_flags(config: &Config) -> String {
+    let mut command = format!(" -t {} -ub {}", config.threads, config.ubatch);
     if config.kv_k != KvType::F16 {
         command.push_str(&format!(" -ctk {}", config.kv_k.name()));
     }
@@ -96,6 +112,10 @@ mod tests {
         assert_eq!(
             llama_server(&config, "x.gguf"),
             "llama-server -m x.gguf -c 8192 -np 4 -t 2 -ub 512 -ctv q8_0 -fa on --no-repack"
+        );
+        assert_eq!(
+            llama_cli(&config, "x.gguf"),
+            "llama-cli -m x.gguf -c 2048 -t 2 -ub 512 -ctv q8_0 -fa on --no-repack --temp 0"
         );
     }
 

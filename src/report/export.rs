@@ -67,7 +67,9 @@ fn measurement_json(m: &Measurement) -> Value {
     })
 }
 
-fn trial_json(analysis: &Analysis, trial: &TrialRecord) -> Value {
+/// One trial: candidate, state, rungs, every measurement with its interval.
+#[must_use]
+pub fn trial_json(analysis: &Analysis, trial: &TrialRecord) -> Value {
     json!({
         "number": trial.number,
         "origin": trial.origin,

@@ -4,6 +4,7 @@
 //! it says "predicted".
 
 mod command;
+mod compare;
 mod export;
 mod figure;
 mod front;
@@ -17,7 +18,8 @@ mod text;
 mod write;
 
 pub use command::{Commands, file_stem};
-pub use export::{study_json, trials_csv, trials_json};
+pub use compare::{SidePoint, StudyComparison, StudySide, compare_studies};
+pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use metric::{Family, Metric, Reading, Unit};
 pub use page::render;
@@ -25,7 +27,7 @@ pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, recommend};
 pub use short::Shortener;
 pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
 pub use text::{Align, one_line, table, titles};
-pub use write::{default_path, write};
+pub use write::{default_path, replace_file, write};
 
 use std::path::PathBuf;
 
@@ -67,4 +69,22 @@ pub type Result<T> = std::result::Result<T, ReportError>;
 /// The store cannot be read.
 pub fn front_rows(store: &Store, study: StudyId) -> Result<FrontSummary> {
     Ok(Analysis::load(store, study)?.summary())
+}
+
+/// The trials worth measuring again before they are recommended: the picks that are no presets, and the presets they stand beside.
+/// Empty where every pick is a preset.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn to_recheck(store: &Store, study: StudyId) -> Result<Vec<u64>> {
+    let analysis = Analysis::load(store, study)?;
+    let mut numbers = Vec::new();
+    for pick in &analysis.recommendation.picks {
+        if let Some(beside) = &pick.comparison {
+            numbers.extend([pick.number, beside.number]);
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }

@@ -9,9 +9,10 @@ use super::command::Commands;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
 use super::metric::{Metric, PEAK, Reading};
-use super::recommend::{Outcome, Recommendation, Title, recommend};
+use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
 use super::short::Shortener;
 use super::{ReportError, Result};
+use crate::measure::recheck::{self, Recheck};
 use crate::store::{Objective, Store, StudyId, StudyRecord, TrialRecord};
 
 /// Everything that a report says, before it is laid out.
@@ -29,6 +30,8 @@ pub struct Analysis {
     pub columns: Vec<Metric>,
     /// The front and the recommended few.
     pub recommendation: Recommendation,
+    /// Trials that were measured again in turns at the study's end.
+    pub rechecks: Vec<Recheck>,
     /// Short forms of candidates.
     pub shortener: Shortener,
     /// The folder of the database.
@@ -66,10 +69,16 @@ impl Analysis {
         if let Some(error) = failed {
             return Err(error.into());
         }
+        let rechecks = store
+            .events(study.id, 0)?
+            .iter()
+            .filter(|e| e.kind == recheck::EVENT)
+            .filter_map(|e| serde_json::from_str(&e.json).ok())
+            .collect();
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
         let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
-        Ok(Self { study, trials, notes, objectives, columns, recommendation, shortener, results })
+        Ok(Self { study, trials, notes, objectives, columns, recommendation, rechecks, shortener, results })
     }
 
     /// A trial by its number.
@@ -98,6 +107,14 @@ impl Analysis {
     #[must_use]
     pub fn commands(&self, trial: &TrialRecord) -> Commands {
         Commands::new(&self.study, trial, &self.results)
+    }
+
+    /// What measuring again in turns says of a recommended trial and the preset that it stands beside; none where too few rounds were
+    /// measured.
+    #[must_use]
+    pub fn recheck(&self, pick: &Pick) -> Option<String> {
+        let beside = pick.comparison.as_ref()?;
+        recheck::compare(&self.rechecks, pick.number, beside.number)?.sentence(&beside.preset)
     }
 
     /// What to print at the end of a search.
@@ -134,6 +151,7 @@ impl Analysis {
                     name: self.name(trial),
                     gain: pick.comparison.as_ref().map(Comparison::sentence),
                     comparison: pick.comparison.clone(),
+                    recheck: self.recheck(pick),
                     commands: self.commands(trial),
                 })
             })
@@ -238,6 +256,8 @@ pub struct PickRow {
     pub gain: Option<String>,
     /// The same, in parts.
     pub comparison: Option<Comparison>,
+    /// What measuring both again, in turns, says of their latency.
+    pub recheck: Option<String>,
     /// How to get and run it.
     pub commands: Commands,
 }

@@ -90,6 +90,7 @@ impl FrontSummary {
             let gain = pick.gain.as_deref().unwrap_or("a preset that no trial dominates");
             lines.push(format!("{}: trial {}, {}", titles(&pick.titles), pick.number, pick.name));
             lines.push(format!("    {gain}"));
+            lines.extend(pick.recheck.as_ref().map(|said| format!("    {said}")));
             lines.push(format!("    {}", pick.commands.export));
         }
         lines

@@ -13,7 +13,7 @@ use crate::store::{Store, StudyId};
 /// The store cannot be read, or the file cannot be written (an earlier one then stays as it was).
 pub fn write(store: &Store, study: StudyId, out: &Path) -> Result<()> {
     let html = page::render(&Analysis::load(store, study)?)?;
-    replace(out, html.as_bytes()).map_err(|source| ReportError::Write { path: out.to_owned(), source })
+    replace_file(out, html.as_bytes()).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }
 
 /// Where the report of a study goes when nobody says: `reports/<name>.html`.
@@ -22,7 +22,11 @@ pub fn default_path(reports: &Path, study_name: &str) -> PathBuf {
     reports.join(format!("{}.html", file_stem(study_name)))
 }
 
-fn replace(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file in one step: a reader sees the old content or the new. Creates its folder.
+///
+/// # Errors
+/// The file cannot be written; an earlier one then stays as it was.
+pub fn replace_file(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let name = out.file_name().ok_or_else(|| std::io::Error::other("it is no file name"))?;
     if out.is_dir() {
         return Err(std::io::Error::other("it is a folder; name a file in it"));

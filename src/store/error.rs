@@ -57,7 +57,7 @@ pub enum StoreError {
         detail: String,
     },
     /// Pages that contradict each other.
-    #[error("`{}` is damaged ({detail}); `sqlite3 {0} .recover | sqlite3 recovered.db` saves what can be read", path.display())]
+    #[error("`{}` is damaged ({detail}); `autotune salvage {0}` saves what can be read", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,

@@ -17,6 +17,7 @@ mod open;
 mod read;
 mod real;
 mod rows;
+mod salvage;
 mod study;
 mod trial;
 mod vocabulary;
@@ -29,6 +30,7 @@ pub use rows::{
     Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
     NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord,
 };
+pub use salvage::{Salvaged, salvage};
 pub use vocabulary::{Direction, EndState, Objective, Origin, Rung, StudyState, TrialState};
 pub use worker::WorkerIdentity;
 

@@ -1,9 +1,12 @@
 //! What is observed, as rows of the store: names, units, intervals.
 
+use crate::measure::artifact::Measured;
 use crate::measure::protocol::Built;
 use crate::measure::stats::Interval;
-use crate::measure::supervisor::Outcome;
-use crate::measure::timing::{TimingSamples, TimingSummary};
+use crate::measure::summary::TimingSummary;
+use crate::measure::timing::TimingSamples;
+use crate::measure::workload::Workload;
+use crate::quality::accuracy::{Line, of_lines};
 use crate::quality::divergence::Divergence;
 use crate::store::NewMeasurement;
 
@@ -38,34 +41,46 @@ pub fn of_prediction(peak_bytes: u64, latency_ms: f64) -> Vec<NewMeasurement> {
     ]
 }
 
+/// The machine's pace while a trial was timed.
+pub const PACE: &str = "machine_pace";
+
 /// Of a timed workload.
 #[must_use]
 pub fn of_timing(
     samples: &TimingSamples,
     summary: &TimingSummary,
-    load_ms: Option<f64>,
+    workload: &Workload,
+    measured: &Measured,
     peak_bytes: u64,
-    outcome: &Outcome,
 ) -> Vec<NewMeasurement> {
+    let outcome = &measured.outcome;
+    let passes = samples.passes(workload);
+    let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
     let mut rows = vec![
-        with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &samples.latency_ms),
+        with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &passes.latency_ms),
         row("request_latency_p95_ms", "ms", &summary.latency_p95_ms),
         row("request_latency_p99_ms", "ms", &summary.latency_p99_ms),
-        with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &samples.ttft_ms),
+        with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &passes.ttft_ms),
         row("ttft_p95_ms", "ms", &summary.ttft_p95_ms),
         with_raw(row("tpot_p50_ms", "ms", &summary.tpot_p50_ms), &samples.step_ms),
         with_raw(row("prompt_tokens_per_s", "tokens/s", &summary.prompt_tokens_per_s), &samples.prompt_ms),
         row("decode_tokens_per_s", "tokens/s", &summary.decode_tokens_per_s),
-        with_raw(
-            row("throughput_tokens_per_s", "tokens/s", &summary.throughput_tokens_per_s),
-            &samples.pass_ms,
-        ),
+        with_raw(row("throughput_tokens_per_s", "tokens/s", &summary.throughput_tokens_per_s), &waves),
         NewMeasurement::exact("peak_memory_bytes", "bytes", peak_bytes as f64),
         NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
         NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),
     ];
-    if let Some(ms) = load_ms {
-        rows.push(NewMeasurement::exact("load_ms", "ms", ms));
+    if let Some((ms, _)) = &measured.loaded {
+        rows.push(NewMeasurement::exact("load_ms", "ms", *ms));
+    }
+    if let Some(machine) = &measured.machine {
+        let d = &machine.disturbance;
+        rows.push(NewMeasurement::exact(PACE, "1/s", machine.pace().rounds_per_s));
+        rows.push(NewMeasurement::exact("others_cpu_share", "fraction", d.others_share));
+        rows.push(NewMeasurement::exact("steal_share", "fraction", d.steal_share));
+    }
+    if let Some(joules) = measured.joules_per_token(workload) {
+        rows.push(NewMeasurement::exact("joules_per_token", "J", joules));
     }
     if let Some((anonymous, file)) = outcome.split_bytes {
         rows.push(NewMeasurement::exact("anonymous_memory_bytes", "bytes", anonymous as f64));
@@ -74,13 +89,18 @@ pub fn of_timing(
     rows
 }
 
-/// Of a comparison with the reference.
+/// Of a comparison with the reference, and of the lines of held-out code that were completed.
 #[must_use]
-pub fn of_divergence(d: &Divergence) -> Vec<NewMeasurement> {
-    vec![
+pub fn of_divergence(d: &Divergence, lines: &[Line]) -> Vec<NewMeasurement> {
+    let mut rows = vec![
         row("kl_mean", "nats", &d.kl_mean),
         NewMeasurement::exact("kl_p99", "nats", d.kl_p99),
         row("top1_agreement", "fraction", &d.top1_agreement),
         row("heldout_nll", "nats", &d.nll),
-    ]
+    ];
+    if let Some((exact, similarity)) = of_lines(lines) {
+        rows.push(row("next_line_exact", "fraction", &exact));
+        rows.push(row("next_line_similarity", "fraction", &similarity));
+    }
+    rows
 }

@@ -2,24 +2,28 @@
 
 mod artifacts;
 mod builder;
+pub mod confirm;
 mod event;
 mod grading;
 pub mod kit;
 pub mod metrics;
+mod next_line;
 pub mod predict;
 pub mod prepare;
 pub mod presets;
 mod problem;
+pub mod rates;
 mod run;
 mod settings;
 mod tasks;
 mod trial;
+mod verdicts;
 pub mod worker;
 
 pub use artifacts::{artifact_key, clear_leftovers, sweep};
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
-pub use problem::{Ceilings, StudyProblem, objectives};
+pub use problem::{Ceilings, Quality, StudyProblem, objectives};
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::Settings;
 pub use tasks::TaskGrading;

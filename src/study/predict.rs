@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
+use crate::model::GgmlType;
 use crate::space::Config;
 
 /// What the machine was measured to do with a number of threads.
@@ -16,8 +18,19 @@ pub struct Ceiling {
     pub flops: f64,
 }
 
+/// Weights of one type that are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrices {
+    /// Their type.
+    pub ty: GgmlType,
+    /// How many, in elements.
+    pub weights: u64,
+    /// Whether they give the logits: then only rows whose logits are asked for are multiplied.
+    pub output: bool,
+}
+
 /// The shape of a candidate as the cost formulas see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shape {
     /// All tensors, in bytes: what is mapped.
     pub weight_bytes: u64,
@@ -37,6 +50,10 @@ pub struct Shape {
     pub ffn: u64,
     /// Query heads of the widest layer.
     pub heads: u64,
+    /// Layers, each counted by its share of the widest's query heads.
+    pub layers: f64,
+    /// All matrices by type.
+    pub matrices: Vec<Matrices>,
 }
 
 /// Memory of the process before any model: code, libraries, thread stacks, the tokenizer's tables grow with the vocabulary.
@@ -84,10 +101,85 @@ pub fn latency_ms(shape: &Shape, config: &Config, workload: &Workload, ceiling: 
     1e3 * wave_s * median_wave
 }
 
+/// Predicted median request latency from measured kernel rates, in milliseconds; none where a type was not measured. `slower` is the
+/// factor by which the candidate's threads compute less than those that the rates were measured with.
+#[must_use]
+pub fn latency_from_rates_ms(
+    shape: &Shape,
+    config: &Config,
+    workload: &Workload,
+    rates: &KernelRates,
+    slower: f64,
+) -> Option<f64> {
+    let parts = request_parts(shape, config, workload, rates)?;
+    Some(slower * 1e-6 * parts.request_ns(config, workload))
+}
+
+/// What a request is made of, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RequestParts {
+    /// A whole prompt.
+    pub prompt_ns: f64,
+    /// The tokens that requests share at the begin of their prompts.
+    pub shared_ns: f64,
+    /// A decode step of all slots.
+    pub step_ns: f64,
+}
+
+impl RequestParts {
+    /// Median request latency: half of the requests have ended when the median one ends; each wave waits for those before.
+    fn request_ns(&self, config: &Config, workload: &Workload) -> f64 {
+        let slots = config.batch.clamp(1, workload.requests.max(1));
+        let own = self.prompt_ns - self.shared_ns;
+        let steps = f64::from(workload.output_tokens.saturating_sub(1)) * self.step_ns;
+        let wave = f64::from(slots) * own + steps;
+        let waves = f64::from(workload.requests.div_ceil(slots));
+        self.shared_ns + wave * ((waves + 1.0) / 2.0).max(1.0)
+    }
+}
+
+fn request_parts(
+    shape: &Shape,
+    config: &Config,
+    workload: &Workload,
+    rates: &KernelRates,
+) -> Option<RequestParts> {
+    let kv = (config.kv_k, config.kv_v);
+    // Few rows are multiplied by the plain kernels' cost, too: repacked layouts have their own rates at one row.
+    let products = |rows: f64, output: bool| -> Option<f64> {
+        let of = |m: &&Matrices| m.output == output;
+        let one = |m: &Matrices| Some(m.weights as f64 * rates.matmul_ns(m.ty, config.repack, rows)?);
+        shape.matrices.iter().filter(of).map(one).sum()
+    };
+    let prompt = |tokens: u32| -> Option<f64> {
+        let mut total = 0.0;
+        let mut start = 0;
+        while start < tokens {
+            let rows = config.ubatch.max(1).min(tokens - start);
+            let behind = f64::from(start) + f64::from(rows) / 2.0;
+            let layer = rates.layer_ns(kv, f64::from(rows), 1, behind)?;
+            total += products(f64::from(rows), false)? + shape.layers * layer;
+            start += rows;
+        }
+        Some(total)
+    };
+    let slots = config.batch.clamp(1, workload.requests.max(1));
+    let depth = f64::from(workload.prompt_tokens) + f64::from(workload.output_tokens) / 2.0;
+    let layer = rates.layer_ns(kv, f64::from(slots), slots, depth)?;
+    let step_ns =
+        products(f64::from(slots), false)? + products(f64::from(slots), true)? + shape.layers * layer;
+    Some(RequestParts {
+        prompt_ns: prompt(workload.prompt_tokens)? + products(1.0, true)?,
+        shared_ns: prompt(workload.shared_tokens)?,
+        step_ns,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::Candidate;
+    use crate::measure::rates::{LayerRate, MatmulRate};
+    use crate::space::{Candidate, KvType};
 
     fn shape() -> Shape {
         Shape {
@@ -100,6 +192,11 @@ mod tests {
             hidden: 576,
             ffn: 1536,
             heads: 9,
+            layers: 30.0,
+            matrices: vec![
+                Matrices { ty: GgmlType::Q8_0, weights: 75_000_000, output: false },
+                Matrices { ty: GgmlType::Q8_0, weights: 25_000_000, output: true },
+            ],
         }
     }
 
@@ -116,8 +213,36 @@ mod tests {
     }
 
     #[test]
+    fn rates_add_up_to_a_request() {
+        let rate = |rows, ns| MatmulRate { ty: GgmlType::Q8_0, repacked: false, rows, ns };
+        let layer = |rows, streams, ns| LayerRate {
+            kv_k: KvType::F16,
+            kv_v: KvType::F16,
+            rows,
+            streams,
+            positions: 256,
+            ns,
+        };
+        let rates = KernelRates {
+            matmul: vec![rate(1, 0.1), rate(4, 0.2), rate(128, 2.0)],
+            layer: vec![layer(1, 1, 1e4), layer(4, 4, 2e4), layer(64, 1, 1e5)],
+            ..KernelRates::default()
+        };
+        let workload: Workload = "128:11:4".parse().unwrap();
+        let one = Config::from_candidate(&Candidate::default()).unwrap();
+        let ms = |config: &Config| latency_from_rates_ms(&shape(), config, &workload, &rates, 1.0).unwrap();
+        // Prompt: 75 M weights at 2 ns, 30 layers at 0.2 ms, and the logits of one row; step: 100 M weights, 30 layers.
+        let (prompt, step) = (150.0 + 6.0 + 2.5, 10.0 + 0.3);
+        assert!((ms(&one) - 2.5 * (prompt + 10.0 * step)).abs() < 1e-6, "{}", ms(&one));
+        let four = Config { batch: 4, ..one.clone() };
+        assert!((ms(&four) - (4.0 * prompt + 10.0 * (20.0 + 0.6))).abs() < 1e-6);
+        let unknown = Config { kv_k: KvType::Q8_0, ..one };
+        assert_eq!(latency_from_rates_ms(&shape(), &unknown, &workload, &rates, 1.0), None);
+    }
+
+    #[test]
     fn waiting_and_batching_show_in_the_latency() {
-        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 4 };
+        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 4, shared_tokens: 0 };
         let ceiling = Ceiling { bytes_per_s: 2e10, flops: 1e11 };
         let one = Config::from_candidate(&Candidate::default()).unwrap();
         let four = Config { batch: 4, ..one.clone() };

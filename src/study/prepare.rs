@@ -21,6 +21,18 @@ const CALIBRATION: [&str; 2] =
 const HELD_OUT: [&str; 2] =
     [include_str!("corpus/heldout_python.txt"), include_str!("corpus/heldout_javascript.txt")];
 
+/// The held-out code, a text each language.
+#[must_use]
+pub fn held_out() -> Vec<String> {
+    HELD_OUT.iter().map(|&t| t.to_owned()).collect()
+}
+
+/// The text that timed prompts are cut from.
+#[must_use]
+pub fn timing_text() -> String {
+    CALIBRATION.concat()
+}
+
 /// Preparing may take this long for each step: large models on slow machines.
 const STEP_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
@@ -87,7 +99,7 @@ impl Preparation<'_> {
         let stats = self.activations(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
         let materials = Materials { reference, stats, tensors, threads: self.threads };
-        Ok(Prepared { materials, predictions, timing_text: CALIBRATION.concat() })
+        Ok(Prepared { materials, predictions, timing_text: timing_text() })
     }
 
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
@@ -148,7 +160,7 @@ impl Preparation<'_> {
             engine: self.kit.engine(),
             artifact: reference.to_owned(),
             run,
-            texts: HELD_OUT.iter().map(|&t| t.to_owned()).collect(),
+            texts: held_out(),
             windows: Settings::WINDOWS,
             window_tokens: Settings::WINDOW_TOKENS,
             out: out.clone(),

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn presets_are_candidates_that_read_as_configurations() {
-        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 16 };
+        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 16, shared_tokens: 0 };
         let all = candidates(&workload, 2, true);
         assert_eq!(all.len(), 9);
         for (name, candidate) in &all {

@@ -96,7 +96,7 @@ impl Study<'_> {
                 return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
             }
             if let Some(limit) = self.settings.time_s.map(Duration::from_secs)
-                && begun.elapsed() >= limit
+                && begun.elapsed() >= limit - super::confirm::reserve(limit)
             {
                 let limit = humantime::format_duration(limit);
                 return Ok(StudyEnd::Paused(format!("the time of {limit} is up")));

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::Quality;
 use crate::engine::EngineKind;
+use crate::engine::draw::Draws;
+use crate::measure::rates::KernelRates;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
+use crate::quality::sandbox::Mode;
 
 /// A study's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,14 +41,24 @@ pub struct Settings {
     pub trials: Option<u64>,
     /// No trial is begun after this long, in seconds; none: no limit.
     pub time_s: Option<u64>,
-    /// Whether model-written code may run without a sandbox.
-    pub allow_unsandboxed: bool,
+    /// Protection that is demanded before model-written code runs.
+    #[serde(default)]
+    pub sandbox: Mode,
+    /// What stands for quality in the objectives.
+    #[serde(default)]
+    pub quality: Quality,
+    /// Answers drawn of each task besides the greedy one; none: only that.
+    #[serde(default)]
+    pub draws: Option<Draws>,
     /// When the timing of one candidate ends.
     pub timing: TimingLimits,
     /// A rung that takes longer is stopped, in seconds.
     pub rung_timeout_s: u64,
     /// Where reports go.
     pub reports: PathBuf,
+    /// Kernel rates that latency is predicted from: as they were when the study began, so that a resume asks what it would have asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<KernelRates>,
 }
 
 impl Settings {

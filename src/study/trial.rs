@@ -13,12 +13,16 @@ use super::prepare::{Prepared, grading_run};
 use super::settings::Settings;
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
-use crate::engine::{FlashAttention, RunConfig};
-use crate::measure::protocol::{Built, Job, Message};
+use crate::host::calibrate::Pace;
+use crate::measure::artifact::{Measured, Request, measure, timing_run};
+use crate::measure::protocol::{Built, Job, Message, TimingPlan};
+use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
-use crate::store::{Artifact, EndState, Failure, FinishedRung, LiveTrial, Rung, Store, TrialRecord};
+use crate::store::{
+    Artifact, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store, TrialRecord,
+};
 use crate::units::Bytes;
 
 /// Everything that a trial needs, borrowed from the study.
@@ -189,7 +193,7 @@ impl Climb<'_> {
         }
         let request = self.kit.build_request(config, &self.prepared.materials, path);
         let mut built = None;
-        let outcome = self.work(&Job::Build { request }, None, number, observer, &mut |message| {
+        let outcome = self.work(&Job::Build { request }, number, observer, &mut |message| {
             if let Message::Built(b) = message {
                 built = Some(b);
             }
@@ -207,44 +211,29 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let workload = self.settings.workload;
-        let slots = config.batch.min(workload.requests).max(1);
-        let run = RunConfig {
-            threads: config.threads,
-            sequences: slots,
-            context: config.context,
-            batch_tokens: config.ubatch.max(workload.prompt_tokens.min(512)),
-            ubatch: config.ubatch,
-            max_outputs: slots,
-            kv_k: config.kv_k,
-            kv_v: config.kv_v,
-            flash: if config.kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
-            repack: config.repack,
-            gpu_layers: 0,
-        };
-        let job = Job::Measure {
+        let budget = self.settings.budget_bytes;
+        let request = Request {
             engine: self.kit.engine(),
             artifact: path.to_owned(),
-            run,
+            run: timing_run(config, &workload),
             workload,
             text: self.prepared.timing_text.clone(),
-            limits: self.settings.timing,
+            plan: TimingPlan::Requests { limits: self.settings.timing },
+            budget_bytes: Some(budget),
+            timeout: Duration::from_secs(self.settings.rung_timeout_s),
         };
-        let budget = self.settings.budget_bytes;
-        let (mut samples, mut loaded) = (None, None);
-        let outcome =
-            self.work(&job, Some(budget), trial.number(), observer, &mut |message| match message {
-                Message::Measured(s) => samples = Some(s),
-                Message::Loaded { load_ms, .. } => loaded = Some(load_ms),
-                _ => {}
-            })?;
-        self.settle(trial.number(), &outcome, "measure", Some(budget))?;
+        let measured = self.measure_calmly(trial, &request, observer)?;
+        let outcome = &measured.outcome;
         let peak = outcome.peak_bytes.ok_or_else(|| {
             Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
         })?;
-        let samples = samples.ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
+        let samples = measured
+            .samples
+            .as_ref()
+            .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(&samples, &summary, loaded, peak, &outcome);
+        rung.measurements = metrics::of_timing(samples, &summary, &workload, &measured, peak);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -252,6 +241,47 @@ impl Climb<'_> {
             Bytes(peak)
         );
         self.finish(trial, rung, text, observer)
+    }
+
+    /// Measures; a second time when the machine was busy or drifted meanwhile, and then takes what the faster machine gave. At most one
+    /// trial in four is measured twice, so that a machine that is always busy does not halve the study.
+    fn measure_calmly(
+        &self,
+        trial: &LiveTrial,
+        request: &Request,
+        observer: &mut dyn Observer,
+    ) -> Result<Measured, Halt> {
+        const TWICE: f64 = 0.25;
+        let number = trial.number();
+        let once = || -> Result<Measured, Halt> {
+            let measured = measure(self.supervisor, request.clone(), self.cancelled, &mut |_| {})?;
+            self.settle(number, &measured.outcome, "measure", request.budget_bytes)?;
+            Ok(measured)
+        };
+        let first = once()?;
+        let Some(state) = first.machine else { return Ok(first) };
+        let earlier: Vec<f64> =
+            self.store.trials(trial.record().study)?.iter().filter_map(|t| t.value(metrics::PACE)).collect();
+        let usual =
+            (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
+        let Some(doubt) = state.doubt(usual) else { return Ok(first) };
+        let before = self
+            .store
+            .events(trial.record().study, 0)?
+            .iter()
+            .filter(|e| e.kind == "disturbed" && e.json.contains("\"again\":true"))
+            .count();
+        let again = before as f64 <= TWICE * earlier.len() as f64;
+        observer.hear(&Event::Remark {
+            text: format!("trial {number}: {doubt}{}", if again { "; it is measured again" } else { "" }),
+        });
+        self.note(trial, "disturbed", &serde_json::json!({ "trial": number, "again": again, "why": doubt }))?;
+        if !again {
+            return Ok(first);
+        }
+        let second = once()?;
+        let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
+        Ok(if faster || second.machine.is_some_and(|s| s.doubt(usual).is_none()) { second } else { first })
     }
 
     /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the
@@ -285,7 +315,7 @@ impl Climb<'_> {
             reference: (!diverged_before).then(|| self.prepared.predictions.clone()),
             prompts: grading.prompts().to_vec(),
         };
-        let total = grading.prompts().len() as u64;
+        let total: u64 = grading.prompts().iter().map(|p| u64::from(p.samples())).sum();
         let number = trial.number();
         let mut generations: Vec<Generation> = Vec::new();
         let mut diverged: Option<Result<(), Halt>> = None;
@@ -296,9 +326,10 @@ impl Climb<'_> {
             memory_bytes: Some(self.machine_bytes),
         };
         let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| match message {
-            Message::Diverged(d) => {
+            Message::Diverged { divergence, lines } => {
                 rung_ended = clock.elapsed();
-                diverged = Some(self.diverged(trial, &d, started, rung_ended, observer));
+                let rows = metrics::of_divergence(&divergence, &lines);
+                diverged = Some(self.diverged(trial, &divergence, rows, started, rung_ended, observer));
             }
             Message::Generated(g) => {
                 generations.push(g);
@@ -315,7 +346,7 @@ impl Climb<'_> {
             return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
         }
         if generations.len() as u64 != total {
-            let text = format!("{} of {total} tasks were continued", generations.len());
+            let text = format!("{} of {total} continuations were generated", generations.len());
             return Err(Halt::Ended(Ended::failed("crash", text)));
         }
         let graded = grading.grade(&generations).map_err(Halt::Study)?;
@@ -334,12 +365,13 @@ impl Climb<'_> {
         &self,
         trial: &mut LiveTrial,
         divergence: &Divergence,
+        rows: Vec<NewMeasurement>,
         started: Timestamp,
         took: Duration,
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         let mut rung = FinishedRung::new(Rung::Diverged, started, took);
-        rung.measurements = metrics::of_divergence(divergence);
+        rung.measurements = rows;
         let summary = format!(
             "KL {:.4}, top-1 {:.1} %",
             divergence.kl_mean.value,
@@ -352,12 +384,11 @@ impl Climb<'_> {
     fn work(
         &self,
         job: &Job,
-        memory_bytes: Option<u64>,
         number: u64,
         observer: &mut dyn Observer,
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, Halt> {
-        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes };
+        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes: None };
         let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut |message| match message {
             Message::Progress { what, done, total } => {
                 observer.hear(&Event::Progress { trial: number, what, done, total });

@@ -183,6 +183,14 @@ pub fn load(spec: &str, limit: usize) -> Result<TaskSet, TaskError> {
     Ok(set)
 }
 
+/// One line of a task file.
+///
+/// # Errors
+/// What is wrong with it, without the line's number.
+pub fn parse_line(text: &str) -> Result<Task, String> {
+    formats::task(serde_json::from_str(text).map_err(|e| format!("broken JSON: {e}"))?)
+}
+
 /// Opens a text file, decompressing gzip, and gives its lines; both limits and errors are the caller's to report.
 pub(crate) fn open_lines(path: &Path) -> io::Result<impl BufRead> {
     let mut file = BufReader::new(File::open(path)?);

@@ -9,10 +9,11 @@ use super::{Kit, Materials};
 use crate::compress::Predictor;
 use crate::engine::EngineKind;
 use crate::measure::protocol::{BuildRequest, Job};
+use crate::measure::rates::RatesRequest;
 use crate::model::gguf::Gguf;
-use crate::model::{Architecture, ModelFacts};
+use crate::model::{Architecture, GgmlType, ModelFacts};
 use crate::space::{self, Config};
-use crate::study::predict::Shape;
+use crate::study::predict::{Matrices, Shape};
 use crate::units::Bytes;
 
 /// Matrices of these types are copied into another layout on CPUs with AVX2 (llama.cpp's `ggml-cpu/repack.cpp`).
@@ -115,7 +116,17 @@ impl Kit for GgufKit {
             repacked_bytes: REPACKED.iter().filter_map(|t| predicted.matrix_bytes.get(t)).sum(),
             ..Shape::default()
         };
+        let (output, output_bytes) = predicted.output.unwrap_or((GgmlType::F32, 0));
+        let weights = |ty: GgmlType, bytes: u64| bytes / ty.block_bytes() * ty.block_len();
+        for (name, bytes) in &predicted.matrix_bytes {
+            let Ok(ty) = name.parse::<GgmlType>() else { continue };
+            let of_layers = bytes - if ty == output { output_bytes.min(*bytes) } else { 0 };
+            shape.matrices.push(Matrices { ty, weights: weights(ty, of_layers), output: false });
+        }
+        shape.matrices.push(Matrices { ty: output, weights: weights(output, output_bytes), output: true });
+        let widest = predicted.layers.iter().map(|l| l.heads).max().unwrap_or(1).max(1);
         for layer in &predicted.layers {
+            shape.layers += f64::from(layer.heads) / f64::from(widest);
             let (heads, kv, ffn) = (u64::from(layer.heads), u64::from(layer.kv_heads), u64::from(layer.ffn));
             shape.active_weights += hidden * (2 * heads + 2 * kv) * head + 3 * hidden * ffn;
             shape.k_elements += kv * head;
@@ -124,6 +135,19 @@ impl Kit for GgufKit {
             shape.heads = shape.heads.max(heads);
         }
         Ok(shape)
+    }
+
+    fn rates_request(&self, threads: u32) -> Option<RatesRequest> {
+        let arch = self.predictor.arch();
+        let layer = arch.layers.iter().max_by_key(|l| l.heads)?;
+        Some(RatesRequest {
+            threads,
+            hidden: arch.hidden,
+            heads: layer.heads,
+            kv_heads: layer.kv_heads,
+            head_dim: arch.head_dim,
+            ffn: layer.ffn,
+        })
     }
 
     fn reference_job(&self, out: &Path, seed: u64) -> Option<Job> {

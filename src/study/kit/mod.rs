@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::EngineKind;
 use crate::measure::protocol::{BuildRequest, Job};
+use crate::measure::rates::RatesRequest;
 use crate::space::{Config, ModelFacts};
 use crate::study::predict::Shape;
 
@@ -45,6 +46,12 @@ pub trait Kit {
     /// # Errors
     /// A type or a preset that is not known.
     fn shape(&self, config: &Config) -> anyhow::Result<Shape>;
+
+    /// Whose kernels must be timed to predict latency; none where the engine has no kernels.
+    fn rates_request(&self, threads: u32) -> Option<RatesRequest> {
+        let _ = threads;
+        None
+    }
 
     /// The job that makes the uncompressed reference at `out`; none when the file itself is the reference.
     fn reference_job(&self, out: &Path, seed: u64) -> Option<Job>;

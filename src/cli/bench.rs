@@ -1,0 +1,328 @@
+//! `autotune bench`: the measuring protocol alone, one row for each combination of settings.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::args::{BenchArgs, EngineName};
+use super::exit::{Exit, Expected};
+use super::interrupt::Interrupt;
+use super::printer::Printer;
+use super::{settings, tune};
+use crate::engine::EngineKind;
+use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
+use crate::measure::protocol::TimingPlan;
+use crate::measure::stats::Interval;
+use crate::measure::summary::TimingSummary;
+use crate::measure::supervisor::{End, Supervisor};
+use crate::measure::timing::{TimingLimits, TimingSamples};
+use crate::measure::workload::Workload;
+use crate::report::{Align, table};
+use crate::space::{Candidate, Config, KvType};
+use crate::study::prepare::timing_text;
+use crate::study::presets;
+use crate::units::Bytes;
+
+/// No combination is worth waiting longer for.
+const TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+
+/// One combination and what came out.
+#[derive(Debug, Serialize)]
+struct BenchRow {
+    model: String,
+    workload: String,
+    threads: u32,
+    kv_k: &'static str,
+    kv_v: &'static str,
+    batch: u32,
+    ubatch: u32,
+    repack: bool,
+    context: u32,
+    /// `done`, or what went wrong.
+    end: String,
+    #[serde(flatten)]
+    summary: Option<TimingSummary>,
+    /// How the intervals were found.
+    interval_method: Option<&'static str>,
+    requests_timed: u64,
+    load_ms: Option<f64>,
+    /// What a budget is compared with.
+    peak_memory_bytes: Option<u64>,
+    anonymous_memory_bytes: Option<u64>,
+    file_memory_bytes: Option<u64>,
+    weight_bytes: Option<u64>,
+    worker_cpu_s: f64,
+    worker_wall_s: f64,
+    /// What else the machine did, and its pace.
+    machine: Option<MachineState>,
+    /// What speaks against this row.
+    doubt: Option<String>,
+    /// None: not measurable here.
+    joules_per_token: Option<f64>,
+    /// Of the battery that was stated: the share that 1,000 output tokens take.
+    battery_share_per_1000_tokens: Option<f64>,
+    samples: Option<TimingSamples>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Wrong flags, a model that is none, a worker that cannot be started.
+pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let path = settings::model_path(args.model.as_deref())?;
+    let engine = match args.engine {
+        EngineName::LlamaCpp => EngineKind::LlamaCpp,
+        EngineName::Mock => EngineKind::Mock,
+    };
+    engine.open().map_err(|e| Expected::environment(e.to_string()))?;
+    let workload: Workload =
+        args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
+    let budget_bytes = args.budget.as_deref().map(settings::budget_bytes).transpose()?;
+    if !(args.target > 0.0 && args.target < 1.0) {
+        let text = format!("--target: {} is no share; write for example 0.02 for 2 %", args.target);
+        return Err(Expected::usage(text).into());
+    }
+    let limits = TimingLimits {
+        target: args.target,
+        cap_s: settings::duration("--cap", &args.cap)?.as_secs_f64(),
+        max_passes: 1000,
+        min_requests: args.requests,
+    };
+    let configs = combinations(args, &workload)?;
+    let supervisor = Supervisor::of_this_program()?;
+    let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
+    let cancelled = || interrupt.is_set();
+    let mut rows = Vec::new();
+    for (number, config) in configs.iter().enumerate() {
+        printer.remark(&format!("{} of {}: {}", number + 1, configs.len(), named(config)));
+        let request = Request {
+            engine,
+            artifact: path.clone(),
+            run: timing_run(config, &workload),
+            workload,
+            text: timing_text(),
+            plan: TimingPlan::Requests { limits },
+            budget_bytes,
+            timeout: TIMEOUT,
+        };
+        let measured = measure(&supervisor, request, &cancelled, &mut |_| {})?;
+        if measured.outcome.end == End::Cancelled {
+            break;
+        }
+        rows.push(row(args, &path.display().to_string(), config, &workload, measured, budget_bytes));
+    }
+    if args.json {
+        printer.data(&serde_json::to_string_pretty(&rows)?);
+    } else {
+        print(&rows, printer);
+    }
+    let done = rows.iter().filter(|r| r.summary.is_some()).count();
+    Ok(match (cancelled(), done) {
+        (true, _) => Exit::Interrupted,
+        (false, 0) => Exit::NoResult,
+        (false, _) => Exit::Success,
+    })
+}
+
+/// Every combination of the listed settings, in the order in which they were listed.
+fn combinations(args: &BenchArgs, workload: &Workload) -> anyhow::Result<Vec<Config>> {
+    let threads = if args.threads.is_empty() {
+        vec![tune::probe(std::path::Path::new("."))?.usable_threads()]
+    } else {
+        args.threads.clone()
+    };
+    let batches = if args.batch.is_empty() { vec![workload.requests.min(4)] } else { args.batch.clone() };
+    let kv = args.kv.iter().map(|text| kv_pair(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = Vec::new();
+    for &threads in &threads {
+        for &(kv_k, kv_v) in &kv {
+            for &batch in &batches {
+                for &ubatch in &args.ubatch {
+                    let base = Config::from_candidate(&Candidate::default())?;
+                    all.push(Config {
+                        threads,
+                        kv_k,
+                        kv_v,
+                        batch,
+                        ubatch,
+                        context: presets::context_for(workload),
+                        repack: !args.no_repack,
+                        ..base
+                    });
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// `f16`, or K and V apart: `q8_0/f16`.
+fn kv_pair(text: &str) -> Result<(KvType, KvType), Expected> {
+    let one = |name: &str| KvType::ALL.into_iter().find(|t| t.name().eq_ignore_ascii_case(name.trim()));
+    let (k, v) = text.split_once('/').unwrap_or((text, text));
+    match (one(k), one(v)) {
+        (Some(k), Some(v)) => Ok((k, v)),
+        _ => Err(Expected::usage(format!(
+            "--kv: `{text}` is no cache type; use f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
+        ))),
+    }
+}
+
+fn named(config: &Config) -> String {
+    format!(
+        "{} threads, KV {}/{}, batch {}, ubatch {}",
+        config.threads,
+        config.kv_k.name(),
+        config.kv_v.name(),
+        config.batch,
+        config.ubatch
+    )
+}
+
+fn row(
+    args: &BenchArgs,
+    model: &str,
+    config: &Config,
+    workload: &Workload,
+    m: Measured,
+    budget: Option<u64>,
+) -> BenchRow {
+    let summary = m.summary(workload);
+    let joules_per_token = m.joules_per_token(workload);
+    let peak = m.outcome.peak_bytes;
+    let end = match &m.outcome.end {
+        End::Done => match (budget, peak) {
+            (Some(budget), Some(peak)) if peak > budget => {
+                format!("its peak of {} is over the budget of {}", Bytes(peak), Bytes(budget))
+            }
+            _ => "done".to_owned(),
+        },
+        End::OverMemory => {
+            format!(
+                "stopped at {}, over the budget of {}",
+                Bytes(peak.unwrap_or(0)),
+                Bytes(budget.unwrap_or(0))
+            )
+        }
+        End::Failed(text) | End::Refused(text) => text.clone(),
+        End::Crashed(text) => format!("crashed: {text}"),
+        End::TimedOut => format!("stopped after {} h", TIMEOUT.as_secs() / 3600),
+        End::Cancelled => "cancelled".to_owned(),
+    };
+    BenchRow {
+        model: model.to_owned(),
+        workload: workload.to_string(),
+        threads: config.threads,
+        kv_k: config.kv_k.name(),
+        kv_v: config.kv_v.name(),
+        batch: config.batch.min(workload.requests),
+        ubatch: config.ubatch,
+        repack: config.repack,
+        context: config.context,
+        end,
+        summary,
+        interval_method: m.samples.as_ref().map(TimingSamples::method),
+        requests_timed: m.samples.as_ref().map_or(0, TimingSamples::requests),
+        load_ms: m.loaded.as_ref().map(|(ms, _)| *ms),
+        peak_memory_bytes: peak,
+        anonymous_memory_bytes: m.outcome.split_bytes.map(|(anonymous, _)| anonymous),
+        file_memory_bytes: m.outcome.split_bytes.map(|(_, file)| file),
+        weight_bytes: m.loaded.as_ref().map(|(_, info)| info.weight_bytes),
+        worker_cpu_s: m.outcome.cpu.as_secs_f64(),
+        worker_wall_s: m.outcome.wall.as_secs_f64(),
+        machine: m.machine,
+        doubt: m.machine.and_then(|state| state.doubt(None)),
+        joules_per_token,
+        battery_share_per_1000_tokens: joules_per_token
+            .zip(args.battery_wh)
+            .map(|(joules, wh)| 1000.0 * joules / (3600.0 * wh)),
+        samples: m.samples,
+    }
+}
+
+fn print(rows: &[BenchRow], printer: &mut Printer) {
+    let Some(first) = rows.first() else { return };
+    printer.data(&format!("model {}, workload {}", first.model, first.workload));
+    let head: Vec<(&str, Align)> =
+        ["threads", "KV", "batch", "ubatch", "prompt tok/s", "decode tok/s", "TTFT", "TPOT"]
+            .into_iter()
+            .chain(["p50", "p95", "p99", "peak", "anonymous", "file", "load", "requests"])
+            .map(|name| (name, Align::Right))
+            .collect();
+    let lines: Vec<Vec<String>> = rows.iter().filter_map(cells).collect();
+    if !lines.is_empty() {
+        for line in table(&head, &lines) {
+            printer.data(&line);
+        }
+        printer.data(
+            "Times are milliseconds; (low-high) and ± are 95 % intervals; p50, p95, p99 are request latencies, waits for a slot included.",
+        );
+    }
+    match rows.iter().filter_map(|r| r.joules_per_token).reduce(f64::min) {
+        None => printer.data("Energy: not measurable here."),
+        Some(_) => {
+            for row in rows {
+                let Some(joules) = row.joules_per_token else { continue };
+                let battery = row.battery_share_per_1000_tokens.map_or_else(String::new, |share| {
+                    format!(", {:.2} % of the battery for 1,000 tokens", 100.0 * share)
+                });
+                let (threads, batch) = (row.threads, row.batch);
+                printer.data(&format!(
+                    "Energy, {threads} threads, batch {batch}: {joules:.3} J a token{battery}"
+                ));
+            }
+        }
+    }
+    for (number, row) in rows.iter().enumerate() {
+        if let Some(doubt) = &row.doubt {
+            printer.remark(&format!("row {}: {doubt}; measure again when the machine is calm", number + 1));
+        }
+    }
+    for row in rows.iter().filter(|r| r.end != "done") {
+        let (threads, batch) = (row.threads, row.batch);
+        let kv = format!("{}/{}", row.kv_k, row.kv_v);
+        printer
+            .data(&format!("{threads} threads, KV {kv}, batch {batch}, ubatch {}: {}", row.ubatch, row.end));
+    }
+}
+
+fn cells(row: &BenchRow) -> Option<Vec<String>> {
+    let s = row.summary.as_ref()?;
+    let bytes = |b: Option<u64>| b.map_or_else(|| "–".to_owned(), |b| Bytes(b).to_string());
+    let rate = |i: &Interval| format!("{:.1} ±{:.1} %", i.value, 100.0 * i.relative_half_width());
+    let time = |i: &Interval| {
+        let digits = if i.value < 100.0 { 1 } else { 0 };
+        format!("{:.digits$} ({:.digits$}-{:.digits$})", i.value, i.low, i.high)
+    };
+    Some(vec![
+        row.threads.to_string(),
+        if row.kv_k == row.kv_v { row.kv_k.to_owned() } else { format!("{}/{}", row.kv_k, row.kv_v) },
+        row.batch.to_string(),
+        row.ubatch.to_string(),
+        rate(&s.prompt_tokens_per_s),
+        rate(&s.decode_tokens_per_s),
+        time(&s.ttft_p50_ms),
+        time(&s.tpot_p50_ms),
+        time(&s.latency_p50_ms),
+        time(&s.latency_p95_ms),
+        time(&s.latency_p99_ms),
+        bytes(row.peak_memory_bytes),
+        bytes(row.anonymous_memory_bytes),
+        bytes(row.file_memory_bytes),
+        row.load_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0}")),
+        row.requests_timed.to_string(),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_types_are_read_together_or_apart() {
+        assert_eq!(kv_pair("q8_0").unwrap(), (KvType::Q8_0, KvType::Q8_0));
+        assert_eq!(kv_pair("Q8_0/f16").unwrap(), (KvType::Q8_0, KvType::F16));
+        assert!(kv_pair("q9").unwrap_err().text.contains("q8_0/f16"));
+    }
+}

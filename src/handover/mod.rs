@@ -1,0 +1,17 @@
+//! What a user walks away with: the artifact under its full name, what was measured of it, and the commands that run it.
+//!
+//! [`stamp`] copies a GGUF with the study's facts in its metadata (tensor data untouched, so the logits are those that were measured);
+//! [`Package`] writes the folder of `autotune export --to`: model, `README.md`, `Modelfile`, `trial.json`, `SHA256SUMS`. Reads reports and
+//! models, knows no live study.
+
+mod checksum;
+mod facts;
+mod modelfile;
+mod package;
+mod readme;
+mod stamp;
+
+pub use checksum::{SUMS_FILE, SumError, check_sums, sha256_file};
+pub use facts::Facts;
+pub use package::{Package, PackageError, PackageFiles, write_model};
+pub use stamp::{SourceFacts, stamp, stamped};

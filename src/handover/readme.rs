@@ -1,0 +1,149 @@
+//! The `README.md` of a hand-over: what it is, what was measured, how to run it, where it comes from, what nobody checked.
+
+use std::fmt::Write as _;
+
+use super::{Facts, SUMS_FILE, SourceFacts};
+use crate::measure::workload::Workload;
+use crate::report::{Family, Metric, Reading};
+use crate::store::TrialRecord;
+use crate::units::Bytes;
+
+/// The text of the `README.md`.
+pub(super) fn readme(facts: &Facts<'_>, source: &SourceFacts, bytes: u64) -> String {
+    let mut text = String::new();
+    head(&mut text, facts, source, bytes);
+    figures(&mut text, facts);
+    run(&mut text, facts);
+    origin(&mut text, facts, source);
+    limits(&mut text, facts, source);
+    text
+}
+
+fn head(text: &mut String, facts: &Facts<'_>, source: &SourceFacts, bytes: u64) {
+    let name = source.name.as_deref().unwrap_or(&facts.analysis.study.name);
+    let pruned = facts.pruning().map_or("nothing pruned".to_owned(), |p| format!("without {p}"));
+    let _ = writeln!(
+        text,
+        "# {}\n\n{name}: weights {}, {pruned}; {} ({bytes} bytes). Trial {} of the autotune study `{}`.\n",
+        facts.file.trim_end_matches(".gguf"),
+        facts.weights(),
+        Bytes(bytes),
+        facts.trial.number,
+        facts.analysis.study.name
+    );
+    if let Some(comparison) = &facts.comparison {
+        let _ = writeln!(text, "**{}.**\n", sentence(&comparison.sentence()));
+    }
+}
+
+/// Measured values beside those of the presets that people use.
+fn figures(text: &mut String, facts: &Facts<'_>) {
+    let analysis = facts.analysis;
+    let others: Vec<&TrialRecord> = ["Q4_K_M", "Q8_0"]
+        .iter()
+        .filter_map(|p| analysis.trials.iter().find(|t| t.origin.preset_name() == Some(p)))
+        .filter(|t| t.number != facts.trial.number)
+        .collect();
+    text.push_str("## Measured\n\n| | this file |");
+    for other in &others {
+        let _ = write!(text, " {} |", other.origin.preset_name().unwrap_or_default());
+    }
+    let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(others.len()));
+    let mut names: Vec<&str> = facts
+        .trial
+        .measurements
+        .keys()
+        .map(String::as_str)
+        .filter(|n| !n.starts_with("predicted_"))
+        .collect();
+    names.sort_by_key(|n| (Metric::of(n).family, *n));
+    for metric in names.into_iter().map(Metric::of).filter(|m| m.family != Family::Other) {
+        let Some(reading) = Reading::of(facts.trial, &metric.name) else { continue };
+        let _ = write!(text, "| {} | {} |", metric.label, metric.show_interval(reading));
+        for other in &others {
+            let shown = Reading::of(other, &metric.name).map_or("–".to_owned(), |r| metric.show(r.value));
+            let _ = write!(text, " {shown} |");
+        }
+        text.push('\n');
+    }
+    let c = &facts.config;
+    let _ = writeln!(
+        text,
+        "\nIn brackets: 95 % intervals. Measured on the machine `{}` with {} threads, {} slots of {} tokens, KV cache {}/{}{}. \
+         Other machines give other times.\n",
+        facts.analysis.study.host.fingerprint,
+        c.threads,
+        c.batch,
+        c.context,
+        c.kv_k.name(),
+        c.kv_v.name(),
+        conditions(&facts.analysis.study.settings_json)
+    );
+}
+
+/// `, workload 512:128:4 (prompt:output:requests), tasks warmup`, as far as the settings say.
+fn conditions(settings_json: &str) -> String {
+    let Ok(settings) = serde_json::from_str::<serde_json::Value>(settings_json) else { return String::new() };
+    let mut text = String::new();
+    if let Ok(w) = serde_json::from_value::<Workload>(settings["workload"].clone()) {
+        text.push_str(&format!(", workload {w} (prompt:output:requests, in tokens)"));
+    }
+    if let Some(tasks) = settings["tasks"].as_str() {
+        text.push_str(&format!(", tasks {tasks}"));
+    }
+    text
+}
+
+fn run(text: &mut String, facts: &Facts<'_>) {
+    let (Some(server), Some(chat)) = (&facts.commands.run, &facts.commands.chat) else { return };
+    let _ = writeln!(
+        text,
+        "## Run\n\nIn this folder, with the settings that were measured:\n\n```sh\n{server}\n{chat}\nollama create {} -f Modelfile\n```\n",
+        facts.file.trim_end_matches(".gguf")
+    );
+}
+
+fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
+    let study = &facts.analysis.study;
+    let license =
+        source.license.as_deref().unwrap_or("the source names none: find out before you pass this file on");
+    let _ = writeln!(
+        text,
+        "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {license} |\n| study | `{}`, seed {}, budget {} |\n\
+         | command | `{}` |\n| candidate | `{}` |\n| versions | `{}` |\n",
+        study.model_path,
+        study.model_hash,
+        study.name,
+        study.seed,
+        Bytes(study.budget_bytes),
+        study.command,
+        serde_json::to_string(&facts.trial.candidate).unwrap_or_default(),
+        study.versions_json.replace('|', "\\|")
+    );
+}
+
+fn limits(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
+    let _ = writeln!(
+        text,
+        "## Check\n\n```sh\nsha256sum --check {SUMS_FILE}\nautotune validate . --tier mobile --reference SOURCE.gguf\n```\n"
+    );
+    if source.architecture.as_deref() == Some("deci") {
+        text.push_str(
+            "Layers of unequal shape: the file uses llama.cpp's architecture `deci`, which carries a shape for each layer. \
+             llama.cpp and what embeds it load it; other programs may not.\n\n",
+        );
+    }
+    let never: Vec<&str> = [("pass_at_1", "code generation"), ("kl_mean", "divergence from the source")]
+        .into_iter()
+        .filter(|(metric, _)| facts.trial.value(metric).is_none())
+        .map(|(_, what)| what)
+        .collect();
+    if !never.is_empty() {
+        let _ = writeln!(text, "Not measured in this trial: {}.", never.join(", "));
+    }
+}
+
+fn sentence(fragment: &str) -> String {
+    let mut chars = fragment.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), chars.as_str()))
+}

@@ -1,0 +1,162 @@
+//! The end of a study: what would be recommended and the presets nearest to it are measured again, in turns ([`crate::measure::recheck`]).
+//! Every measurement is in the study's log before the next begins, so that a resumed study goes on where it stopped.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::event::{Event, Observer};
+use super::kit::Kit;
+use super::prepare::Prepared;
+use super::settings::Settings;
+use crate::measure::artifact::{Request, measure, timing_run};
+use crate::measure::protocol::TimingPlan;
+use crate::measure::recheck::{EVENT, Recheck};
+use crate::measure::supervisor::{End, Supervisor};
+use crate::space::Config;
+use crate::store::{NewEvent, Store, StudyId, TrialRecord};
+
+/// Rounds that are measured where the time allows.
+const ROUNDS: u64 = 10;
+/// Prompt tokens and decode steps of one short measurement.
+const PROMPT_TOKENS: u32 = 256;
+const STEPS: u32 = 25;
+/// No more of a study's time than this share is kept for measuring again, and no more than this long.
+const SHARE: f64 = 0.1;
+const MOST: Duration = Duration::from_secs(60);
+
+/// The part of a study's time that is kept for measuring again.
+#[must_use]
+pub fn reserve(time: Duration) -> Duration {
+    time.mul_f64(SHARE).min(MOST)
+}
+
+/// What the rechecks run on.
+pub struct Confirmation<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// The study.
+    pub id: StudyId,
+    /// What it was told.
+    pub settings: &'a Settings,
+    /// The model.
+    pub kit: &'a dyn Kit,
+    /// What was prepared.
+    pub prepared: &'a Prepared,
+    /// Runs the jobs.
+    pub supervisor: &'a Supervisor,
+    /// The results folder.
+    pub results: &'a Path,
+    /// Asked often; true stops.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Confirmation<'_> {
+    /// Measures the trials in turns until the rounds are done or the time is up; returns how many rounds are whole. A trial whose artifact
+    /// is gone, or that fails now, is left out.
+    ///
+    /// # Errors
+    /// The database refuses, or no worker can be started.
+    pub fn run(&self, numbers: &[u64], time: Duration, observer: &mut dyn Observer) -> anyhow::Result<u64> {
+        let begun = Instant::now();
+        let mut done = known(self.store, self.id)?;
+        let mut trials: Vec<(TrialRecord, Config)> = Vec::new();
+        for number in numbers {
+            let trial = self.store.trial(self.id, *number)?;
+            let there = trial.artifact.as_ref().is_some_and(|a| self.results.join(&a.path).exists());
+            if let Some(config) = Config::from_candidate(&trial.candidate).ok().filter(|_| there) {
+                trials.push((trial, config));
+            }
+        }
+        if trials.len() < 2 {
+            return Ok(0);
+        }
+        let all = trials.len();
+        let text = format!(
+            "measuring {all} trials again, in turns: those to recommend and the presets nearest to them"
+        );
+        observer.hear(&Event::Remark { text });
+        let mut longest = Duration::ZERO;
+        for round in 0..ROUNDS {
+            let mut order: Vec<usize> = (0..trials.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            let mut failed = Vec::new();
+            for place in order {
+                let (trial, config) = &trials[place];
+                if done.iter().any(|r| r.round == round && r.trial == trial.number) {
+                    continue;
+                }
+                if (self.cancelled)() || begun.elapsed() + longest > time {
+                    return Ok(round);
+                }
+                let clock = Instant::now();
+                match self.one(trial, config, round)? {
+                    Some(recheck) => {
+                        self.store.append_event(self.id, &event(&recheck)?)?;
+                        done.push(recheck);
+                    }
+                    None => failed.push(trial.number),
+                }
+                longest = longest.max(clock.elapsed());
+                let (done, total) = (round + 1, ROUNDS);
+                observer.hear(&Event::Progress {
+                    trial: trial.number,
+                    what: "again".to_owned(),
+                    done,
+                    total,
+                });
+            }
+            trials.retain(|(t, _)| !failed.contains(&t.number));
+        }
+        Ok(ROUNDS)
+    }
+
+    fn one(&self, trial: &TrialRecord, config: &Config, round: u64) -> anyhow::Result<Option<Recheck>> {
+        let Some(artifact) = &trial.artifact else { return Ok(None) };
+        let workload = self.settings.workload;
+        let request = Request {
+            engine: self.kit.engine(),
+            artifact: self.results.join(&artifact.path),
+            run: timing_run(config, &workload),
+            workload,
+            text: self.prepared.timing_text.clone(),
+            plan: TimingPlan::Parts { rounds: 1, prompt_tokens: PROMPT_TOKENS, steps: STEPS },
+            budget_bytes: Some(self.settings.budget_bytes),
+            timeout: Duration::from_secs(self.settings.rung_timeout_s),
+        };
+        let measured = measure(self.supervisor, request, self.cancelled, &mut |_| {})?;
+        let samples = measured.samples.filter(|_| measured.outcome.end == End::Done);
+        Ok(samples.map(|samples| Recheck {
+            round,
+            trial: trial.number,
+            latency_ms: samples.latency_from_parts_ms(&workload),
+            peak_bytes: measured.outcome.peak_bytes,
+        }))
+    }
+}
+
+fn event(recheck: &Recheck) -> anyhow::Result<NewEvent> {
+    Ok(NewEvent { kind: EVENT.to_owned(), json: serde_json::to_string(recheck)? })
+}
+
+/// The rechecks of a study so far.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn known(store: &Store, id: StudyId) -> anyhow::Result<Vec<Recheck>> {
+    let events = store.events(id, 0)?;
+    let of = events.iter().filter(|e| e.kind == EVENT);
+    Ok(of.filter_map(|e| serde_json::from_str(&e.json).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_of_the_time_is_kept_back() {
+        assert_eq!(reserve(Duration::from_secs(660)), Duration::from_secs(60));
+        assert_eq!(reserve(Duration::from_secs(100)), Duration::from_secs(10));
+    }
+}
