@@ -1,6 +1,8 @@
 //! What is known of every point before it is tried, as standardised columns.
 
-use crate::search::feasible::random_point;
+use std::collections::HashSet;
+
+use crate::search::feasible::FeasiblePoints;
 use crate::search::{Problem, Random};
 
 /// Points that the columns' means and widths are taken from.
@@ -49,17 +51,9 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn new(problem: &dyn Problem) -> Self {
         let mut random = Random::new(0, 0, 7);
-        let (mut cheap, mut prior): (Vec<Vec<f64>>, Vec<Vec<Option<f64>>>) = (Vec::new(), Vec::new());
-        for _ in 0..TRIES {
-            if cheap.len() >= SAMPLE {
-                break;
-            }
-            let Some(point) = random_point(problem.space(), &mut random) else { break };
-            if problem.feasible(&point) {
-                cheap.push(raw(problem, &point));
-                prior.push(prior_losses(problem, &point));
-            }
-        }
+        let sample = FeasiblePoints::default().sample(problem, &mut random, &HashSet::new(), SAMPLE, TRIES);
+        let cheap: Vec<Vec<f64>> = sample.iter().map(|p| raw(problem, p)).collect();
+        let prior: Vec<Vec<Option<f64>>> = sample.iter().map(|p| prior_losses(problem, p)).collect();
         let width = cheap.iter().map(Vec::len).max().unwrap_or(0);
         let scales = (0..width)
             .map(|c| Scale::of(&cheap.iter().filter_map(|row| row.get(c).copied()).collect::<Vec<_>>()))
@@ -98,6 +92,11 @@ impl Columns {
 fn raw(problem: &dyn Problem, point: &[usize]) -> Vec<f64> {
     let mut columns = problem.cheap(point);
     columns.extend(problem.sensitivity(point));
+    // The size of a model says much of its speed, and something of its quality.
+    if crate::search::gp::tune("BYTES", 1.0) > 0.0 {
+        let known = prior_losses(problem, point);
+        columns.extend((0..known.len()).filter(|&i| problem.exact(i)).map(|i| known[i].unwrap_or(f64::NAN)));
+    }
     columns
 }
 
