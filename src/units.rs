@@ -85,6 +85,39 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Numbers in JSON that may be infinite or none: those are words there, since JSON has no such numbers. For `#[serde(with = ...)]`.
+pub mod any_number {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Word(String),
+    }
+
+    /// Writes a finite number as it is, another as `inf`, `-inf` or `NaN`.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        let written =
+            if value.is_finite() { Written::Number(*value) } else { Written::Word(value.to_string()) };
+        written.serialize(serializer)
+    }
+
+    /// Reads what [`serialize`] wrote.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Number(value) => Ok(value),
+            Written::Word(word) => word.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +142,18 @@ mod tests {
         assert_eq!(show(8_000_000_000), "8.00 GB");
         assert_eq!(show(212_400_000), "212 MB");
         assert_eq!(show(999_999), "1.00 MB");
+    }
+
+    #[test]
+    fn numbers_that_json_lacks_survive_it() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct One(#[serde(with = "any_number")] f64);
+        for value in [0.1, -3.0, f64::INFINITY, f64::NEG_INFINITY] {
+            let text = serde_json::to_string(&One(value)).unwrap();
+            assert_eq!(serde_json::from_str::<One>(&text).unwrap().0, value, "{text}");
+        }
+        let text = serde_json::to_string(&One(f64::NAN)).unwrap();
+        assert!(serde_json::from_str::<One>(&text).unwrap().0.is_nan());
+        assert!(serde_json::from_str::<One>("\"much\"").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What goes wrong for a user: wrong input, a machine that lacks something, budgets that nothing meets. Each has a sentence that names
 //! the input and the remedy, and an exit code; none leaves rubbish behind or loses what was measured.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/bench.rs"]
 mod bench;

@@ -30,6 +30,7 @@ fn help_of_the_command() {
       report       Write the report of a study
       export       Copy a trial's artifact out, with the command line that runs it
       score        Grade code without tuning
+      simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 
@@ -103,8 +104,42 @@ fn help_of_the_command() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout
@@ -207,8 +242,42 @@ fn help_of_tune() {
 
               [default: 10s]
 
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
+
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
+
+              [default: pass@1]
+
+          --samples <N>
+              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
+              N
+
+              [default: 0]
+
+          --temperature <T>
+              Temperature of the drawn answers. Default: 0.8
+
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
+
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
+
+              [default: auto]
+
           --allow-unsandboxed
-              Run model-written code although the sandbox lacks layers on this machine
+              DANGEROUS: the same as --sandbox off
 
           --json
               Print every event as a JSON line on stdout
@@ -230,9 +299,18 @@ fn help_of_tune() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in
-        ["resume", "probe", "plan", "studies", "trials", "report", "export", "score", "completions"]
-    {
+    for command in [
+        "resume",
+        "probe",
+        "plan",
+        "studies",
+        "trials",
+        "report",
+        "export",
+        "score",
+        "simulate",
+        "completions",
+    ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Usage: autotune ") && text.contains("--quiet"), "{text}");
     }

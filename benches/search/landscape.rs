@@ -286,7 +286,8 @@ impl Landscape {
     pub fn measure(&self, point: &[usize], random: &mut Random) -> Vec<Estimate> {
         let [latency, bytes, loss] = self.truth(point);
         let latency = latency * (LATENCY_NOISE * random.normal()).exp();
-        let loss = loss + QUALITY_NOISE * random.normal();
+        let qn = std::env::var("QN").ok().and_then(|v| v.parse().ok()).unwrap_or(QUALITY_NOISE);
+        let loss = loss + qn * random.normal();
         vec![
             Estimate {
                 value: latency,
@@ -294,7 +295,7 @@ impl Landscape {
                 high: latency * (1.96 * LATENCY_NOISE).exp(),
             },
             Estimate::exact(bytes),
-            Estimate { value: loss, low: loss - 1.96 * QUALITY_NOISE, high: loss + 1.96 * QUALITY_NOISE },
+            Estimate { value: loss, low: loss - 1.96 * qn, high: loss + 1.96 * qn },
         ]
     }
 }
@@ -319,7 +320,11 @@ impl Problem for Landscape {
     }
 
     fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {
-        let (latency, bytes, _) = self.physics(point, false);
+        let (mut latency, bytes, _) = self.physics(point, false);
+        let cn: f64 = std::env::var("PN").ok().and_then(|v| v.parse().ok()).unwrap_or(-1.0);
+        if cn >= 0.0 {
+            latency = self.truth(point)[0] * (cn * scatter(point, 9)).exp();
+        }
         vec![self.prior.then_some(latency), Some(bytes), None]
     }
 
@@ -332,7 +337,8 @@ impl Problem for Landscape {
             Cheap::None => Vec::new(),
             Cheap::Honest => {
                 let loss = self.truth(point)[2];
-                vec![(loss + 0.01).powf(1.5) * (0.25 * scatter(point, 1)).exp()]
+                let cn: f64 = std::env::var("CN").ok().and_then(|v| v.parse().ok()).unwrap_or(0.25);
+                vec![(loss + 0.01).powf(1.5) * (cn * scatter(point, 1)).exp()]
             }
             Cheap::Lies => vec![scatter(point, 2), -self.truth(point)[2] + 0.5 * scatter(point, 3)],
         }

@@ -16,7 +16,6 @@
 mod landscape;
 
 use std::io::{BufRead, Write};
-use std::time::Instant;
 
 use autotune::search::{
     Ask, History, Observation, Problem, Random, SAMPLERS, TrialState, hypervolume, pareto_front, predict,
@@ -94,12 +93,14 @@ fn true_front(landscape: &Landscape, reference: &[f64]) -> Vec<Vec<f64>> {
     let mut front: Vec<Vec<f64>> = Vec::new();
     let mut inside: Vec<Vec<f64>> = Vec::new();
     let prune = |inside: &[Vec<f64>]| -> Vec<Vec<f64>> {
-        pareto_front(inside).into_iter().map(|i| inside[i].clone()).collect()
+        let losses: Vec<Vec<f64>> = inside.iter().map(|p| p[..3].to_vec()).collect();
+        pareto_front(&losses).into_iter().map(|i| inside[i].clone()).collect()
     };
     loop {
         if landscape.feasible(&point) {
-            let losses = losses(landscape, &point);
+            let mut losses = losses(landscape, &point);
             if losses.iter().zip(reference).all(|(x, r)| x < r) {
+                losses.extend(point.iter().map(|&x| x as f64));
                 inside.push(losses);
             }
         }
@@ -124,10 +125,16 @@ fn true_front(landscape: &Landscape, reference: &[f64]) -> Vec<Vec<f64>> {
     }
 }
 
+/// Seconds that this process had a core: fair on a busy machine. 0 where Linux does not tell.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
 fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64) -> (History, f64) {
     let mut sampler = sampler(name).unwrap();
     let mut history = History::default();
-    let started = Instant::now();
+    let started = cpu_seconds();
     for number in 0..trials {
         let Ask::Point(point) = sampler.ask(landscape, &history, seed, number) else { break };
         let mut random = Random::new(seed, number, 1000);
@@ -141,7 +148,7 @@ fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64) -> (History, f
             proxies: Vec::new(),
         });
     }
-    (history, started.elapsed().as_secs_f64())
+    (history, cpu_seconds() - started)
 }
 
 /// What picking from the known front greedily reaches: about the best that so many trials can.
@@ -175,18 +182,11 @@ fn ceiling(front: &[Vec<f64>], reference: &[f64], full: f64, marks: &[u64]) -> S
     reached.join("  ")
 }
 
-/// How good the models are after so many trials: on points near the true front, the error of each prediction as a fraction of
+/// How good the models are after so many trials: on points of the true front, the error of each prediction as a fraction of
 /// the deviation of losses there, and how often the truth lies in the 95 % interval.
-fn diagnose(landscape: &Landscape, history: &History, reference: &[f64]) -> Vec<[f64; 3]> {
+fn diagnose(landscape: &Landscape, history: &History, front: &[Vec<usize>]) -> Vec<[f64; 3]> {
     let mut random = Random::new(3, 0, 0);
-    let levels: Vec<usize> = landscape.space().params.iter().map(|p| p.levels.len()).collect();
-    let mut points = Vec::new();
-    while points.len() < 400 {
-        let point: Vec<usize> = levels.iter().map(|&n| random.below(n)).collect();
-        if landscape.feasible(&point) && losses(landscape, &point).iter().zip(reference).all(|(x, r)| x < r) {
-            points.push(point);
-        }
-    }
+    let points: Vec<Vec<usize>> = (0..400).map(|_| front[random.below(front.len())].clone()).collect();
     let predictions = predict(landscape, history, &points).unwrap();
     let truths: Vec<Vec<f64>> = points.iter().map(|p| losses(landscape, p)).collect();
     let describe = |(i, o): (usize, &autotune::search::Objective)| {
@@ -214,7 +214,8 @@ fn quartiles(mut shares: Vec<f64>) -> String {
         let (low, high) = (shares[x.floor() as usize], shares[x.ceil() as usize]);
         100.0 * (low + (high - low) * x.fract())
     };
-    format!("{:5.1} ({:4.1}-{:4.1})", at(0.5), at(0.25), at(0.75))
+    let mean = 100.0 * shares.iter().sum::<f64>() / shares.len() as f64;
+    format!("{:5.1} ({:4.1}-{:4.1}) mean {mean:4.1}", at(0.5), at(0.25), at(0.75))
 }
 
 /// Reads `{"point": [...], "seed": n, "number": n}` lines; answers feasibility and noisy and true losses.
@@ -250,7 +251,9 @@ fn main() {
     if let Some(name) = &o.oracle {
         let landscape = build(name, &o);
         let reference = landscape.reference();
-        let volume = hypervolume(&true_front(&landscape, &reference), &reference);
+        let front: Vec<Vec<f64>> =
+            true_front(&landscape, &reference).iter().map(|p| p[..3].to_vec()).collect();
+        let volume = hypervolume(&front, &reference);
         return oracle(&landscape, &reference, volume);
     }
     let marks: Vec<u64> = [25, 50, 100, 200].into_iter().filter(|m| *m <= o.trials).collect();
@@ -262,6 +265,9 @@ fn main() {
         let landscape = build(name, &o);
         let reference = landscape.reference();
         let front = true_front(&landscape, &reference);
+        let front_points: Vec<Vec<usize>> =
+            front.iter().map(|p| p[3..].iter().map(|&x| x as usize).collect()).collect();
+        let front: Vec<Vec<f64>> = front.into_iter().map(|p| p[..3].to_vec()).collect();
         let full = hypervolume(&front, &reference);
         println!("{name}: {} points, {} on the front", landscape.space().size(), front.len());
         println!("  {:10} {}", "ceiling", ceiling(&front, &reference, full, &marks));
@@ -276,7 +282,7 @@ fn main() {
                 if o.diagnose {
                     for (sums, &mark) in errors.iter_mut().zip(&marks) {
                         for (sum, one) in
-                            sums.iter_mut().zip(diagnose(&landscape, &history.before(mark), &reference))
+                            sums.iter_mut().zip(diagnose(&landscape, &history.before(mark), &front_points))
                         {
                             for (s, x) in sum.iter_mut().zip(one) {
                                 *s += x / o.seeds as f64;
@@ -295,7 +301,7 @@ fn main() {
                 }
             }
             let columns: Vec<String> = shares.into_iter().map(quartiles).collect();
-            println!("  {sampler:10} {}   {seconds:.1} s a run", columns.join("  "));
+            println!("  {sampler:10} {}   {seconds:.1} CPU-s a run", columns.join("  "));
             if o.diagnose {
                 for (i, objective) in landscape.objectives().iter().enumerate() {
                     let at: Vec<String> = errors

@@ -79,6 +79,8 @@ pub enum Command {
     /// Grade code without tuning.
     #[command(subcommand)]
     Score(ScoreCommand),
+    /// Search a recorded table instead of a model, to compare samplers.
+    Simulate(SimulateArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -153,8 +155,23 @@ pub struct TuneArgs {
     /// Spend at most this long on timing one candidate.
     #[arg(long, default_value = "10s", value_name = "DURATION", allow_hyphen_values = true)]
     pub timing_cap: String,
-    /// Run model-written code although the sandbox lacks layers on this machine.
-    #[arg(long)]
+    /// Which quality the search, the front and the recommendation go by; all are measured.
+    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
+    pub quality: QualityAxis,
+    /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
+    pub samples: u32,
+    /// Temperature of the drawn answers. Default: 0.8.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
+    /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub top_p: Option<f64>,
+    /// Which protection the sandbox must have before model-written code runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
     pub allow_unsandboxed: bool,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
@@ -178,6 +195,9 @@ pub struct ResumeArgs {
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
+    /// Which protection the sandbox must have. Default: as before.
+    #[arg(long, value_enum)]
+    pub sandbox: Option<SandboxMode>,
     /// Print every event as a JSON line on stdout.
     #[arg(long)]
     pub json: bool,
@@ -380,8 +400,11 @@ pub struct ValidateArgs {
     /// Stop a step (timing, prompts, tasks) that takes longer than this; the check then fails.
     #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
     pub step_timeout: String,
-    /// Run model-written code although the sandbox lacks layers on this machine.
-    #[arg(long)]
+    /// Which protection the sandbox must have before model-written code runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
     pub allow_unsandboxed: bool,
     /// Print JSON.
     #[arg(long)]
@@ -441,6 +464,21 @@ pub struct PasskArgs {
     pub verdicts: Option<PathBuf>,
 }
 
+/// What stands for quality in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QualityAxis {
+    /// Share of the tasks whose greedy answer passes the tests.
+    #[value(name = "pass@1")]
+    Pass1,
+    /// Chance that one of ten drawn answers passes; needs --samples of at least 10.
+    #[value(name = "pass@10")]
+    Pass10,
+    /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
+    Codebleu,
+    /// Nearness of the predictions to the uncompressed model's.
+    Kl,
+}
+
 /// How much protection is demanded before model-written code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SandboxMode {
@@ -450,4 +488,46 @@ pub enum SandboxMode {
     Strict,
     /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
     Off,
+}
+
+/// `autotune simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The space, a TOML file: a list of levels for each parameter, of any name.
+    #[arg(long, value_name = "FILE")]
+    pub space: PathBuf,
+    /// The table, CSV: a column for each parameter and each objective, a row for each point. A point without a row does not fit.
+    #[arg(long, value_name = "FILE")]
+    pub table: PathBuf,
+    /// Objectives with directions, and :log or :linear where the name does not tell: latency_ms:min,quality:max.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN:min|max,...")]
+    pub objectives: Vec<String>,
+    /// A ceiling on the budget column: 900MB, or a plain number.
+    #[arg(long, requires = "budget_column", value_name = "SIZE")]
+    pub budget: Option<String>,
+    /// The column that the budget bounds. Known before a point is asked, as what fits is.
+    #[arg(long, requires = "budget", value_name = "COLUMN")]
+    pub budget_column: Option<String>,
+    /// The worst value of an objective that is of interest: latency_ms=80,quality=0.5. Without: from the first measurements.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=VALUE,...")]
+    pub region: Vec<String>,
+    /// Noise of measurements, one standard error: latency_ms=0.03 is relative, quality=+0.02 absolute.
+    #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=NOISE,...")]
+    pub noise: Vec<String>,
+    /// Columns that the sampler may read before it asks. One that is named as an objective with `predicted` before or after it
+    /// is taken as a prediction of that objective.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,...")]
+    pub cheap: Vec<String>,
+    /// How candidates are chosen: autotune, nsga2, anneal, random.
+    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    pub sampler: String,
+    /// How many candidates are asked.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub trials: u64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -1,12 +1,13 @@
 //! What a study grades with: the tasks that can be executed here, and the sandbox that judges them.
 
 use super::exit::Expected;
+use crate::engine::draw::Draws;
 use crate::fault::told;
 use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
 use crate::quality::tasks;
 use crate::study::{Settings, TaskGrading};
 
-/// The tasks with their judge, and why some were left out.
+/// The tasks with their judge, and what the user should know: why some were left out, what protection is missing.
 pub(super) struct Graders {
     pub(super) grading: TaskGrading<'static>,
     pub(super) left_out: Vec<String>,
@@ -18,22 +19,28 @@ impl Graders {
     /// # Errors
     /// There are no tasks, none can be executed, or no sandbox is to be had.
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        Self::of(&settings.tasks, settings.task_limit, settings.allow_unsandboxed)
+        Self::of(&settings.tasks, settings.task_limit, settings.sandbox, settings.draws)
     }
 
     /// As [`Graders::new`], of so many tasks of a set (0: all).
     ///
     /// # Errors
     /// As [`Graders::new`].
-    pub(super) fn of(tasks: &str, task_limit: usize, allow_unsandboxed: bool) -> anyhow::Result<Self> {
+    pub(super) fn of(
+        tasks: &str,
+        task_limit: usize,
+        mode: Mode,
+        draws: Option<Draws>,
+    ) -> anyhow::Result<Self> {
         let mut set =
             tasks::load(tasks, 0).map_err(|e| Expected::usage(format!("--tasks: {}", told(&e.into()))))?;
-        let mode = if allow_unsandboxed { Mode::Off } else { Mode::Auto };
         let sandbox_settings = sandbox::Settings { mode, ..sandbox::Settings::default() };
-        let refused = |e: SandboxError| {
-            Expected::environment(format!("{e} (--allow-unsandboxed runs it all the same)"))
-        };
+        let refused = |e: SandboxError| Expected::environment(e.to_string());
         let mut judge = Sandbox::new(sandbox_settings).map_err(refused)?;
+        let unprotected = match judge.layers() {
+            layers if layers.is_strict() => None,
+            layers => Some(format!("warning: model-written code runs without {}", layers.missing())),
+        };
         let mut left_out: Vec<String> = Vec::new();
         set.tasks.retain(|task| match judge.interpreter(task.language) {
             Ok(_) => true,
@@ -45,12 +52,13 @@ impl Graders {
                 false
             }
         });
-        let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}")).collect();
+        let left_out = left_out.into_iter().map(|text| format!("tasks left out: {text}"));
+        let left_out = left_out.chain(unprotected).collect();
         spread(&mut set.tasks, task_limit);
         if set.tasks.is_empty() {
             return Err(Expected::environment("none of the tasks can be executed on this machine").into());
         }
-        Ok(Self { grading: TaskGrading::new(set, Box::new(judge)), left_out })
+        Ok(Self { grading: TaskGrading::new(set, Box::new(judge), draws), left_out })
     }
 }
 

@@ -17,6 +17,7 @@ mod salvage;
 mod score_codebleu;
 mod score_passk;
 mod settings;
+mod simulate;
 mod studies;
 mod trials;
 mod tune;
@@ -72,6 +73,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Validate(args) => validate::run(&args, printer),
         Command::Score(ScoreCommand::Passk(args)) => score_passk::run(&args, printer),
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
+        Command::Simulate(args) => simulate::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }

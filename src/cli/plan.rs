@@ -12,7 +12,7 @@ use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use crate::study::{StudyProblem, describe, kit, objectives, presets};
+use crate::study::{Quality, StudyProblem, describe, kit, objectives, presets};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -65,8 +65,14 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     };
     let LoadedSpace { space, .. } =
         load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
-    let problem =
-        StudyProblem::new(&space, kit.as_ref(), workload, tune::ceilings(&host), budget_bytes, &objectives());
+    let problem = StudyProblem::new(
+        &space,
+        kit.as_ref(),
+        workload,
+        tune::ceilings(&host),
+        budget_bytes,
+        &objectives(Quality::default()),
+    );
     let planned = |name: String, config: &Config| {
         let (peak, latency) = problem.predict(config)?;
         Some(Planned {

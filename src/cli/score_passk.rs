@@ -19,7 +19,7 @@ use super::{
 };
 use crate::quality::{
     passk::{PassAtK, PasskError, TaskCount, pass_at_k},
-    sandbox::{Judge, Judgement, Layers, Limits, Mode, Sandbox, SandboxError, Settings, Verdict},
+    sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict},
     tasks::{self, Sample, TaskLanguage, TaskSet},
 };
 
@@ -64,7 +64,7 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     check_k(&set, &samples, &args.k)?;
 
     let mut sandbox =
-        Sandbox::new(Settings { mode: mode(args.sandbox), limits, jobs: args.jobs.unwrap_or(0) })
+        Sandbox::new(Settings { mode: args.sandbox.into(), limits, jobs: args.jobs.unwrap_or(0) })
             .map_err(environment)?;
     let left_out = unexecuted(&set, &mut sandbox);
     for out in &left_out {
@@ -76,7 +76,7 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if samples.is_empty() {
         return Err(Expected::environment("none of the tasks can be executed on this machine").into());
     }
-    if mode(args.sandbox) == Mode::Off && !sandbox.layers().is_strict() {
+    if args.sandbox == SandboxMode::Off && !sandbox.layers().is_strict() {
         printer.warn(&format!("running untrusted code without {}", sandbox.layers().missing()));
     }
     let judgements = judge(&mut sandbox, &set, &samples, printer)?;
@@ -96,14 +96,6 @@ fn environment(error: SandboxError) -> anyhow::Error {
     match error {
         SandboxError::Broken { .. } => error.into(),
         _ => Expected::environment(error.to_string()).into(),
-    }
-}
-
-fn mode(mode: SandboxMode) -> Mode {
-    match mode {
-        SandboxMode::Auto => Mode::Auto,
-        SandboxMode::Strict => Mode::Strict,
-        SandboxMode::Off => Mode::Off,
     }
 }
 

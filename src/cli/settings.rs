@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{EngineName, TuneArgs};
+use super::args::{EngineName, QualityAxis, SandboxMode, TuneArgs};
 use super::exit::Expected;
 use crate::engine::EngineKind;
+use crate::engine::draw::Draws;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
+use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
-use crate::study::Settings;
+use crate::study::{Quality, Settings};
 use crate::units::parse_bytes;
 
+/// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
+const TEMPERATURE: f64 = 0.8;
+const TOP_P: f64 = 0.95;
 /// How long a study may begin trials when the user names neither time nor trials.
 const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60);
 
@@ -33,6 +38,12 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
     {
         return Err(Expected::usage(format!("--calibration: there is no file {}", path.display())).into());
     }
+    let quality = match args.quality {
+        QualityAxis::Pass1 => Quality::Pass1,
+        QualityAxis::Pass10 => Quality::Pass10,
+        QualityAxis::Codebleu => Quality::CodeBleu,
+        QualityAxis::Kl => Quality::Kl,
+    };
     let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
@@ -51,11 +62,53 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         seed: args.seed,
         trials: args.trials,
         time_s: time.map(|t| t.as_secs()),
-        allow_unsandboxed: args.allow_unsandboxed,
+        sandbox: if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() },
+        quality,
+        draws: draws(args, quality)?,
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
         reports: args.reports.clone(),
     })
+}
+
+/// What is drawn besides the greedy answers.
+fn draws(args: &TuneArgs, quality: Quality) -> Result<Option<Draws>, Expected> {
+    let (samples, least) = (args.samples, quality.least_samples());
+    if samples < least {
+        let text = format!(
+            "--quality pass@{least} needs at least {least} answers of each task, but --samples is {samples}"
+        );
+        return Err(Expected::usage(format!("{text}; write --samples {least}")));
+    }
+    if samples == 0 {
+        let idle = [("--temperature", args.temperature), ("--top-p", args.top_p)];
+        return match idle.into_iter().find(|(_, value)| value.is_some()) {
+            Some((flag, _)) => Err(Expected::usage(format!(
+                "{flag} is for drawn answers, but --samples is 0; write for example --samples 10"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let (temperature, top_p) = (args.temperature.unwrap_or(TEMPERATURE), args.top_p.unwrap_or(TOP_P));
+    if !(temperature > 0.0 && temperature <= 10.0) {
+        return Err(Expected::usage(format!(
+            "--temperature is {temperature}; give a number over 0 and up to 10 (the greedy answer, which is temperature 0, is always graded)"
+        )));
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        return Err(Expected::usage(format!("--top-p is {top_p}; give a share over 0 and up to 1")));
+    }
+    Ok(Some(Draws { samples, temperature, top_p, seed: args.seed }))
+}
+
+impl From<SandboxMode> for Mode {
+    fn from(mode: SandboxMode) -> Self {
+        match mode {
+            SandboxMode::Auto => Self::Auto,
+            SandboxMode::Strict => Self::Strict,
+            SandboxMode::Off => Self::Off,
+        }
+    }
 }
 
 /// A path that holds from another folder, too, where a study may be resumed; as it was given where the system refuses.

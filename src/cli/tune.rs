@@ -87,6 +87,9 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     if let Some(reports) = &args.reports {
         settings.reports.clone_from(reports);
     }
+    if let Some(mode) = args.sandbox {
+        settings.sandbox = mode.into();
+    }
     let space: Space = serde_json::from_str(&record.space_json)
         .with_context(|| format!("the space of study {} is damaged", record.id.0))?;
     let kit = open_kit(&settings)?;
@@ -280,7 +283,14 @@ impl Run<'_> {
 
 fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &HostInfo) -> StudyProblem<'a> {
     let ceilings = ceilings(host);
-    StudyProblem::new(space, kit, settings.workload, ceilings, settings.budget_bytes, &objectives())
+    StudyProblem::new(
+        space,
+        kit,
+        settings.workload,
+        ceilings,
+        settings.budget_bytes,
+        &objectives(settings.quality),
+    )
 }
 
 /// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
@@ -342,7 +352,7 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         model_path: settings.model.clone(),
         model_hash: kit.hash().to_owned(),
         engine: settings.engine.name().to_owned(),
-        objectives_json: serde_json::to_string(&objectives())?,
+        objectives_json: serde_json::to_string(&objectives(settings.quality))?,
         host_fingerprint: host.fingerprint.clone(),
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),

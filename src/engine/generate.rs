@@ -1,11 +1,15 @@
-//! Greedy generation for many prompts on one session: slots are refilled as sequences end.
+//! Generation for many prompts on one session: slots are refilled as sequences end.
+//!
+//! Each prompt is processed once: what is known to follow it is scored and forgotten, then it is continued greedily, then as often as
+//! asked at random.
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineError, Row, Session, Token, argmax};
+use super::draw::{Chance, Draws};
+use super::{EngineError, Row, Session, Token, argmax, log_sum_exp};
 
 /// What to continue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
     /// Caller's identifier.
     pub id: String,
@@ -15,6 +19,32 @@ pub struct Prompt {
     pub stop: Vec<String>,
     /// Tokens to generate at most.
     pub max_tokens: u32,
+    /// A text known to follow, whose tokens are scored by teacher forcing.
+    #[serde(default)]
+    pub known: Option<String>,
+    /// Continuations besides the greedy one.
+    #[serde(default)]
+    pub draws: Option<Draws>,
+}
+
+impl Prompt {
+    /// Continuations that it asks for.
+    #[must_use]
+    pub fn samples(&self) -> u32 {
+        1 + self.draws.map_or(0, |d| d.samples)
+    }
+}
+
+/// How well the tokens of a known text were foreseen, each with all before it given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Foreseen {
+    /// Tokens scored.
+    pub tokens: u64,
+    /// Of them, those that were the likeliest.
+    pub likeliest: u64,
+    /// Sum of their negative log-likelihoods, in nats; infinite for a broken model.
+    #[serde(with = "crate::units::any_number")]
+    pub nll: f64,
 }
 
 /// Why a generation ended.
@@ -34,27 +64,68 @@ pub enum Finish {
 pub struct Generation {
     /// The prompt's identifier.
     pub id: String,
+    /// 0: the greedy continuation; the drawn ones follow.
+    #[serde(default)]
+    pub sample: u32,
     /// The continuation, stop text included.
     pub text: String,
     /// Tokens generated.
     pub tokens: u32,
     /// Why it ended.
     pub finish: Finish,
+    /// With the greedy continuation: how well the known text was foreseen.
+    #[serde(default)]
+    pub foreseen: Option<Foreseen>,
 }
 
 /// One sequence in flight.
 struct Slot {
     prompt: usize,
+    /// Tokens of the prompt, and the last of them.
+    length: u32,
+    last: Token,
+    sample: u32,
+    /// None: greedy.
+    chance: Option<Chance>,
+    foreseen: Option<Foreseen>,
     position: u32,
     next: Token,
     bytes: Vec<u8>,
     tokens: u32,
 }
 
+impl Slot {
+    /// The slot set back to its prompt for the next sample, its last prompt token to be decoded again; none after the last sample.
+    fn again(self, prompt: &Prompt) -> Option<Self> {
+        let sample = self.sample + 1;
+        let draws = prompt.draws.filter(|_| sample < prompt.samples())?;
+        Some(Self {
+            sample,
+            chance: Some(Chance::new(&draws, &prompt.id, sample)),
+            foreseen: None,
+            position: self.length - 1,
+            next: self.last,
+            bytes: Vec::new(),
+            tokens: 0,
+            ..self
+        })
+    }
+}
+
+/// A prompt that takes a sequence.
+struct Begun {
+    sequence: usize,
+    prompt: usize,
+    tokens: Vec<Token>,
+    /// Tokens of the known text.
+    known: Vec<Token>,
+}
+
 /// Slots are refilled when one in so many is free.
 const REFILL: usize = 4;
 
-/// Continues every prompt greedily, `slots` at a time, and hands each finished generation to `done`; `done` returning false stops.
+/// Continues every prompt, greedily and then as its draws say, `slots` at a time, and hands each finished generation to `done`; `done`
+/// returning false stops.
 ///
 /// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
 /// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
@@ -81,7 +152,7 @@ pub fn generate(
                 && place.is_none()
                 && let Some(prompt) = waiting.next()
             {
-                begun.push((sequence, prompt, prompt_tokens(session, &prompts[prompt])?));
+                begun.push(begin(session, prompts, sequence, prompt)?);
             }
         }
         let mut moved = prefill(session, &begun, call)?;
@@ -94,10 +165,17 @@ pub fn generate(
         for (sequence, slot) in moved {
             match settle(session, prompts, slot) {
                 Settled::Going(slot) => active[sequence] = Some(slot),
-                Settled::Finished(generation) => {
-                    session.forget(Some(sequence as u32));
+                Settled::Finished(generation, slot) => {
                     if !done(generation) {
                         return Ok(());
+                    }
+                    let prompt = &prompts[slot.prompt];
+                    match slot.again(prompt) {
+                        Some(slot) => {
+                            session.truncate(sequence as u32, slot.position)?;
+                            active[sequence] = Some(slot);
+                        }
+                        None => session.forget(Some(sequence as u32)),
                     }
                 }
             }
@@ -123,15 +201,47 @@ fn step(session: &mut dyn Session, active: &mut [Option<Slot>]) -> Result<Vec<(u
     }
     session.decode(&rows)?;
     for (index, (_, slot)) in taken.iter_mut().enumerate() {
-        slot.next = argmax(session.logits(index)?);
+        slot.next = choose(slot, session.logits(index)?);
         slot.position += 1;
     }
     Ok(taken)
 }
 
+fn choose(slot: &mut Slot, logits: &[f32]) -> Token {
+    match &mut slot.chance {
+        Some(chance) => chance.draw(logits),
+        None => argmax(logits),
+    }
+}
+
+/// A prompt's tokens, and those of the known text as they follow them.
+fn begin(
+    session: &dyn Session,
+    prompts: &[Prompt],
+    sequence: usize,
+    which: usize,
+) -> Result<Begun, EngineError> {
+    let prompt = &prompts[which];
+    let whole = session.tokenize(&prompt.text, true)?;
+    let mut known = match &prompt.known {
+        None => Vec::new(),
+        // Cut as the whole text is, where that leaves the prompt's tokens as they are; else as generated text follows, on its own.
+        Some(text) => match session.tokenize(&format!("{}{text}", prompt.text), true)? {
+            joint if joint.starts_with(&whole) => joint[whole.len()..].to_vec(),
+            _ => session.tokenize(text, false)?,
+        },
+    };
+    let tokens = with_room(session, prompt, whole)?;
+    known.truncate((session.info().context as usize).saturating_sub(tokens.len()));
+    Ok(Begun { sequence, prompt: which, tokens, known })
+}
+
 /// The tokens of a prompt, its front cut off where it would not leave room for the answer: what lies next to the cursor matters most.
-fn prompt_tokens(session: &dyn Session, prompt: &Prompt) -> Result<Vec<Token>, EngineError> {
-    let mut tokens = session.tokenize(&prompt.text, true)?;
+fn with_room(
+    session: &dyn Session,
+    prompt: &Prompt,
+    mut tokens: Vec<Token>,
+) -> Result<Vec<Token>, EngineError> {
     let room = session.info().context.saturating_sub(prompt.max_tokens).max(1) as usize;
     if tokens.len() > room {
         tokens.drain(..tokens.len() - room);
@@ -142,47 +252,72 @@ fn prompt_tokens(session: &dyn Session, prompt: &Prompt) -> Result<Vec<Token>, E
     Ok(tokens)
 }
 
-/// Processes prompts into their sequences, as many tokens a call as it takes; each slot's next token is the first one generated.
-fn prefill(
-    session: &mut dyn Session,
-    begun: &[(usize, usize, Vec<Token>)],
-    call: u32,
-) -> Result<Vec<(usize, Slot)>, EngineError> {
+/// Processes prompts into their sequences, as many tokens a call as it takes; each slot's next token is the first one generated. The
+/// known texts ride along: their tokens are scored, and forgotten.
+fn prefill(session: &mut dyn Session, begun: &[Begun], call: u32) -> Result<Vec<(usize, Slot)>, EngineError> {
     let mut slots = Vec::new();
+    let mut scores = vec![Foreseen::default(); begun.len()];
     let all: Vec<(usize, Row)> = begun
         .iter()
         .enumerate()
-        .flat_map(|(which, (sequence, _, tokens))| {
-            tokens.iter().enumerate().map(move |(i, &token)| {
-                let logits = i + 1 == tokens.len();
-                (which, Row { token, position: i as u32, sequence: *sequence as u32, logits })
+        .flat_map(|(which, b)| {
+            // The last known token is only looked for, never decoded.
+            let decoded = b.known.len().saturating_sub(1);
+            b.tokens.iter().chain(&b.known[..decoded]).enumerate().map(move |(i, &token)| {
+                let logits = i + 1 >= b.tokens.len();
+                (which, Row { token, position: i as u32, sequence: b.sequence as u32, logits })
             })
         })
         .collect();
     for part in all.chunks(call.max(1) as usize) {
         let rows: Vec<Row> = part.iter().map(|(_, row)| *row).collect();
         session.decode(&rows)?;
-        for (index, (which, row)) in part.iter().enumerate() {
-            if row.logits {
-                let (sequence, prompt, tokens) = &begun[*which];
-                let next = argmax(session.logits(index)?);
-                let slot = Slot {
-                    prompt: *prompt,
-                    position: tokens.len() as u32,
-                    next,
-                    bytes: Vec::new(),
-                    tokens: 0,
-                };
-                slots.push((*sequence, slot));
+        for (index, (which, row)) in part.iter().enumerate().filter(|(_, (_, row))| row.logits) {
+            let b = &begun[*which];
+            let logits = session.logits(index)?;
+            let next = argmax(logits);
+            let behind = row.position as usize + 1 - b.tokens.len();
+            if let Some(&known) = b.known.get(behind) {
+                let score = &mut scores[*which];
+                score.tokens += 1;
+                score.likeliest += u64::from(known == next);
+                let logit = logits.get(known as usize).copied().unwrap_or(f32::NEG_INFINITY);
+                let nll = log_sum_exp(logits) - f64::from(logit);
+                score.nll += if nll.is_nan() { f64::INFINITY } else { nll };
+            }
+            if behind == 0 {
+                slots.push((*which, next));
             }
         }
     }
-    Ok(slots)
+    slots
+        .into_iter()
+        .map(|(which, next)| {
+            let b = &begun[which];
+            let length = b.tokens.len() as u32;
+            if b.known.len() > 1 {
+                session.truncate(b.sequence as u32, length)?;
+            }
+            let slot = Slot {
+                prompt: b.prompt,
+                length,
+                last: b.tokens.last().copied().unwrap_or_default(),
+                sample: 0,
+                chance: None,
+                foreseen: (scores[which].tokens > 0).then_some(scores[which]),
+                position: length,
+                next,
+                bytes: Vec::new(),
+                tokens: 0,
+            };
+            Ok((b.sequence, slot))
+        })
+        .collect()
 }
 
 enum Settled {
     Going(Slot),
-    Finished(Generation),
+    Finished(Generation, Slot),
 }
 
 /// Takes the slot's next token into its text and tells whether the sequence goes on.
@@ -206,12 +341,17 @@ fn settle(session: &dyn Session, prompts: &[Prompt], mut slot: Slot) -> Settled 
     };
     match finish {
         None => Settled::Going(slot),
-        Some(finish) => Settled::Finished(Generation {
-            id: prompt.id.clone(),
-            text: String::from_utf8_lossy(&slot.bytes).into_owned(),
-            tokens: slot.tokens,
-            finish,
-        }),
+        Some(finish) => {
+            let generation = Generation {
+                id: prompt.id.clone(),
+                sample: slot.sample,
+                text: String::from_utf8_lossy(&slot.bytes).into_owned(),
+                tokens: slot.tokens,
+                finish,
+                foreseen: slot.foreseen,
+            };
+            Settled::Finished(generation, slot)
+        }
     }
 }
 

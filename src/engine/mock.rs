@@ -321,6 +321,16 @@ impl Session for MockSession {
         }
     }
 
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError> {
+        let sequences = self.texts.len();
+        let text = self
+            .texts
+            .get_mut(sequence as usize)
+            .ok_or_else(|| EngineError::Misuse(format!("sequence {sequence} of {sequences}")))?;
+        text.truncate(length as usize);
+        Ok(())
+    }
+
     fn now(&self) -> Duration {
         self.clock
     }
@@ -376,6 +386,7 @@ mod tests {
                 text: format!("def f(a):\n    # answer: return a + {i}\n"),
                 stop: vec!["\ndef".into()],
                 max_tokens: 64,
+                ..Prompt::default()
             })
             .collect()
     }

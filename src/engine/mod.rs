@@ -3,6 +3,7 @@
 //! An [`Engine`] loads an artifact for a [`RunConfig`] and gives a [`Session`]: tokens in, logits out, for several sequences at
 //! once. Timing, generation and divergence are built on top, once for all engines, in `measure` and `quality`.
 
+pub mod draw;
 pub mod exercise;
 pub mod generate;
 #[cfg(feature = "llama")]
@@ -10,6 +11,7 @@ pub mod ggml;
 pub mod kernels;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod logits;
 pub mod mmap;
 pub mod mock;
 #[cfg(feature = "llama")]
@@ -18,6 +20,7 @@ pub mod sys;
 
 #[cfg(feature = "llama")]
 pub use llama::activations;
+pub use logits::{argmax, log_sum_exp};
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -230,6 +233,12 @@ pub trait Session {
     /// Forgets one sequence, or all. One that does not exist has nothing to forget.
     fn forget(&mut self, sequence: Option<u32>);
 
+    /// Forgets what a sequence holds from position `length` on, so that it can go on differently from there.
+    ///
+    /// # Errors
+    /// There is no such sequence, or the model's memory cannot be cut (a recurrent state keeps no past).
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError>;
+
     /// The clock that timings are taken with: real time, unless the engine is scripted.
     fn now(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
@@ -240,18 +249,4 @@ pub trait Session {
     fn scripted_peak_bytes(&self) -> Option<u64> {
         None
     }
-}
-
-/// The index of the largest logit; the first of equals, so that greedy text is deterministic.
-#[must_use]
-pub fn argmax(logits: &[f32]) -> Token {
-    let mut best = 0;
-    let mut best_value = f32::NEG_INFINITY;
-    for (i, &v) in logits.iter().enumerate() {
-        if v > best_value {
-            best = i;
-            best_value = v;
-        }
-    }
-    best as Token
 }

@@ -118,7 +118,7 @@ fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
         Bytes(study.budget_bytes),
         study.command,
         serde_json::to_string(&facts.trial.candidate).unwrap_or_default(),
-        study.versions_json.replace('|', "\\|"')
+        study.versions_json.replace('|', "\\|")
     );
 }
 

@@ -9,6 +9,7 @@ use super::workload::Workload;
 use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 
@@ -192,7 +193,12 @@ pub enum Message {
     /// Timing ended.
     Measured(Box<TimingSamples>),
     /// The comparison ended.
-    Diverged(Divergence),
+    Diverged {
+        /// How far the predictions lie apart.
+        divergence: Divergence,
+        /// Lines of the held-out code as the candidate would write them.
+        lines: Vec<Line>,
+    },
     /// A prompt was continued.
     Generated(Generation),
     /// An exercise ended.

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The estimate.
+    #[serde(with = "crate::units::any_number")]
     pub value: f64,
     /// Lower end.
+    #[serde(with = "crate::units::any_number")]
     pub low: f64,
     /// Upper end.
+    #[serde(with = "crate::units::any_number")]
     pub high: f64,
     /// How many samples it rests on.
     pub samples: u64,

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::log_sum_exp;
 use crate::measure::stats::{Interval, block_mean, quantile_sorted, sorted};
 
 const MAGIC: &[u8; 8] = b"ATREF\x00\x02\n";
@@ -46,6 +47,7 @@ pub struct Divergence {
     /// Mean KL(reference || candidate), in nats.
     pub kl_mean: Interval,
     /// 99th percentile of the KL over positions, in nats.
+    #[serde(with = "crate::units::any_number")]
     pub kl_p99: f64,
     /// Fraction of positions where both find the same token likeliest.
     pub top1_agreement: Interval,
@@ -64,15 +66,6 @@ pub struct Position {
     pub agrees: bool,
     /// Negative log-likelihood of the token that follows, in nats.
     pub nll: f64,
-}
-
-/// log(sum(exp(logits))), stable.
-#[must_use]
-pub fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 =
-        logits.chunks(4096).map(|c| f64::from(c.iter().map(|&l| (l - max).exp()).sum::<f32>())).sum();
-    f64::from(max) + sum.ln()
 }
 
 impl Top {

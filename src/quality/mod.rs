@@ -1,5 +1,6 @@
 //! Grades: completions and logits in, scores out. Knows no engine's workings.
 
+pub mod accuracy;
 pub mod codebleu;
 pub mod divergence;
 pub mod extract;

@@ -26,6 +26,9 @@ impl FeasiblePoints {
         random: &mut Random,
         visited: &HashSet<Point>,
     ) -> Option<Point> {
+        if let Some(count) = problem.listed() {
+            return draw_listed(problem, count, random, visited);
+        }
         let size = problem.space().size();
         // Where most of a small space may be used up, listing costs less than chance.
         let tries = if size < TRIES as u128 { 4 * size as usize } else { TRIES };
@@ -69,11 +72,23 @@ impl FeasiblePoints {
     ) -> Vec<Point> {
         let mut seen: HashSet<Point> = HashSet::new();
         let mut points = Vec::new();
+        let listed = problem.listed();
+        if let Some(few) = listed.filter(|n| *n <= count) {
+            // All of them.
+            return (0..few)
+                .filter_map(|i| problem.listed_point(i))
+                .filter(|p| !visited.contains(p))
+                .collect();
+        }
         for _ in 0..tries {
             if points.len() >= count {
                 break;
             }
-            let Some(point) = random_point(problem.space(), random) else { break };
+            let drawn = match listed {
+                Some(n) => problem.listed_point(random.below(n)),
+                None => random_point(problem.space(), random),
+            };
+            let Some(point) = drawn else { break };
             if !visited.contains(&point) && problem.feasible(&point) && seen.insert(point.clone()) {
                 points.push(point);
             }
@@ -88,6 +103,24 @@ impl FeasiblePoints {
             (0..size).filter(|&i| problem.feasible(&nth(problem.space(), i.into()))).collect()
         })
     }
+}
+
+/// As [`FeasiblePoints::draw`], from the problem's own list.
+fn draw_listed(
+    problem: &dyn Problem,
+    count: usize,
+    random: &mut Random,
+    visited: &HashSet<Point>,
+) -> Option<Point> {
+    for _ in 0..64 {
+        let point = problem.listed_point(random.below(count))?;
+        if !visited.contains(&point) {
+            return Some(point);
+        }
+    }
+    let left: Vec<Point> =
+        (0..count).filter_map(|i| problem.listed_point(i)).filter(|p| !visited.contains(p)).collect();
+    (!left.is_empty()).then(|| left[random.below(left.len())].clone())
 }
 
 /// A uniform point, feasible or not; `None` when a parameter has no levels.

@@ -1,6 +1,6 @@
 //! What a sampler may know of the task before it asks: the space, the objectives, what fits, and cheap predictions.
 
-use crate::space::Space;
+use crate::space::{Point, Space};
 
 /// Which way an objective gets better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,16 @@ pub trait Problem {
     /// sampler finds out. The same number of columns for every point.
     fn cheap(&self, _point: &[usize]) -> Vec<f64> {
         Vec::new()
+    }
+
+    /// How many points fit, where the problem holds a list of them (a recorded table).
+    fn listed(&self) -> Option<usize> {
+        None
+    }
+
+    /// The point of an index under [`Problem::listed`].
+    fn listed_point(&self, _index: usize) -> Option<Point> {
+        None
     }
 
     /// The sum of the sensitivities of a point's choices, each measured on its own, as an additive prediction of the

@@ -4,6 +4,7 @@ use crate::measure::protocol::Built;
 use crate::measure::stats::Interval;
 use crate::measure::supervisor::Outcome;
 use crate::measure::timing::{TimingSamples, TimingSummary};
+use crate::quality::accuracy::{Line, of_lines};
 use crate::quality::divergence::Divergence;
 use crate::store::NewMeasurement;
 
@@ -74,13 +75,18 @@ pub fn of_timing(
     rows
 }
 
-/// Of a comparison with the reference.
+/// Of a comparison with the reference, and of the lines of held-out code that were completed.
 #[must_use]
-pub fn of_divergence(d: &Divergence) -> Vec<NewMeasurement> {
-    vec![
+pub fn of_divergence(d: &Divergence, lines: &[Line]) -> Vec<NewMeasurement> {
+    let mut rows = vec![
         row("kl_mean", "nats", &d.kl_mean),
         NewMeasurement::exact("kl_p99", "nats", d.kl_p99),
         row("top1_agreement", "fraction", &d.top1_agreement),
         row("heldout_nll", "nats", &d.nll),
-    ]
+    ];
+    if let Some((exact, similarity)) = of_lines(lines) {
+        rows.push(row("next_line_exact", "fraction", &exact));
+        rows.push(row("next_line_similarity", "fraction", &similarity));
+    }
+    rows
 }

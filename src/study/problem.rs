@@ -1,5 +1,7 @@
 //! The study as a sampler sees it: what fits, what is predicted, what was tried.
 
+use serde::{Deserialize, Serialize};
+
 use super::kit::Kit;
 use super::predict::{Ceiling, latency_ms, peak_memory_bytes};
 use super::presets;
@@ -53,20 +55,55 @@ impl Ceilings {
     }
 }
 
-/// What a study optimises: request latency and peak memory down, pass@1 up.
+/// What stands for quality among the objectives. Everything is measured whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Quality {
+    /// Greedy answers that pass their tests.
+    #[default]
+    #[serde(rename = "pass@1")]
+    Pass1,
+    /// The estimate from drawn answers, ten of which may try.
+    #[serde(rename = "pass@10")]
+    Pass10,
+    /// Likeness to the tasks' own solutions.
+    #[serde(rename = "codebleu")]
+    CodeBleu,
+    /// Mean divergence from the reference.
+    #[serde(rename = "kl")]
+    Kl,
+}
+
+impl Quality {
+    /// The objective.
+    #[must_use]
+    pub fn objective(self) -> store::Objective {
+        let (metric, direction) = match self {
+            Self::Pass1 => ("pass_at_1", store::Direction::Max),
+            Self::Pass10 => ("pass_at_10", store::Direction::Max),
+            Self::CodeBleu => ("codebleu", store::Direction::Max),
+            // Not in logarithms: the reference's own divergence is zero.
+            Self::Kl => ("kl_mean", store::Direction::Min),
+        };
+        store::Objective { metric: metric.to_owned(), direction, log: false, bound: None }
+    }
+
+    /// Answers that must be drawn of each task for it to be measured.
+    #[must_use]
+    pub fn least_samples(self) -> u32 {
+        if self == Self::Pass10 { 10 } else { 0 }
+    }
+}
+
+/// What a study optimises: request latency and peak memory down, quality up.
 #[must_use]
-pub fn objectives() -> Vec<store::Objective> {
-    let of = |metric: &str, direction, log| store::Objective {
+pub fn objectives(quality: Quality) -> Vec<store::Objective> {
+    let least = |metric: &str| store::Objective {
         metric: metric.to_owned(),
-        direction,
-        log,
+        direction: store::Direction::Min,
+        log: true,
         bound: None,
     };
-    vec![
-        of("request_latency_p50_ms", store::Direction::Min, true),
-        of("peak_memory_bytes", store::Direction::Min, true),
-        of("pass_at_1", store::Direction::Max, false),
-    ]
+    vec![least("request_latency_p50_ms"), least("peak_memory_bytes"), quality.objective()]
 }
 
 impl<'a> StudyProblem<'a> {

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::Quality;
 use crate::engine::EngineKind;
+use crate::engine::draw::Draws;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
+use crate::quality::sandbox::Mode;
 
 /// A study's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +40,15 @@ pub struct Settings {
     pub trials: Option<u64>,
     /// No trial is begun after this long, in seconds; none: no limit.
     pub time_s: Option<u64>,
-    /// Whether model-written code may run without a sandbox.
-    pub allow_unsandboxed: bool,
+    /// Protection that is demanded before model-written code runs.
+    #[serde(default)]
+    pub sandbox: Mode,
+    /// What stands for quality in the objectives.
+    #[serde(default)]
+    pub quality: Quality,
+    /// Answers drawn of each task besides the greedy one; none: only that.
+    #[serde(default)]
+    pub draws: Option<Draws>,
     /// When the timing of one candidate ends.
     pub timing: TimingLimits,
     /// A rung that takes longer is stopped, in seconds.

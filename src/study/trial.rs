@@ -18,7 +18,9 @@ use crate::measure::protocol::{Built, Job, Message};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
-use crate::store::{Artifact, EndState, Failure, FinishedRung, LiveTrial, Rung, Store, TrialRecord};
+use crate::store::{
+    Artifact, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store, TrialRecord,
+};
 use crate::units::Bytes;
 
 /// Everything that a trial needs, borrowed from the study.
@@ -285,7 +287,7 @@ impl Climb<'_> {
             reference: (!diverged_before).then(|| self.prepared.predictions.clone()),
             prompts: grading.prompts().to_vec(),
         };
-        let total = grading.prompts().len() as u64;
+        let total: u64 = grading.prompts().iter().map(|p| u64::from(p.samples())).sum();
         let number = trial.number();
         let mut generations: Vec<Generation> = Vec::new();
         let mut diverged: Option<Result<(), Halt>> = None;
@@ -296,9 +298,10 @@ impl Climb<'_> {
             memory_bytes: Some(self.machine_bytes),
         };
         let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| match message {
-            Message::Diverged(d) => {
+            Message::Diverged { divergence, lines } => {
                 rung_ended = clock.elapsed();
-                diverged = Some(self.diverged(trial, &d, started, rung_ended, observer));
+                let rows = metrics::of_divergence(&divergence, &lines);
+                diverged = Some(self.diverged(trial, &divergence, rows, started, rung_ended, observer));
             }
             Message::Generated(g) => {
                 generations.push(g);
@@ -315,7 +318,7 @@ impl Climb<'_> {
             return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
         }
         if generations.len() as u64 != total {
-            let text = format!("{} of {total} tasks were continued", generations.len());
+            let text = format!("{} of {total} continuations were generated", generations.len());
             return Err(Halt::Ended(Ended::failed("crash", text)));
         }
         let graded = grading.grade(&generations).map_err(Halt::Study)?;
@@ -334,12 +337,13 @@ impl Climb<'_> {
         &self,
         trial: &mut LiveTrial,
         divergence: &Divergence,
+        rows: Vec<NewMeasurement>,
         started: Timestamp,
         took: Duration,
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         let mut rung = FinishedRung::new(Rung::Diverged, started, took);
-        rung.measurements = metrics::of_divergence(divergence);
+        rung.measurements = rows;
         let summary = format!(
             "KL {:.4}, top-1 {:.1} %",
             divergence.kl_mean.value,

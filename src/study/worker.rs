@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
 
+use super::next_line::{Window, complete};
 use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
-use crate::engine::{EngineKind, Row, RunConfig, Session, Token};
+use crate::engine::{EngineKind, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message};
@@ -109,7 +110,8 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             let vocabulary = session.info().vocabulary as u32;
             let mut tops = Vec::new();
             for (i, window) in windows.iter().enumerate() {
-                score_window(session.as_mut(), window, &run, |_, logits, _| {
+                session.forget(None);
+                score_window(session.as_mut(), window, 0, &run, |_, logits| {
                     tops.push(Top::of(logits, KEPT))
                 })?;
                 let progress = Message::Progress {
@@ -192,14 +194,14 @@ fn cut_windows(
     Ok(cut)
 }
 
-/// Decodes a window and hands each scored position's index, logits and following token to `each`.
+/// Decodes a window into an empty sequence and hands each scored position with its logits to `each`.
 fn score_window(
     session: &mut dyn Session,
     window: &[Token],
+    sequence: u32,
     run: &RunConfig,
-    mut each: impl FnMut(usize, &[f32], Token),
+    mut each: impl FnMut(usize, &[f32]),
 ) -> anyhow::Result<()> {
-    session.forget(None);
     let chunk = run.batch_tokens.max(1) as usize;
     for (c, part) in window.chunks(chunk).enumerate() {
         let start = c * chunk;
@@ -209,13 +211,13 @@ fn score_window(
             .map(|(i, &token)| {
                 let position = start + i;
                 let logits = position >= UNSCORED && position + 1 < window.len();
-                Row { token, position: position as u32, sequence: 0, logits }
+                Row { token, position: position as u32, sequence, logits }
             })
             .collect();
         session.decode(&rows)?;
         for (i, row) in rows.iter().enumerate() {
             if row.logits {
-                each(start + i, session.logits(i)?, window[start + i + 1]);
+                each(start + i, session.logits(i)?);
             }
         }
     }
@@ -236,15 +238,23 @@ fn diverge<W: Write>(
         reference.vocabulary
     );
     let mut tops = reference.tops.iter();
-    let mut positions = Vec::new();
-    for window in &reference.windows {
-        score_window(session, window, run, |_, logits, next| {
-            if let Some(top) = tops.next() {
-                positions.push(top.compare(logits, next));
-            }
-        })?;
+    let (mut positions, mut lines) = (Vec::new(), Vec::new());
+    for group in reference.windows.chunks(run.sequences.max(1) as usize) {
+        session.forget(None);
+        let mut windows = Vec::new();
+        for (sequence, tokens) in group.iter().enumerate() {
+            let mut window = Window::new(tokens);
+            score_window(session, tokens, sequence as u32, run, |position, logits| {
+                if let Some(top) = tops.next() {
+                    positions.push(top.compare(logits, tokens[position + 1]));
+                    window.likeliest[position + 1] = Some(argmax(logits));
+                }
+            })?;
+            windows.push(window);
+        }
+        lines.extend(complete(session, &windows)?);
     }
-    line.say(&Message::Diverged(summarize(&positions)))
+    line.say(&Message::Diverged { divergence: summarize(&positions), lines })
 }
 
 /// Writes a file under a temporary name, then renames it: a reader never finds half of it.

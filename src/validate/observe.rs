@@ -187,7 +187,7 @@ impl Bench<'_> {
         };
         let (mut divergence, mut generations) = (None, Vec::<Generation>::new());
         self.step(seen, "tasks", &job, &mut |message| match message {
-            Message::Diverged(d) => divergence = Some(d),
+            Message::Diverged { divergence: d, .. } => divergence = Some(d),
             Message::Generated(g) => generations.push(g),
             _ => {}
         })?;

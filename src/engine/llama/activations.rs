@@ -1,7 +1,7 @@
 //! Statistics of a model's activations, collected through llama.cpp's evaluation callback.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
@@ -42,7 +42,10 @@ pub fn collect(
         gpu_layers: 0,
     };
     let model = load_model(path, &run)?;
-    let mut tokens = tokenize(&model, text)?;
+    let mut tokens = model.tokenize(text, true)?;
+    if tokens.is_empty() {
+        return Err(EngineError::Tokenize(format!("a text of {} bytes gives no tokens", text.len())));
+    }
     tokens.truncate(max_tokens.max(1));
     let mut watch = Box::new(Watch::default());
     let context = make_context(&model, &run, &mut watch)?;
@@ -55,33 +58,6 @@ pub fn collect(
     }
     drop(context);
     Ok(watch.finish(tokens.len() as u64))
-}
-
-fn tokenize(model: &Model, text: &str) -> Result<Vec<Token>, EngineError> {
-    let length = i32::try_from(text.len())
-        .map_err(|_| EngineError::Tokenize(format!("a text of {} bytes is too long", text.len())))?;
-    let mut tokens: Vec<Token> = vec![0; text.len() + 8];
-    // SAFETY: the model is live; the text has `length` bytes and the buffer room for more tokens than bytes.
-    let n = unsafe {
-        let vocab = ffi::llama_model_get_vocab(model.0.as_ptr());
-        let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
-        ffi::llama_tokenize(
-            vocab,
-            text.as_ptr().cast::<c_char>(),
-            length,
-            tokens.as_mut_ptr(),
-            room,
-            true,
-            false,
-        )
-    };
-    match usize::try_from(n) {
-        Ok(n) if n > 0 => {
-            tokens.truncate(n);
-            Ok(tokens)
-        }
-        _ => Err(EngineError::Tokenize(format!("a text of {} bytes gives no tokens", text.len()))),
-    }
 }
 
 fn make_context(model: &Model, run: &RunConfig, watch: &mut Watch) -> Result<Context, EngineError> {
@@ -266,4 +242,20 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
         bb += y * y;
     }
     if aa > 0.0 && bb > 0.0 { dot / (aa.sqrt() * bb.sqrt()) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::synthetic::Shapes;
+    use crate::model::{ArchKind, GgmlType};
+
+    #[test]
+    fn more_tokens_than_bytes_are_tokens_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bytes.gguf");
+        Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 1, None).unwrap();
+        let stats = collect(&path, &"a b ".repeat(20), 1000, 1).unwrap();
+        assert!(stats.tokens > 80, "{}", stats.tokens);
+    }
 }

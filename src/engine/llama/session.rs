@@ -13,6 +13,43 @@ use crate::space::KvType;
 /// Owns a model; freed when dropped.
 pub(super) struct Model(pub(super) NonNull<ffi::llama_model>);
 
+impl Model {
+    /// The vocabulary, which lives as long as the model.
+    pub(super) fn vocab(&self) -> *const ffi::llama_vocab {
+        // SAFETY: the model is live.
+        unsafe { ffi::llama_model_get_vocab(self.0.as_ptr()) }
+    }
+
+    /// The tokens of a text, which is taken literally; `begin` puts the token of beginning first where the model has one.
+    pub(super) fn tokenize(&self, text: &str, begin: bool) -> Result<Vec<Token>, EngineError> {
+        let length = i32::try_from(text.len())
+            .map_err(|_| EngineError::Tokenize(format!("a text of {} bytes is too long", text.len())))?;
+        let mut tokens: Vec<Token> = vec![0; text.len() + 8];
+        for _ in 0..2 {
+            let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
+            // SAFETY: the text has `length` bytes and the buffer has room for `room` tokens.
+            let n = unsafe {
+                ffi::llama_tokenize(
+                    self.vocab(),
+                    text.as_ptr().cast::<c_char>(),
+                    length,
+                    tokens.as_mut_ptr(),
+                    room,
+                    begin,
+                    false,
+                )
+            };
+            if let Ok(n) = usize::try_from(n) {
+                tokens.truncate(n);
+                return Ok(tokens);
+            }
+            // A negative count is the room that it needs: a tokenizer of bytes makes three tokens of a space.
+            tokens.resize(n.unsigned_abs() as usize, 0);
+        }
+        Err(EngineError::Tokenize(format!("the library refused a text of {} bytes", text.len())))
+    }
+}
+
 impl Drop for Model {
     fn drop(&mut self) {
         // SAFETY: the pointer came from the loader and is freed only here.
@@ -93,9 +130,7 @@ impl LlamaSession {
     pub fn load(artifact: &Path, run: &RunConfig) -> Result<Self, EngineError> {
         let model = load_model(artifact, run)?;
         let context = make_context(&model, run)?;
-        // SAFETY: the model is loaded; its vocabulary lives as long as the model.
-        let vocab = unsafe { ffi::llama_model_get_vocab(model.0.as_ptr()) };
-        let vocab = NonNull::new(vocab.cast_mut()).ok_or_else(|| EngineError::Load {
+        let vocab = NonNull::new(model.vocab().cast_mut()).ok_or_else(|| EngineError::Load {
             path: artifact.display().to_string(),
             detail: "it has no vocabulary".to_owned(),
         })?;
@@ -170,37 +205,25 @@ fn make_context(model: &Model, run: &RunConfig) -> Result<Context, EngineError> 
     })
 }
 
+impl LlamaSession {
+    /// Tokens of a sequence in the KV cache.
+    fn length(&self, sequence: u32) -> u32 {
+        // SAFETY: the memory belongs to the live context; the caller has checked the sequence. Minus one means empty.
+        let last = unsafe {
+            let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+            ffi::llama_memory_seq_pos_max(memory, sequence as i32)
+        };
+        u32::try_from(last.saturating_add(1)).unwrap_or(0)
+    }
+}
+
 impl Session for LlamaSession {
     fn info(&self) -> &SessionInfo {
         &self.info
     }
 
     fn tokenize(&self, text: &str, begin: bool) -> Result<Vec<Token>, EngineError> {
-        let length = i32::try_from(text.len())
-            .map_err(|_| EngineError::Tokenize(format!("a text of {} bytes is too long", text.len())))?;
-        let mut tokens: Vec<Token> = vec![0; text.len() + 8];
-        for _ in 0..2 {
-            let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
-            // SAFETY: the text has `length` bytes and the buffer has room for `room` tokens.
-            let n = unsafe {
-                ffi::llama_tokenize(
-                    self.vocab.as_ptr(),
-                    text.as_ptr().cast::<c_char>(),
-                    length,
-                    tokens.as_mut_ptr(),
-                    room,
-                    begin,
-                    false,
-                )
-            };
-            if let Ok(n) = usize::try_from(n) {
-                tokens.truncate(n);
-                return Ok(tokens);
-            }
-            // A negative count is the room that it needs.
-            tokens.resize(n.unsigned_abs() as usize, 0);
-        }
-        Err(EngineError::Tokenize(format!("the library refused a text of {} bytes", text.len())))
+        self.model.tokenize(text, begin)
     }
 
     fn piece(&self, token: Token) -> Vec<u8> {
@@ -251,6 +274,7 @@ impl Session for LlamaSession {
             return Err(fail(format!("a call takes at most {}", self.batch.capacity)));
         }
         let vocabulary = self.info.vocabulary as i64;
+        let mut next: Vec<Option<u32>> = vec![None; self.sequences as usize];
         for row in rows {
             if row.sequence >= self.sequences {
                 return Err(fail(format!("sequence {} of {}", row.sequence, self.sequences)));
@@ -261,6 +285,12 @@ impl Session for LlamaSession {
             if i64::from(row.token) >= vocabulary || row.token < 0 {
                 return Err(fail(format!("token {} of a vocabulary of {vocabulary}", row.token)));
             }
+            // The library takes any first position of an empty sequence.
+            let due = next[row.sequence as usize].unwrap_or_else(|| self.length(row.sequence));
+            if row.position != due {
+                return Err(fail(format!("position {} after {due} tokens", row.position)));
+            }
+            next[row.sequence as usize] = Some(due + 1);
         }
         self.batch.fill(rows);
         log::clear();
@@ -304,6 +334,23 @@ impl Session for LlamaSession {
                 }
                 None => ffi::llama_memory_clear(memory, false),
             }
+        }
+    }
+
+    fn truncate(&mut self, sequence: u32, length: u32) -> Result<(), EngineError> {
+        if sequence >= self.sequences {
+            return Err(EngineError::Misuse(format!("sequence {sequence} of {}", self.sequences)));
+        }
+        let from = i32::try_from(length).unwrap_or(i32::MAX);
+        // SAFETY: the memory belongs to the live context, and the sequence is one of it.
+        let cut = unsafe {
+            let memory = ffi::llama_get_memory(self.context.0.as_ptr());
+            ffi::llama_memory_seq_rm(memory, sequence as i32, from, -1)
+        };
+        if cut {
+            Ok(())
+        } else {
+            Err(EngineError::Misuse(format!("this model cannot forget from position {length} on")))
         }
     }
 }

@@ -5,10 +5,11 @@ use std::{ffi::CString, fs::File, io, os::fd::OwnedFd};
 use super::{
     Interpreter, Layers, SandboxError,
     cgroup::Group,
+    child::Child,
     landlock::{self, Paths},
     scratch::Scratch,
     seccomp::{self, Role},
-    spawn::{self, Child, Plan},
+    spawn::{self, Plan},
 };
 
 /// Threads that a program may have where the kernel can count them: node has eleven of its own.

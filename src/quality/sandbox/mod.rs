@@ -14,6 +14,8 @@ mod layers;
 #[cfg(target_os = "linux")]
 mod cgroup;
 #[cfg(target_os = "linux")]
+mod child;
+#[cfg(target_os = "linux")]
 mod landlock;
 #[cfg(target_os = "linux")]
 mod launch;
@@ -39,6 +41,8 @@ mod token;
 mod typescript;
 #[cfg(target_os = "linux")]
 mod verdict;
+#[cfg(target_os = "linux")]
+mod worker;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;

@@ -6,14 +6,16 @@ use std::{
     num::NonZero,
     sync::{
         Arc, Mutex,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Sender},
     },
     thread::{self, JoinHandle},
 };
 
 use super::{
-    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter, node::NodeJudge,
-    probe::probe, python::PythonServer, typescript,
+    Interpreter, Judge, Judgement, Layers, SandboxError, Settings, interpreter,
+    probe::probe,
+    typescript,
+    worker::{Job, work},
 };
 use crate::quality::tasks::{Program, TaskLanguage};
 
@@ -32,16 +34,6 @@ pub struct Sandbox {
 struct Interpreters {
     python: Option<Arc<Interpreter>>,
     node: Option<Arc<Interpreter>>,
-}
-
-/// One program to judge, and where the answer goes.
-struct Job {
-    index: usize,
-    program: Program,
-    interpreter: Arc<Interpreter>,
-    /// Another program of its interpreter is in the list behind it.
-    followed: bool,
-    answer: Sender<(usize, Result<Judgement, SandboxError>)>,
 }
 
 impl Sandbox {
@@ -156,54 +148,4 @@ fn executable(program: &Program) -> Program {
         }
     }
     program
-}
-
-/// A worker: takes programs until the queue is closed.
-fn work(queue: &Mutex<Receiver<Job>>, layers: &Layers, settings: &Settings) {
-    let (mut python, mut node) = (None, None);
-    loop {
-        let job = match queue.lock() {
-            Ok(queue) => queue.recv(),
-            Err(_) => return,
-        };
-        let Ok(job) = job else { return };
-        let limits = &settings.limits;
-        let result = match job.program.language {
-            TaskLanguage::Python => with_retry(
-                &mut python,
-                || PythonServer::start(&job.interpreter, layers, limits),
-                |server| server.judge(&job.program, limits),
-            ),
-            _ => with_retry(
-                &mut node,
-                || NodeJudge::start(Arc::clone(&job.interpreter), layers, limits),
-                |judge| judge.judge(&job.program, job.followed),
-            ),
-        };
-        // The asker may have given up; the next job is none the worse.
-        let _ = job.answer.send((job.index, result));
-    }
-}
-
-/// Judges with what is warm; what failed is replaced, and the program tried once more.
-fn with_retry<T>(
-    slot: &mut Option<T>,
-    start: impl Fn() -> Result<T, SandboxError>,
-    judge: impl Fn(&mut T) -> Result<Judgement, SandboxError>,
-) -> Result<Judgement, SandboxError> {
-    let mut failure = SandboxError::broken("judge", "no attempt was made");
-    for _ in 0..2 {
-        let mut judging = match slot.take() {
-            Some(judging) => judging,
-            None => start()?,
-        };
-        match judge(&mut judging) {
-            Ok(judgement) => {
-                *slot = Some(judging);
-                return Ok(judgement);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }

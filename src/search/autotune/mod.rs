@@ -20,9 +20,9 @@ use ehvi::Boxes;
 use model::Models;
 
 /// How many of the best candidates are improved by steps.
-const CLIMBERS: usize = 5;
+const CLIMBERS: usize = 20;
 /// How many steps at most.
-const STEPS: usize = 12;
+const STEPS: usize = 30;
 /// Complete trials before the models are asked.
 const START: usize = 6;
 
@@ -43,7 +43,7 @@ impl Sampler for Autotune {
         let visited = history.visited();
         let columns = self.columns.get_or_insert_with(|| Columns::new(problem));
         let usable = history.complete(problem).len();
-        let chosen = if usable < START {
+        let chosen = if usable < crate::search::gp::tune("START", START as f64) as usize {
             start::choose(problem, &self.points, history, &visited, &mut random)
         } else {
             best(problem, columns, &self.points, history, &visited, &mut random).map(|(point, _)| point)
@@ -107,7 +107,12 @@ fn best(
     }
     let boxes = Boxes::new(&front_losses, &region.reference)?;
     let reached = hypervolume(&front_losses, &region.reference);
-    let score = |point: &Point| boxes.expected(&models.predict(problem, columns, point));
+    let inflate = crate::search::gp::tune("INF", 1.0);
+    let score = |point: &Point| {
+        let p: Vec<(f64, f64)> =
+            models.predict(problem, columns, point).into_iter().map(|(m, s)| (m, s * inflate)).collect();
+        boxes.expected(&p)
+    };
 
     let pool = pool::candidates(problem, points, visited, &front_points, random);
     let mut scored: Vec<(f64, Point)> = pool.into_iter().map(|p| (score(&p), p)).collect();

@@ -35,13 +35,45 @@ enum Model {
 #[derive(Clone, Debug)]
 pub(super) struct Models {
     models: Vec<Model>,
+    squash: Vec<Squash>,
+}
+
+/// Losses beyond the region of interest, compressed: how bad the bad is matters to nobody, and would bend the model of the good.
+#[derive(Clone, Copy, Debug)]
+struct Squash {
+    knee: f64,
+    width: f64,
+}
+
+impl Squash {
+    fn apply(self, loss: f64) -> f64 {
+        let beyond = loss - self.knee;
+        if beyond > 0.0 { self.knee + self.width * (1.0 + beyond / self.width).ln() } else { loss }
+    }
 }
 
 impl Models {
     /// Fits all models; `None` while an objective has no observation.
     pub(super) fn new(problem: &dyn Problem, columns: &Columns, history: &History) -> Option<Self> {
+        let region = crate::search::Region::of(problem, history);
+        let squash: Vec<Squash> = (0..problem.objectives().len())
+            .map(|i| {
+                let best = history
+                    .observations
+                    .iter()
+                    .filter_map(|o| o.loss(problem, i))
+                    .fold(f64::INFINITY, f64::min);
+                match &region {
+                    Some(r) if best.is_finite() && r.reference[i] > best => Squash {
+                        knee: r.reference[i] + crate::search::gp::tune("KNEE", 0.0) * (r.reference[i] - best),
+                        width: crate::search::gp::tune("SQ", 0.5) * (r.reference[i] - best),
+                    },
+                    _ => Squash { knee: f64::INFINITY, width: 1.0 },
+                }
+            })
+            .collect();
         let mut fitted = Vec::new();
-        for objective in 0..problem.objectives().len() {
+        for (objective, &squash) in squash.iter().enumerate() {
             if problem.exact(objective) && columns.has_prior(objective) {
                 fitted.push(None);
                 continue;
@@ -67,7 +99,7 @@ impl Models {
             }
             let mut best: Option<(Knowledge, Data, Fitted)> = None;
             for knowledge in rivals {
-                let data = data(problem, columns, objective, knowledge, &seen);
+                let data = data(problem, columns, objective, knowledge, &seen, squash);
                 let fit = Fitted::new(problem.space(), width(columns, knowledge), &data);
                 if best.as_ref().is_none_or(|(_, _, b)| fit.cost < b.cost) {
                     best = Some((knowledge, data, fit));
@@ -99,7 +131,7 @@ impl Models {
             }
             models.push(Model::Process { knowledge, process: Box::new(process) });
         }
-        Some(Self { models })
+        Some(Self { models, squash })
     }
 
     /// Mean and standard deviation of each loss at a point.
@@ -118,7 +150,7 @@ impl Models {
                 Model::Process { knowledge, process } => {
                     let (mean, deviation) =
                         process.predict(&input(problem, columns, objective, *knowledge, point));
-                    (mean + offset(*knowledge, &prior, objective), deviation)
+                    (mean + offset(*knowledge, &prior, objective, self.squash[objective]), deviation)
                 }
             })
             .collect()
@@ -129,8 +161,8 @@ fn width(columns: &Columns, knowledge: Knowledge) -> usize {
     usize::from(knowledge.prior) + if knowledge.cheap { columns.width() } else { 0 }
 }
 
-fn offset(knowledge: Knowledge, prior: &[Option<f64>], objective: usize) -> f64 {
-    if knowledge.prior { prior[objective].unwrap_or(0.0) } else { 0.0 }
+fn offset(knowledge: Knowledge, prior: &[Option<f64>], objective: usize, squash: Squash) -> f64 {
+    if knowledge.prior { squash.apply(prior[objective].unwrap_or(0.0)) } else { 0.0 }
 }
 
 fn input(
@@ -157,6 +189,7 @@ fn data(
     objective: usize,
     knowledge: Knowledge,
     seen: &[&Observation],
+    squash: Squash,
 ) -> Data {
     let losses: Vec<f64> = seen.iter().filter_map(|o| o.loss(problem, objective)).collect();
     let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
@@ -165,7 +198,7 @@ fn data(
     let mut data = Data::default();
     for (o, loss) in seen.iter().zip(losses) {
         let prior = prior_losses(problem, &o.point);
-        data.outputs.push(loss - offset(knowledge, &prior, objective));
+        data.outputs.push(squash.apply(loss) - offset(knowledge, &prior, objective, squash));
         let error = o.loss_error(problem, objective).unwrap_or(0.0);
         data.errors.push(if o.exact { error } else { error.hypot(NEAREST_ERROR * deviation) });
         data.inputs.push(input(problem, columns, objective, knowledge, &o.point));

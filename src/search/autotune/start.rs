@@ -9,7 +9,9 @@ use crate::space::{ParamKind, Point, Space};
 /// Candidates of the spread.
 const CANDIDATES: usize = 400;
 
-/// The candidate farthest from all that was tried (Johnson, Moore and Ylvisaker 1990: maximin distance designs).
+/// The candidate whose levels were tried least, alone and together: the least sum over all trials of
+/// `Π_d (1 + w k_d) - 1`, where `k_d` is 1 for an equal level and falls with the distance of ranks. Every level of every
+/// parameter comes early (as in Latin hypercubes, McKay, Beckman and Conover 1979), also where few points fit.
 pub(super) fn choose(
     problem: &dyn Problem,
     points: &FeasiblePoints,
@@ -18,32 +20,35 @@ pub(super) fn choose(
     random: &mut Random,
 ) -> Option<Point> {
     let candidates = points.sample(problem, random, visited, CANDIDATES, 64 * CANDIDATES);
-    let distance = |p: &Point| {
-        history
-            .observations
-            .iter()
-            .map(|o| distance(problem.space(), p, &o.point))
-            .fold(f64::INFINITY, f64::min)
-    };
+    let known: Vec<&Point> = history
+        .observations
+        .iter()
+        .map(|o| &o.point)
+        .filter(|p| crate::search::history::is_in_space(problem.space(), p))
+        .collect();
+    let crowd = |p: &Point| known.iter().map(|o| likeness(problem.space(), p, o)).sum::<f64>();
     let mut best: Option<(f64, Point)> = None;
     for candidate in candidates {
-        let d = distance(&candidate);
-        if best.as_ref().is_none_or(|(b, _)| d > *b) {
-            best = Some((d, candidate));
+        let crowd = crowd(&candidate);
+        if best.as_ref().is_none_or(|(b, _)| crowd < *b) {
+            best = Some((crowd, candidate));
         }
     }
     best.map(|(_, point)| point)
 }
 
-/// The sum over parameters of the difference of scaled ranks, or of unequal names.
-fn distance(space: &Space, a: &[usize], b: &[usize]) -> f64 {
-    space
-        .params
-        .iter()
-        .zip(a.iter().zip(b))
-        .map(|(param, (&x, &y))| match param.kind {
-            ParamKind::Ordinal => x.abs_diff(y) as f64 / (param.levels.len().max(2) - 1) as f64,
-            ParamKind::Categorical => f64::from(u8::from(x != y)),
-        })
-        .sum()
+fn likeness(space: &Space, a: &[usize], b: &[usize]) -> f64 {
+    let mut product = 1.0;
+    for (param, (&x, &y)) in space.params.iter().zip(a.iter().zip(b)) {
+        let n = param.levels.len();
+        if n < 2 {
+            continue;
+        }
+        let k = match param.kind {
+            ParamKind::Ordinal => (-(3.0 * x.abs_diff(y) as f64 / (n - 1) as f64)).exp(),
+            ParamKind::Categorical => f64::from(u8::from(x == y)),
+        };
+        product *= 1.0 + crate::search::gp::tune("LK", 0.5) * k;
+    }
+    product - 1.0
 }

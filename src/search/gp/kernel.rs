@@ -50,6 +50,7 @@ pub(crate) struct Tables {
     /// The derivatives of the logarithm of that factor by `ln a` and by `ln length`.
     by_weight: Vec<Vec<f64>>,
     by_length: Vec<Vec<f64>>,
+    by_bend: Vec<Vec<f64>>,
     /// `b`, `c`, `length` for each column.
     columns: Vec<[f64; 3]>,
     /// The variance of independent noise on top of the known one.
@@ -75,17 +76,18 @@ impl Kernel {
     /// The priors of all hyperparameters, for outputs of about unit variance.
     pub(crate) fn priors(&self) -> Vec<HyperPrior> {
         let prior = |value: f64, deviation| HyperPrior { mean: value.ln(), deviation };
-        let mut priors = vec![prior(2.0, 1.5)];
+        let mut priors = vec![prior(tune("S2", 2.0), tune("S2D", 1.5))];
         for axis in &self.axes {
-            priors.push(prior(0.5 / self.axes.len() as f64, 1.5));
+            priors.push(prior(tune("A", 0.5) / self.axes.len() as f64, tune("AD", 1.5)));
             if axis.ordered {
-                priors.push(prior(0.7, 0.8));
+                priors.push(prior(tune("L", 0.7), tune("LD", 0.8)));
+                priors.push(prior(tune("P", 1.0), tune("PD", 0.5)));
             }
         }
         for _ in 0..self.columns {
             priors.extend([prior(0.3, 1.5), prior(0.1, 1.5), prior(1.0, 0.5)]);
         }
-        priors.push(prior(1e-3, 1.5));
+        priors.push(prior(tune("N", 1e-3), 1.5));
         priors
     }
 
@@ -100,33 +102,69 @@ impl Kernel {
             factor: Vec::new(),
             by_weight: Vec::new(),
             by_length: Vec::new(),
+            by_bend: Vec::new(),
             columns: Vec::new(),
             noise: 0.0,
         };
+        let rho = tune("RHO", 0.1);
         for axis in &self.axes {
             let weight = next();
-            let length = if axis.ordered { next() } else { 0.0 };
+            let (length, bend) = if axis.ordered { (next(), next()) } else { (1.0, 1.0) };
             let n = axis.levels;
-            let (mut factor, mut by_weight, mut by_length) = (vec![0.0; n * n], vec![0.0; n * n], Vec::new());
-            by_length.resize(if axis.ordered { n * n } else { 0 }, 0.0);
+            let cells = if axis.ordered { n * n } else { 0 };
+            let (mut factor, mut by_weight) = (vec![0.0; n * n], vec![0.0; n * n]);
+            let (mut by_length, mut by_bend) = (vec![0.0; cells], vec![0.0; cells]);
+            // The place of a level on the axis, and its derivative by the logarithm of the bend.
+            let place = |level: usize| {
+                let rank = level as f64 / (n - 1) as f64;
+                let at = rank.powf(bend);
+                (at, if rank > 0.0 { bend * rank.ln() * at } else { 0.0 })
+            };
             for a in 0..n {
                 for b in 0..n {
-                    let (k, slope) = if axis.ordered {
-                        matern(a.abs_diff(b) as f64 / (n - 1) as f64, length)
-                    } else {
-                        (f64::from(u8::from(a == b)), 0.0)
-                    };
+                    let same = f64::from(u8::from(a == b));
+                    let mut k = same;
+                    let (mut by_l, mut by_b) = (0.0, 0.0);
+                    if axis.ordered {
+                        let ((x, dx), (y, dy)) = (place(a), place(b));
+                        let (m, slope) = matern((x - y).abs(), length);
+                        k = (1.0 - rho) * m + rho * same;
+                        by_l = (1.0 - rho) * slope;
+                        if x != y {
+                            // The kernel depends on distance / length: what lengthens one shortens the other.
+                            by_b = -(1.0 - rho) * slope * (dx - dy) / (x - y);
+                        }
+                    }
+                    if tune("PROD", 0.0) > 0.0 {
+                        // plain product: weight acts as a floor-free mixing
+                        let f = if axis.ordered {
+                            k
+                        } else if a == b {
+                            1.0
+                        } else {
+                            (-weight).exp()
+                        };
+                        factor[a * n + b] = f;
+                        by_weight[a * n + b] = if axis.ordered || a == b { 0.0 } else { -weight };
+                        if axis.ordered {
+                            by_length[a * n + b] = by_l / f;
+                            by_bend[a * n + b] = by_b / f;
+                        }
+                        continue;
+                    }
                     let f = 1.0 + weight * k;
                     factor[a * n + b] = f;
                     by_weight[a * n + b] = weight * k / f;
                     if axis.ordered {
-                        by_length[a * n + b] = weight * slope / f;
+                        by_length[a * n + b] = weight * by_l / f;
+                        by_bend[a * n + b] = weight * by_b / f;
                     }
                 }
             }
             tables.factor.push(factor);
             tables.by_weight.push(by_weight);
             tables.by_length.push(by_length);
+            tables.by_bend.push(by_bend);
         }
         for _ in 0..self.columns {
             tables.columns.push([next(), next(), next()]);
@@ -201,12 +239,17 @@ impl Kernel {
             gradient.push(dot(&sums[d], &tables.by_weight[d]));
             if axis.ordered {
                 gradient.push(dot(&sums[d], &tables.by_length[d]));
+                gradient.push(dot(&sums[d], &tables.by_bend[d]));
             }
         }
         gradient.extend(columns.iter().flatten());
         gradient.push(noise);
         gradient
     }
+}
+
+pub(crate) fn tune(name: &str, default: f64) -> f64 {
+    std::env::var(format!("AUTOTUNE_TRY_{name}")).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
 /// Matérn 5/2 at a distance, and its derivative by the logarithm of the length.

@@ -4,7 +4,7 @@ mod fit;
 mod kernel;
 mod linalg;
 
-pub(crate) use kernel::Input;
+pub(crate) use kernel::{Input, tune};
 
 use fit::{Evidence, JITTER, fit};
 use kernel::{Kernel, Tables};
@@ -27,6 +27,7 @@ pub(crate) struct Data {
 pub(crate) struct Fitted {
     kernel: Kernel,
     tables: Tables,
+    more: Vec<Tables>,
     center: f64,
     unit: f64,
     /// The negative logarithm of the posterior density of the fit, in the outputs' own unit: smaller explains the data better.
@@ -53,20 +54,76 @@ impl Fitted {
         };
         let (theta, cost) = fit(&evidence);
         let tables = kernel.tables(&theta);
-        Self { kernel, tables, center, unit, cost: cost + n as f64 * unit.ln() }
+        let samples = tune("ESS", 0.0) as usize;
+        let mut more = Vec::new();
+        let mut random = crate::search::Random::new(n as u64, 5, 5);
+        let thin = tune("THIN", 5.0) as usize;
+        let mut at = theta.clone();
+        let ll = |t: &[f64]| {
+            let (c, _) = evidence.cost_and_gradient(t);
+            -(c - t.iter().zip(&priors).map(|(t, p)| 0.5 * ((t - p.mean) / p.deviation).powi(2)).sum::<f64>())
+        };
+        let mut here = ll(&at);
+        for step in 0..samples * thin {
+            let nu: Vec<f64> = priors.iter().map(|p| p.deviation * random.normal()).collect();
+            let level = here + (1.0 - random.unit()).ln();
+            let mut angle = random.unit() * std::f64::consts::TAU;
+            let (mut low, mut high) = (angle - std::f64::consts::TAU, angle);
+            for _ in 0..30 {
+                let next: Vec<f64> = at
+                    .iter()
+                    .zip(&nu)
+                    .zip(&priors)
+                    .map(|((t, v), p)| p.mean + (t - p.mean) * angle.cos() + v * angle.sin())
+                    .collect();
+                let l = ll(&next);
+                if l > level {
+                    at = next;
+                    here = l;
+                    break;
+                }
+                if angle < 0.0 {
+                    low = angle
+                } else {
+                    high = angle
+                }
+                angle = low + random.unit() * (high - low);
+            }
+            if (step + 1) % thin == 0 {
+                more.push(kernel.tables(&at));
+            }
+        }
+        Self { kernel, tables, more, center, unit, cost: cost + n as f64 * unit.ln() }
     }
 
     /// Conditions the process on data; `None` when the matrix has no factor (not seen with the jitter that is added).
     pub(crate) fn condition(&self, data: &Data) -> Option<Process> {
+        let first = self.one(&self.tables, data)?;
+        let mut rest = Vec::new();
+        for t in &self.more {
+            rest.push(self.one(t, data)?);
+        }
+        if !rest.is_empty() {
+            let mut f = rest.remove(0);
+            f.rest = rest;
+            return Some(f);
+        }
+        Some(first)
+    }
+
+    fn one(&self, tables: &Tables, data: &Data) -> Option<Process> {
         let n = data.outputs.len();
-        let mut k = self.kernel.matrix(&self.tables, &data.inputs);
+        let mut k = self.kernel.matrix(tables, &data.inputs);
         for i in 0..n {
-            k[i * n + i] += (data.errors[i] / self.unit).powi(2) + self.tables.noise + JITTER;
+            k[i * n + i] += (data.errors[i] / self.unit).powi(2) + tables.noise + JITTER;
         }
         let factor = Cholesky::new(k, n)?;
         let mut alpha: Vec<f64> = data.outputs.iter().map(|y| (y - self.center) / self.unit).collect();
         factor.solve(&mut alpha);
-        Some(Process { fitted: self.clone(), inputs: data.inputs.clone(), factor, alpha })
+        let mut fitted = self.clone();
+        fitted.tables = tables.clone();
+        fitted.more.clear();
+        Some(Process { fitted, rest: Vec::new(), inputs: data.inputs.clone(), factor, alpha })
     }
 }
 
@@ -74,6 +131,7 @@ impl Fitted {
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     fitted: Fitted,
+    rest: Vec<Process>,
     inputs: Vec<Input>,
     factor: Cholesky,
     alpha: Vec<f64>,
@@ -82,6 +140,21 @@ pub(crate) struct Process {
 impl Process {
     /// Mean and standard deviation of the noise-free output.
     pub(crate) fn predict(&self, input: &Input) -> (f64, f64) {
+        let (m, s) = self.predict_one(input);
+        if self.rest.is_empty() {
+            return (m, s);
+        }
+        let (mut a, mut b) = (m, m * m + s * s);
+        for p in &self.rest {
+            let (m, s) = p.predict_one(input);
+            a += m;
+            b += m * m + s * s;
+        }
+        let n = (self.rest.len() + 1) as f64;
+        (a / n, (b / n - (a / n).powi(2)).max(0.0).sqrt())
+    }
+
+    fn predict_one(&self, input: &Input) -> (f64, f64) {
         let Fitted { kernel, tables, center, unit, .. } = &self.fitted;
         let mut k: Vec<f64> = self.inputs.iter().map(|i| kernel.covariance(tables, input, i)).collect();
         let mean = center + unit * dot(&k, &self.alpha);

@@ -10,11 +10,11 @@ use super::frames::{Incoming, Outgoing};
 use crate::quality::sandbox::{
     Interpreter, Layers, Limits, SandboxError,
     cgroup::Group,
+    child::Child,
     landlock::Paths,
     launch::{self, Launch},
     scratch::Scratch,
     seccomp::Role,
-    spawn::Child,
 };
 
 const VALUES: &str = include_str!("values.js");

@@ -14,11 +14,11 @@ use serde_json::json;
 use super::{
     Interpreter, Judgement, Layers, Limits, SandboxError,
     cgroup::Group,
+    child::Child,
     landlock::Paths,
     launch::{self, Launch, THREADS},
     scratch::Scratch,
     seccomp::{self, Role},
-    spawn::Child,
     token::token,
     verdict::{self, Evidence, Limit, Report},
 };

@@ -1,0 +1,232 @@
+//! From judged answers to rows: every generation with its verdict, and the scores of the trial with their intervals.
+
+use std::collections::BTreeMap;
+
+use super::grading::Graded;
+use super::metrics;
+use crate::engine::generate::Generation;
+use crate::measure::stats::{Interval, wilson};
+use crate::quality::accuracy::ratio;
+use crate::quality::codebleu::CodeBleu;
+use crate::quality::passk::{TaskCount, pass_at_k};
+use crate::quality::sandbox::{Judgement, Verdict};
+use crate::quality::tasks::{Task, TaskLanguage};
+use crate::store::{NewGeneration, NewMeasurement};
+
+/// The values of k that are reported, where there are as many samples.
+const KS: [u64; 4] = [1, 5, 10, 100];
+
+/// One continuation of one task.
+pub(super) struct Answer<'a> {
+    pub(super) task: &'a Task,
+    pub(super) generation: &'a Generation,
+    /// What counts as the answer.
+    pub(super) text: String,
+    /// Whether prompt and answer parse.
+    pub(super) valid: bool,
+    /// Against the task's own solution.
+    pub(super) codebleu: Option<CodeBleu>,
+}
+
+/// Sums up answers in the order of their tasks and samples. The greedy answers (sample 0) make pass@1, CodeBLEU and syntax validity; the
+/// drawn ones make pass@k.
+pub(super) fn collect(answers: &[Answer<'_>], judgements: &[Judgement]) -> Graded {
+    let mut graded = Graded::default();
+    for (answer, judgement) in answers.iter().zip(judgements) {
+        graded.generations.push(NewGeneration {
+            task: answer.task.id.clone(),
+            sample: answer.generation.sample,
+            completion: answer.text.clone(),
+            verdict: name_of(judgement.verdict),
+            detail: judgement.detail.clone(),
+            codebleu_json: answer.codebleu.as_ref().and_then(|s| serde_json::to_string(s).ok()),
+        });
+    }
+    let pairs = || answers.iter().zip(judgements);
+    let greedy: Vec<(&Answer<'_>, &Judgement)> =
+        pairs().filter(|(answer, _)| answer.generation.sample == 0).collect();
+    graded.measurements = passed(&greedy);
+    graded.measurements.extend(similar(&greedy));
+    graded.measurements.extend(foreseen(&greedy));
+    graded.measurements.extend(drawn(pairs()));
+    let solved = greedy.iter().filter(|(_, j)| j.verdict.is_pass()).count();
+    graded.summary = format!("pass@1 {solved}/{}", greedy.len());
+    for (k, row) in KS.iter().filter_map(|k| {
+        let name = sampled(*k);
+        Some((k, graded.measurements.iter().find(|m| m.metric == name)?))
+    }) {
+        if *k > 1 {
+            graded.summary += &format!(", pass@{k} {:.1} %", 100.0 * row.value.unwrap_or(f64::NAN));
+        }
+    }
+    graded
+}
+
+/// pass@1 of all tasks and of each language, and the share that parses.
+fn passed(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
+    let mut tallies: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (answer, judgement) in greedy {
+        for name in ["", language(answer.task.language)] {
+            let tally = tallies.entry(name).or_default();
+            tally.0 += u64::from(judgement.verdict.is_pass());
+            tally.1 += 1;
+        }
+    }
+    let mut rows: Vec<NewMeasurement> = tallies
+        .iter()
+        .map(|(name, (passed, n))| {
+            let metric = if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
+            metrics::row(&metric, "fraction", &wilson(*passed, *n))
+        })
+        .collect();
+    let valid = greedy.iter().filter(|(answer, _)| answer.valid).count() as u64;
+    rows.push(metrics::row("syntax_valid", "fraction", &wilson(valid, greedy.len() as u64)));
+    rows
+}
+
+/// Means of CodeBLEU and its parts over tasks.
+fn similar(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
+    type Part = fn(&CodeBleu) -> Option<f64>;
+    const PARTS: [(&str, Part); 5] = [
+        ("codebleu", |s| Some(s.total)),
+        ("codebleu_ngram", |s| Some(s.ngram)),
+        ("codebleu_weighted_ngram", |s| Some(s.weighted_ngram)),
+        ("codebleu_syntax", |s| Some(s.syntax)),
+        ("codebleu_dataflow", |s| s.dataflow),
+    ];
+    let scores: Vec<&CodeBleu> = greedy.iter().filter_map(|(answer, _)| answer.codebleu.as_ref()).collect();
+    let mean = |(metric, part): (&str, Part)| {
+        let values: Vec<f64> = scores.iter().filter_map(|s| part(s)).collect();
+        (!values.is_empty()).then(|| metrics::row(metric, "score", &mean(&values)))
+    };
+    PARTS.into_iter().filter_map(mean).collect()
+}
+
+/// How well the tasks' own solutions were foreseen, token by token.
+fn foreseen(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
+    let scored: Vec<_> = greedy.iter().filter_map(|(answer, _)| answer.generation.foreseen).collect();
+    if scored.is_empty() {
+        return Vec::new();
+    }
+    let likeliest: Vec<(f64, f64)> = scored.iter().map(|f| (f.likeliest as f64, f.tokens as f64)).collect();
+    let nll: Vec<(f64, f64)> = scored.iter().map(|f| (f.nll, f.tokens as f64)).collect();
+    let mut likeliest = ratio(&likeliest);
+    likeliest.low = likeliest.low.max(0.0);
+    likeliest.high = likeliest.high.min(1.0);
+    let mut nll = ratio(&nll);
+    nll.low = nll.low.max(0.0);
+    vec![
+        metrics::row("canonical_accuracy", "fraction", &likeliest),
+        metrics::row("canonical_nll", "nats", &nll),
+    ]
+}
+
+/// pass@k of the drawn answers.
+fn drawn<'a>(pairs: impl Iterator<Item = (&'a Answer<'a>, &'a Judgement)>) -> Vec<NewMeasurement> {
+    let mut counts: Vec<TaskCount> = Vec::new();
+    for (answer, judgement) in pairs.filter(|(answer, _)| answer.generation.sample > 0) {
+        if counts.last().is_none_or(|last| last.task_id != answer.task.id) {
+            counts.push(TaskCount { task_id: answer.task.id.clone(), samples: 0, passed: 0 });
+        }
+        if let Some(count) = counts.last_mut() {
+            count.samples += 1;
+            count.passed += u64::from(judgement.verdict.is_pass());
+        }
+    }
+    KS.iter()
+        .filter_map(|&k| {
+            // Too few samples for this k: it was not asked for.
+            let score = pass_at_k(&counts, k).ok()?;
+            let (low, high) = (score.interval.low, score.interval.high);
+            Some(NewMeasurement::interval(&sampled(k), "fraction", score.mean, low, high, score.samples))
+        })
+        .collect()
+}
+
+/// The metric of drawn answers; `pass_at_1` is that of the greedy ones.
+fn sampled(k: u64) -> String {
+    if k == 1 { "pass_at_1_sampled".to_owned() } else { format!("pass_at_{k}") }
+}
+
+/// The verdict's name as the database keeps it.
+fn name_of(verdict: Verdict) -> String {
+    match serde_json::to_value(verdict) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{verdict:?}").to_lowercase(),
+    }
+}
+
+/// The mean over tasks with a normal 95 % interval of the mean, within [0, 1].
+fn mean(values: &[f64]) -> Interval {
+    let weighted: Vec<(f64, f64)> = values.iter().map(|&v| (v, 1.0)).collect();
+    let mut interval = ratio(&weighted);
+    interval.low = interval.low.max(0.0);
+    interval.high = interval.high.min(1.0);
+    interval
+}
+
+fn language(language: TaskLanguage) -> &'static str {
+    match language {
+        TaskLanguage::Python => "python",
+        TaskLanguage::JavaScript => "javascript",
+        TaskLanguage::TypeScript => "typescript",
+        TaskLanguage::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::generate::{Finish, Foreseen};
+    use crate::quality::tasks::{WARMUP, load};
+
+    fn judgement(passed: bool) -> Judgement {
+        let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
+        Judgement { verdict, detail: String::new(), cpu_ms: 1.0, wall_ms: 1.0 }
+    }
+
+    #[test]
+    fn greedy_and_drawn_answers_are_scored_apart() {
+        let set = load(WARMUP, 2).unwrap();
+        let generations: Vec<Generation> = (0..2)
+            .flat_map(|task| {
+                let id = set.tasks[task].id.clone();
+                (0..=10).map(move |sample| Generation {
+                    id: id.clone(),
+                    sample,
+                    text: String::new(),
+                    tokens: 1,
+                    finish: Finish::End,
+                    foreseen: (sample == 0).then_some(Foreseen { tokens: 10, likeliest: 8, nll: 5.0 }),
+                })
+            })
+            .collect();
+        let answers: Vec<Answer<'_>> = generations
+            .iter()
+            .enumerate()
+            .map(|(i, generation)| Answer {
+                task: &set.tasks[i / 11],
+                generation,
+                text: String::new(),
+                valid: i == 0,
+                codebleu: None,
+            })
+            .collect();
+        // Greedy: one of two. Drawn: 5 of 10 and 0 of 10.
+        let judgements: Vec<Judgement> = (0..22).map(|i| judgement(i < 6)).collect();
+        let graded = collect(&answers, &judgements);
+        let value = |metric: &str| {
+            let row = graded.measurements.iter().find(|m| m.metric == metric);
+            row.map(|m| (m.value.unwrap(), m.low.unwrap() <= m.value.unwrap(), m.samples))
+        };
+        assert_eq!(value("pass_at_1"), Some((0.5, true, 2)));
+        assert_eq!(value("pass_at_1_sampled"), Some((0.25, true, 20)));
+        assert_eq!(value("pass_at_10"), Some((0.5, true, 20)));
+        assert_eq!(value("pass_at_100"), None);
+        assert_eq!(value("syntax_valid"), Some((0.5, true, 2)));
+        assert_eq!(value("canonical_accuracy"), Some((0.8, true, 20)));
+        assert_eq!(value("canonical_nll"), Some((0.5, true, 20)));
+        assert_eq!(graded.generations.len(), 22);
+        assert!(graded.summary.starts_with("pass@1 1/2, pass@5"), "{}", graded.summary);
+    }
+}
