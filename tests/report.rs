@@ -112,7 +112,8 @@ fn the_page_asks_nobody_for_anything() {
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     // The answer stands before the fronts, these before the trials, and how it was done comes last.
     let place = |id: &str| html.find(&format!("id=\"{id}\"")).unwrap();
-    let order = ["answer", "fronts", "trials", "failures", "predictions", "facts"].map(place);
+    let order = ["answer", "fronts", "why", "trust", "predictions", "failures", "trials", "drill", "facts"]
+        .map(place);
     assert!(order.is_sorted(), "{order:?}");
 }
 

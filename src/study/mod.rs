@@ -5,6 +5,8 @@ mod builder;
 mod event;
 mod grading;
 pub mod kit;
+#[cfg(feature = "llama")]
+mod layers;
 pub mod metrics;
 mod next_line;
 pub mod predict;
