@@ -70,16 +70,16 @@ fn the_summary_of_a_search() {
 
     balanced: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
         beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
-        autotune export smollm2 --trial 24 --out smollm2-24.gguf --results [results]
+        autotune export smollm2 --trial 24 --to smollm2-24 --results [results]
     fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
         beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1, KL 0.0660 lower
-        autotune export smollm2 --trial 20 --out smollm2-20.gguf --results [results]
+        autotune export smollm2 --trial 20 --to smollm2-20 --results [results]
     best quality: trial 2, Q8_0
         a preset that no trial dominates
-        autotune export smollm2 --trial 2 --out smollm2-2.gguf --results [results]
+        autotune export smollm2 --trial 2 --to smollm2-2 --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
         beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1, KL 0.256 higher
-        autotune export smollm2 --trial 19 --out smollm2-19.gguf --results [results]
+        autotune export smollm2 --trial 19 --to smollm2-19 --results [results]
     ");
 }
 
@@ -108,7 +108,7 @@ fn the_page_asks_nobody_for_anything() {
         assert!(!outside.contains(forbidden), "{forbidden}");
     }
     assert_eq!(html.matches("<link").count(), html.matches("href=\"data:,\"").count());
-    assert_eq!(html.matches("<figure>").count(), 3);
+    assert_eq!(html.matches("<div class=\"figures\">").count(), 1);
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     // The answer stands before the fronts, these before the trials, and how it was done comes last.
     let place = |id: &str| html.find(&format!("id=\"{id}\"")).unwrap();
@@ -125,7 +125,7 @@ fn the_answer_names_gains_and_commands() {
         "Start with <a href=\"#t24\">trial 24</a>",
         "1.31 × faster",
         "<span>autotune</span> <span>export</span> <span>smollm2</span> <span>--trial 24</span>",
-        "<span>llama-server</span> <span>-m smollm2-24.gguf</span> <span>-c 4096</span> <span>-np 4</span>",
+        "<span>llama-server</span> <span>-m smollm2-24/smollm2-24.gguf</span> <span>-c 4096</span> <span>-np 4</span>",
         "seed",
         "autotune --budget 300MB --model SmolLM2-135M-Instruct.Q4_1.gguf --seed 7",
         "AMD EPYC (Zen 3)",
@@ -357,7 +357,7 @@ fn a_browser_opens_it_without_complaint() {
         var button = document.querySelectorAll("#trials th button")[0];
         button.click(); var up = rows().slice(0, 3).join(" ");
         button.click(); var down = rows().slice(0, 3).join(" ");
-        document.documentElement.setAttribute("data-seen", ["up " + up, "down " + down, "overflows " + wide, "figures " + document.querySelectorAll("figure svg").length].join("; "));
+        document.documentElement.setAttribute("data-seen", ["up " + up, "down " + down, "overflows " + wide, "figures " + document.querySelectorAll(".figures figure svg").length].join("; "));
     </script>"##;
     let probed = folder.path().join("probed.html");
     std::fs::write(&probed, html.replace("</body>", &format!("{probe}</body>"))).unwrap();

@@ -50,7 +50,7 @@ pub struct Outcome {
     pub end: End,
     /// Largest resident set, in bytes.
     pub peak_bytes: Option<u64>,
-    /// Of the last look: anonymous and file-backed bytes.
+    /// Anonymous and file-backed bytes at the look that found most of both.
     pub split_bytes: Option<(u64, u64)>,
     /// Wall time.
     pub wall: Duration,
@@ -125,7 +125,7 @@ impl Supervisor {
             match messages.recv_timeout(LOOK) {
                 Ok(Message::Done { peak_rss_bytes, anonymous_bytes, file_bytes, scripted_peak_bytes }) => {
                     peak = scripted_peak_bytes.or(peak_rss_bytes.max(peak));
-                    split = anonymous_bytes.zip(file_bytes);
+                    split = split.or(anonymous_bytes.zip(file_bytes));
                     end = end.or(Some(End::Done));
                 }
                 Ok(Message::Failed { error, machine }) => {
@@ -140,7 +140,10 @@ impl Supervisor {
             }
             if let Some(now) = resident(child.id()) {
                 peak = peak.max(Some(now.peak));
-                split = Some((now.anonymous, now.file));
+                // What the memory was made of is worth knowing at its largest, not at the end, when all is given back.
+                let size = |(anonymous, file): (u64, u64)| anonymous + file;
+                let here = (now.anonymous, now.file);
+                split = split.filter(|before| size(*before) >= size(here)).or(Some(here));
             }
             let over = limits.memory_bytes.is_some_and(|most| peak.is_some_and(|p| p > most));
             let stop = if over {

@@ -15,6 +15,8 @@ const MOST: usize = 40;
 pub struct Detail {
     /// Latency of every request, in milliseconds.
     pub latency_ms: Vec<f64>,
+    /// Duration of every decode step, in milliseconds.
+    pub step_ms: Vec<f64>,
     /// What it wrote, graded.
     pub generations: Vec<Generation>,
     /// The layers of its artifact, where they were recorded.
@@ -68,6 +70,7 @@ impl Analysis {
             let Some(id) = self.trial(number).filter(|t| t.rung.is_some()).map(|t| t.id) else { continue };
             let detail = Detail {
                 latency_ms: store.raw_samples(id, "request_latency_p50_ms")?,
+                step_ms: store.raw_samples(id, "tpot_p50_ms")?,
                 generations: store.generations(id)?,
                 layers: strips.remove(&number),
             };

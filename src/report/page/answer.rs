@@ -13,7 +13,8 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let complete = analysis.trials.iter().filter(|t| t.state == TrialState::Complete).count();
     let recommendation = &analysis.recommendation;
     html! {
-        section #answer aria-label="Recommended" {
+        section #answer {
+            h2.unseen { "Recommended" }
             @if recommendation.outcome == Outcome::Found {
                 @if let Some(pick) = recommendation.picks.first() { (lead(analysis, pick)) }
                 p {

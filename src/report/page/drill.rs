@@ -40,7 +40,8 @@ fn one(analysis: &Analysis, trial: &TrialRecord, detail: &Detail, reference: Opt
             }
             div.parts {
                 (rungs(trial))
-                (latencies(detail))
+                (histogram(&detail.latency_ms, "requests", "Latency"))
+                (histogram(&detail.step_ms, "decode steps", "Time"))
                 (memory(analysis, trial))
                 (layers(detail))
             }
@@ -76,7 +77,7 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
         parts.push(("own pages (cache, buffers, copies)".to_owned(), anonymous));
     }
     if peak > known {
-        let name = if known > 0.0 { "given back before the end" } else { "not told apart" };
+        let name = if known > 0.0 { "between two looks" } else { "not told apart" };
         parts.push((name.to_owned(), peak - known));
     }
     let show = |v: f64| Bytes(v as u64).to_string();
@@ -106,16 +107,15 @@ fn bar(parts: &[(String, f64)], total: f64, show: impl Fn(f64) -> String) -> Mar
     }
 }
 
-/// The requests' latencies as a histogram.
-fn latencies(detail: &Detail) -> Markup {
-    let samples = &detail.latency_ms;
+/// Times as a histogram between their least and their 99.5th percentile: one slow step would squeeze the rest into one bar.
+fn histogram(samples: &[f64], of: &str, what: &str) -> Markup {
     if samples.len() < 2 {
         return html! {};
     }
     const BINS: usize = 24;
-    let mut sorted = samples.clone();
+    let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
+    let (low, high) = (sorted[0], sorted[(sorted.len() - 1) * 995 / 1000]);
     let mut counts = [0usize; BINS];
     for s in samples {
         let place = if high > low { (s - low) / (high - low) * BINS as f64 } else { 0.0 };
@@ -124,7 +124,7 @@ fn latencies(detail: &Detail) -> Markup {
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
     let metric = Metric::of("request_latency_p50_ms");
     let mut svg = format!(
-        "<svg class=\"histogram\" viewBox=\"0 0 400 90\" role=\"img\" aria-label=\"{} requests between {} and {}\">",
+        "<svg class=\"histogram\" viewBox=\"0 0 400 90\" role=\"img\" aria-label=\"{} {of} between {} and {}\">",
         samples.len(),
         metric.show(low),
         metric.show(high)
@@ -146,7 +146,7 @@ fn latencies(detail: &Detail) -> Markup {
         metric.show(low),
         metric.show(high)
     );
-    html! { figure { (PreEscaped(svg)) figcaption { "Latency of " (samples.len()) " requests" } } }
+    html! { figure { (PreEscaped(svg)) figcaption { (what) " of " (samples.len()) " " (of) } } }
 }
 
 /// A column for each layer: the type of attention and FFN by colour, what is kept of them by height.

@@ -124,7 +124,9 @@
       return number(t.v[ix]) && number(t.v[iy]) && (t.preset ? presets : t.standing === 2 || dominated);
     });
     plot.textContent = "";
-    var W = 960, H = 560, L = 92, R = 24, T = 18, B = 66;
+    // As many units as pixels, so that letters keep their size on a phone.
+    var W = Math.max(340, Math.min(960, plot.clientWidth || 960)), H = Math.round(W < 600 ? W * 0.95 : W * 0.58), L = W < 600 ? 68 : 92, R = 14, T = 14, B = 58;
+    plot.setAttribute("viewBox", "0 0 " + W + " " + H);
     var others = (data.others || []).map(function (o, i) {
       var box = $("other-" + i);
       return { name: o.name, i: i, points: box.checked ? o.points.map(function (p) { return [p[2][ix], p[2][iy], p]; }).filter(function (p) { return number(p[0]) && number(p[1]); }) : [] };
@@ -133,16 +135,16 @@
     var xs = seen.map(function (t) { return t.v[ix]; }), ys = seen.map(function (t) { return t.v[iy]; });
     others.forEach(function (o) { o.points.forEach(function (p) { xs.push(p[0]); ys.push(p[1]); }); });
     var X = new Axis(mx, xs, L, W - R), Y = new Axis(my, ys, H - B, T);
-    X.ticks.forEach(function (x) {
+    X.ticks.forEach(function (x, i) {
       el("line", { x1: X.at(x), x2: X.at(x), y1: T, y2: H - B, class: "grid" }, plot);
-      el("text", { x: X.at(x), y: H - B + 22, "text-anchor": "middle", class: "tick" }, plot, show(mx, x));
+      if (W >= 600 || i % 2 === 0) el("text", { x: X.at(x), y: H - B + 20, "text-anchor": "middle", class: "tick" }, plot, show(mx, x));
     });
     Y.ticks.forEach(function (y) {
       el("line", { x1: L, x2: W - R, y1: Y.at(y), y2: Y.at(y), class: "grid" }, plot);
       el("text", { x: L - 8, y: Y.at(y) + 5, "text-anchor": "end", class: "tick" }, plot, show(my, y));
     });
-    el("text", { x: (L + W - R) / 2, y: H - 12, "text-anchor": "middle", class: "name" }, plot, mx.label + (mx.max ? " (better →)" : " (← better)"));
-    el("text", { transform: "translate(18 " + (T + H - B) / 2 + ") rotate(-90)", "text-anchor": "middle", class: "name" }, plot, my.label + (my.max ? " (better →)" : " (← better)"));
+    el("text", { x: (L + W - R) / 2, y: H - 10, "text-anchor": "middle", class: "name" }, plot, mx.label + (mx.max ? " (better →)" : " (← better)"));
+    el("text", { transform: "translate(14 " + (T + H - B) / 2 + ") rotate(-90)", "text-anchor": "middle", class: "name" }, plot, my.label + (my.max ? " (better →)" : " (← better)"));
     var line = function (points, cls) {
       var d = "";
       stairs(points, mx, my).forEach(function (p, i) { var x = X.at(p[0]).toFixed(1), y = Y.at(p[1]).toFixed(1); d += i ? "H" + x + "V" + y : "M" + x + " " + y; });
@@ -207,7 +209,7 @@
     if (!select.options.length) { options(select, data.y); select.addEventListener("input", parallel); }
     svg.textContent = "";
     var m = data.metrics[by[select.value]], im = by[select.value];
-    var lines = trials.filter(function (t) { return t.standing && t.p.length; });
+    var lines = trials.filter(function (t) { return t.standing && t.p.length && !t.preset; });
     lines.sort(function (a, b) { return b.standing - a.standing; });
     lines = lines.slice(0, 400);
     var values = lines.map(function (t) { return t.v[im]; }).filter(function (x) { return x !== null; }).sort(function (a, b) { return m.max ? b - a : a - b; });
@@ -242,7 +244,7 @@
       var marks = a.levels ? a.levels.map(function (l, i) { return [a.levels.length < 2 ? 0.5 : i / (a.levels.length - 1), l]; }) : [[0, a.ends[0]], [1, a.ends[1]]];
       marks.forEach(function (mark) { el("text", { x: x(k) + 5, y: y(mark[0]) + 4, class: "tick halo" }, svg, mark[1]); });
     });
-    $("parallel-text").textContent = "Orange: the best fifth by " + m.label + " (" + lines.filter(good).length + " of " + lines.length + " complete trials).";
+    $("parallel-text").textContent = "Orange: the best fifth by " + m.label + " (" + lines.filter(good).length + " of " + lines.length + " complete trials of the search).";
   }
 
   // The table: filter, and from a row to its point.
@@ -271,5 +273,6 @@
     if (node && node.tagName === "DETAILS") { node.open = true; node.scrollIntoView(); }
   }
   window.addEventListener("hashchange", open);
+  window.addEventListener("resize", draw);
   draw(); parallel(); sift(); open();
 })();

@@ -136,10 +136,12 @@ fn progress(analysis: &Analysis) -> Markup {
             100.0 * part
         );
     }
-    for n in [curve[0].0, curve[curve.len() / 2].0, curve[curve.len() - 1].0] {
+    let marks =
+        [(curve[0].0, "start"), (curve[curve.len() / 2].0, "middle"), (curve[curve.len() - 1].0, "end")];
+    for (n, anchor) in marks {
         let _ = write!(
             svg,
-            "<text class=\"tick\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{}\">trial {n}</text>",
+            "<text class=\"tick\" text-anchor=\"{anchor}\" x=\"{:.1}\" y=\"{}\">trial {n}</text>",
             x(n),
             h - 12.0
         );
