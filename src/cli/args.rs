@@ -86,6 +86,8 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
     /// Run one trial's work, spoken to over a pipe (internal).
     #[command(hide = true)]
     Worker,
@@ -441,6 +443,14 @@ pub struct ValidateArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `autotune man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for the program and for each command to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
 }
 
 /// `autotune score ...`

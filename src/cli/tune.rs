@@ -1,6 +1,7 @@
 //! `autotune tune` and `autotune resume`: from settings to a study that runs, and what is said at its end.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -9,6 +10,7 @@ use super::database::{expected, open_for_writing};
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
 use super::interrupt::Interrupt;
+use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
@@ -141,7 +143,8 @@ impl Run<'_> {
         let cancelled = || interrupt.is_set();
         let id = self.record.id;
         self.store.set_study_state(id, StudyState::Running, None)?;
-        let mut progress = Progress::new(printer, json);
+        let ends = Ends { time: self.settings.time_s.map(Duration::from_secs), trials: self.settings.trials };
+        let mut progress = Progress::new(printer, json, ends);
         progress.log_to(self.store, id);
         progress.say(&format!("model: {}", self.kit.describe()));
         let ended = self.record.trials.iter().filter(|(s, _)| s.is_ended()).map(|(_, n)| n).sum();
