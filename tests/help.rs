@@ -27,11 +27,16 @@ fn help_of_the_command() {
       plan         Say what would fit a budget, before anything is loaded
       studies      List the studies of a database
       trials       List the trials of a study
+      compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
       report       Write the report of a study
-      export       Copy a trial's artifact out, with the command line that runs it
+      export       Hand a trial over: its model file, the measured figures, and the commands that run it
+      validate     Check that a model is fit to be deployed on a class of machines; exit code 6 when it
+                   is not
+      salvage      Save what a damaged database still holds into a new one
       score        Grade code without tuning
       simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
+      man          Print the manual page, or write one for each command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -161,7 +166,7 @@ fn help_of_the_command() {
               Print version
 
     Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, 5 every
-    trial failed, 130 paused (autotune resume goes on).
+    trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on).
     "#);
 }
 
