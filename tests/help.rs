@@ -37,6 +37,7 @@ fn help_of_the_command() {
       score        Grade code without tuning
       simulate     Search a recorded table instead of a model, to compare samplers
       completions  Print shell completions
+      man          Print the manual page, or write one for each command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -166,7 +167,7 @@ fn help_of_the_command() {
               Print version
 
     Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, 5 every
-    trial failed, 130 paused (autotune resume goes on).
+    trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on).
     "#);
 }
 

@@ -70,16 +70,16 @@ fn the_summary_of_a_search() {
 
     balanced: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
         beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
-        autotune export smollm2 --trial 24 --out smollm2-24.gguf --results [results]
+        autotune export smollm2 --trial 24 --to smollm2-24 --results [results]
     fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
         beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1, KL 0.0660 lower
-        autotune export smollm2 --trial 20 --out smollm2-20.gguf --results [results]
+        autotune export smollm2 --trial 20 --to smollm2-20 --results [results]
     best quality: trial 2, Q8_0
         a preset that no trial dominates
-        autotune export smollm2 --trial 2 --out smollm2-2.gguf --results [results]
+        autotune export smollm2 --trial 2 --to smollm2-2 --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
         beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1, KL 0.256 higher
-        autotune export smollm2 --trial 19 --out smollm2-19.gguf --results [results]
+        autotune export smollm2 --trial 19 --to smollm2-19 --results [results]
     ");
 }
 
@@ -108,11 +108,12 @@ fn the_page_asks_nobody_for_anything() {
         assert!(!outside.contains(forbidden), "{forbidden}");
     }
     assert_eq!(html.matches("<link").count(), html.matches("href=\"data:,\"").count());
-    assert_eq!(html.matches("<figure>").count(), 3);
+    assert_eq!(html.matches("<div class=\"figures\">").count(), 1);
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     // The answer stands before the fronts, these before the trials, and how it was done comes last.
     let place = |id: &str| html.find(&format!("id=\"{id}\"")).unwrap();
-    let order = ["answer", "fronts", "trials", "failures", "predictions", "facts"].map(place);
+    let order = ["answer", "fronts", "why", "trust", "predictions", "failures", "trials", "drill", "facts"]
+        .map(place);
     assert!(order.is_sorted(), "{order:?}");
 }
 
@@ -124,7 +125,7 @@ fn the_answer_names_gains_and_commands() {
         "Start with <a href=\"#t24\">trial 24</a>",
         "1.31 × faster",
         "<span>autotune</span> <span>export</span> <span>smollm2</span> <span>--trial 24</span>",
-        "<span>llama-server</span> <span>-m smollm2-24.gguf</span> <span>-c 4096</span> <span>-np 4</span>",
+        "<span>llama-server</span> <span>-m smollm2-24/smollm2-24.gguf</span> <span>-c 4096</span> <span>-np 4</span>",
         "seed",
         "autotune --budget 300MB --model SmolLM2-135M-Instruct.Q4_1.gguf --seed 7",
         "AMD EPYC (Zen 3)",
@@ -345,19 +346,36 @@ fn ten_thousand_trials_fit_in_ten_megabytes() {
 #[test]
 fn a_browser_opens_it_without_complaint() {
     let (folder, study) = results();
-    let (out, html) = written(&folder, study);
+    let (out, _) = written(&folder, study);
     if let Ok(copy) = std::env::var("AUTOTUNE_KEEP_REPORT") {
         std::fs::copy(&out, copy).unwrap();
     }
-    // A probe at the end of a copy presses a head of the table and notes what a reader would see.
+    // A probe at the end of a copy does what a reader does, and notes what the reader would see.
     let probe = r##"<script>
-        var rows = function () { return Array.prototype.map.call(document.querySelectorAll("#trials tbody tr"), function (r) { return r.cells[0].textContent; }); };
-        var wide = document.documentElement.scrollWidth > window.innerWidth;
-        var button = document.querySelectorAll("#trials th button")[0];
-        button.click(); var up = rows().slice(0, 3).join(" ");
-        button.click(); var down = rows().slice(0, 3).join(" ");
-        document.documentElement.setAttribute("data-seen", ["up " + up, "down " + down, "overflows " + wide, "figures " + document.querySelectorAll("figure svg").length].join("; "));
+        var $ = function (id) { return document.getElementById(id); }, all = function (q) { return document.querySelectorAll(q); };
+        var rows = function () { return Array.prototype.map.call(all("#trials tbody tr"), function (r) { return r.cells[0].textContent; }); };
+        var wide = document.documentElement.scrollWidth > window.innerWidth, seen = [];
+        var button = all("#trials th button")[0];
+        button.click(); seen.push("up " + rows().slice(0, 3).join(" "));
+        button.click(); seen.push("down " + rows().slice(0, 3).join(" "));
+        seen.push("overflows " + wide, "figures " + all(".figures figure svg").length);
+        all("#plot a[data-n='24']")[0].dispatchEvent(new MouseEvent("mouseenter"));
+        seen.push("hover " + /^Trial 24/.test($("tip").textContent) + " " + /193 to 1242|1193 ms to 1242/.test($("tip").textContent));
+        var over = all("#plot a.over").length; $("budget").value = 300; $("budget").dispatchEvent(new Event("input"));
+        seen.push("slider " + over + " " + (all("#plot a.over").length > 5) + " " + (all("#trials tr.over").length > 5));
+        $("budget").value = 1000; $("axis-x").value = "artifact_bytes"; $("axis-x").dispatchEvent(new Event("input"));
+        seen.push("axis " + /file size/.test($("plot").textContent));
+        $("with-presets").checked = false; $("with-presets").dispatchEvent(new Event("input"));
+        seen.push("presets " + all("#plot a.preset").length, "crosses " + (all("#plot .cross").length > 0));
+        $("filter").value = "fastest"; $("filter").dispatchEvent(new Event("input"));
+        seen.push($("filter-text").textContent, "threads " + (all("#parallel .thread").length > 20), "drill " + (all("details.one").length > 10));
+        document.documentElement.setAttribute("data-seen", seen.join("; "));
     </script>"##;
+    let other = fake_study::fill(&Store::open(&folder.path().join(DATABASE_FILE)).unwrap(), "other", 12, 20);
+    let store = open(&folder);
+    let overlays = [Analysis::load(&store, other).unwrap()];
+    let html = report::render(&Analysis::load_in_depth(&store, study).unwrap(), &overlays, report::Live::No)
+        .unwrap();
     let probed = folder.path().join("probed.html");
     std::fs::write(&probed, html.replace("</body>", &format!("{probe}</body>"))).unwrap();
     for width in [400, 900, 1400] {
@@ -368,6 +386,136 @@ fn a_browser_opens_it_without_complaint() {
         assert_eq!(visit.console, Vec::<String>::new(), "at {width}");
         let seen =
             visit.dom.split("data-seen=\"").nth(1).and_then(|s| s.split('"').next()).unwrap_or("nothing");
-        assert_eq!(seen, "up 1 2 3; down 40 39 38; overflows false; figures 3", "at {width}");
+        assert_eq!(
+            seen,
+            "up 1 2 3; down 40 39 38; overflows false; figures 3; hover true true; slider 0 true true; axis true; presets 0; \
+             crosses true; 1 of 40 trials; threads true; drill true",
+            "at {width}"
+        );
     }
+}
+
+#[test]
+fn every_format_holds_the_study() {
+    let (folder, _) = results();
+    let text = |format: &str| {
+        let output =
+            autotune(&folder, &["report", "--format", format]).assert().success().get_output().stdout.clone();
+        String::from_utf8(output).unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&text("json")).unwrap();
+    assert_eq!(json["trials"].as_array().unwrap().len(), 40);
+    assert_eq!(text("csv").lines().count(), 41);
+    let md = text("md");
+    assert!(md.contains("- **balanced**: trial 24 (attn Q5_K"), "{md}");
+    assert!(
+        md.contains(
+            "1.31 × faster than Q4_K_M at indistinguishable pass@1 and KL; but 4.90 MB more peak memory"
+        ),
+        "{md}"
+    );
+    assert!(md.contains("| 2 | 1510 ms ["), "{md}");
+    let out = folder.path().join("figure.svg").display().to_string();
+    autotune(
+        &folder,
+        &["report", "--format", "svg", "--x", "peak_memory_bytes", "--y", "kl_mean", "--out", &out],
+    )
+    .assert()
+    .success();
+    let svg = std::fs::read_to_string(&out).unwrap();
+    assert!(
+        svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"")
+            && svg.contains("aria-label=\"peak memory against mean KL divergence")
+    );
+    autotune(&folder, &["report", "--format", "svg", "--x", "nosuch"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("measured both"));
+    autotune(&folder, &["report", "--format", "csv", "--watch"]).assert().code(2);
+    let out = folder.path().join("figure.png").display().to_string();
+    let drawn = autotune(&folder, &["report", "--format", "png", "--out", &out]).output().unwrap();
+    if drawn.status.success() {
+        let png = std::fs::read(&out).unwrap();
+        assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+        assert_eq!(&png[16..24], [0, 0, 8, 192, 0, 0, 6, 184], "2240 by 1720");
+    } else {
+        assert!(String::from_utf8_lossy(&drawn.stderr).contains("no fonts"), "{drawn:?}");
+    }
+}
+
+#[test]
+fn a_watched_page_follows_the_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(DATABASE_FILE);
+    let store = fake_study::store(&path);
+    let study = store.create_study(&fake_study::new_study("watched", 300_000_000)).unwrap();
+    store.set_study_state(study, autotune::store::StudyState::Running, None).unwrap();
+    let out = folder.path().join("w.html");
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("autotune"))
+        .args(["report", "--watch", "--out"])
+        .arg(&out)
+        .arg("--results")
+        .arg(folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait_for = |text: &str| {
+        let begun = Instant::now();
+        while !std::fs::read_to_string(&out).is_ok_and(|html| html.contains(text)) {
+            assert!(begun.elapsed().as_secs() < 120, "no `{text}`");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    wait_for("http-equiv=\"refresh\" content=\"5\"");
+    let new = NewTrial {
+        candidate: Candidate::default().with("threads", Value::Int(1)),
+        origin: Origin::sampler("autotune"),
+        predicted: Vec::new(),
+    };
+    let asked = store.ask_trial(study, &WorkerIdentity::current(), |_| Some(new)).unwrap();
+    let Asked::New(live) = asked else { panic!() };
+    let failure = Failure { kind: "crash".into(), text: "the seventh seal".into() };
+    store.end_trial(*live, EndState::Failed, Some(&failure)).unwrap();
+    wait_for("the seventh seal");
+    store.set_study_state(study, autotune::store::StudyState::Finished, Some("enough")).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(
+        !std::fs::read_to_string(&out).unwrap().contains("http-equiv=\"refresh\""),
+        "the last page stays as it is"
+    );
+}
+
+#[test]
+fn two_studies_side_by_side() {
+    let (folder, _) = results();
+    let store = Store::open(&folder.path().join(DATABASE_FILE)).unwrap();
+    fake_study::fill(&store, "fewer", 3, 90);
+    drop(store);
+    let output = autotune(&folder, &["compare", "smollm2", "fewer", "--json"])
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let json: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let volume = |i: usize| json["studies"][i]["hypervolume"].as_f64().unwrap();
+    assert!(volume(0) > volume(1) && json["together"].as_f64().unwrap() >= volume(0), "{json:#}");
+    assert_eq!(json["doubts"].as_array().unwrap().len(), 0, "{json:#}");
+    let front = json["studies"][1]["front"].as_array().unwrap();
+    assert!(front.iter().any(|p| !p["dominated_by"].as_array().unwrap().is_empty()), "{json:#}");
+    // Who is dominated there dominates nobody here, and the other side says the same.
+    for p in front {
+        for by in p["dominated_by"].as_array().unwrap() {
+            let other =
+                json["studies"][0]["front"].as_array().unwrap().iter().find(|o| o["number"] == *by).unwrap();
+            assert!(other["dominates"].as_array().unwrap().contains(&p["number"]));
+        }
+    }
+    let text = String::from_utf8(
+        autotune(&folder, &["compare", "1", "2"]).assert().success().get_output().stdout.clone(),
+    )
+    .unwrap();
+    assert!(text.contains("both together: hypervolume"), "{text}");
+    autotune(&folder, &["compare", "1", "nosuch"]).assert().code(2);
 }

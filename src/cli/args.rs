@@ -88,6 +88,8 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
     /// Run one trial's work, spoken to over a pipe (internal).
     #[command(hide = true)]
     Worker,
@@ -356,12 +358,44 @@ pub struct SalvageArgs {
 pub struct ReportArgs {
     /// Number or name of the study; the newest without it.
     pub study: Option<String>,
-    /// The file to write.
+    /// The file to write. Default: reports/NAME.html (.svg, .png); json, csv and md go to standard output.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "html")]
+    pub format: ReportFormat,
+    /// Write the page again whenever a trial ends, until the study ends; the page loads itself again meanwhile.
+    #[arg(long)]
+    pub watch: bool,
+    /// Show the front of another study of the same database in the figure; may be given several times.
+    #[arg(long, value_name = "STUDY")]
+    pub overlay: Vec<String>,
+    /// Horizontal metric of an svg or png, for example peak_memory_bytes. Default: the study's objective of speed.
+    #[arg(long, value_name = "METRIC")]
+    pub x: Option<String>,
+    /// Vertical metric of an svg or png. Default: the study's objective of quality.
+    #[arg(long, value_name = "METRIC")]
+    pub y: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
+}
+
+/// What `report` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// The page: one file, alive in a browser, complete without JavaScript.
+    Html,
+    /// The study and all its trials.
+    Json,
+    /// A line for each trial.
+    Csv,
+    /// The answer and the front, for an issue or a wiki.
+    Md,
+    /// One figure, as vectors.
+    Svg,
+    /// One figure, as pixels, for slides and papers (2240 by 1720).
+    Png,
 }
 
 /// `autotune export`
@@ -453,12 +487,23 @@ pub struct ValidateArgs {
     /// Stop a step (timing, prompts, tasks) that takes longer than this; the check then fails.
     #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
     pub step_timeout: String,
-    /// Which protection the sandbox must have.
+    /// Which protection the sandbox must have before model-written code runs.
     #[arg(long, value_enum, default_value = "auto")]
     pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
+    pub allow_unsandboxed: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `autotune man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for the program and for each command to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
 }
 
 /// `autotune score ...`

@@ -9,6 +9,8 @@ pub mod exit;
 mod export;
 mod graders;
 mod interrupt;
+mod live;
+mod man;
 mod plan;
 pub mod printer;
 mod probe;
@@ -78,6 +80,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Score(ScoreCommand::Codebleu(args)) => score_codebleu::run(&args, printer),
         Command::Simulate(args) => simulate::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),
+        Command::Man(args) => man::run(&args, printer),
         Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
     }
 }

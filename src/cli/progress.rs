@@ -1,10 +1,9 @@
-//! What a running study shows: one line a trial on stderr, a bar for the rung at work when stderr is a terminal, and JSON lines on
+//! What a running study shows: one line a trial on stderr, a live view of the rung at work when stderr is a terminal, and JSON lines on
 //! stdout when asked for.
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::live::{Ends, LiveView};
 use super::printer::Printer;
 use crate::store::{NewEvent, Store, StudyId};
 use crate::study::{Event, Observer};
@@ -14,22 +13,16 @@ pub struct Progress<'a> {
     printer: &'a mut Printer,
     log: Option<(&'a Store, StudyId)>,
     json: bool,
-    bar: Option<ProgressBar>,
+    view: Option<LiveView>,
     line: String,
 }
 
 impl<'a> Progress<'a> {
-    /// Shows on a printer; JSON lines too when `json`.
-    pub fn new(printer: &'a mut Printer, json: bool) -> Self {
-        let bar = (!printer.is_quiet() && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("  {spinner} {msg} {wide_bar} {pos}/{len} {elapsed}");
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { printer, log: None, json, bar, line: String::new() }
+    /// Shows on a printer; JSON lines too when `json`. `ends` says when the study ends by itself.
+    pub fn new(printer: &'a mut Printer, json: bool, ends: Ends) -> Self {
+        let live = !printer.is_quiet() && std::io::stderr().is_terminal();
+        let view = live.then(|| LiveView::new(ends));
+        Self { printer, log: None, json, view, line: String::new() }
     }
 
     /// Keeps events in a study's log from now on.
@@ -37,18 +30,24 @@ impl<'a> Progress<'a> {
         self.log = Some((store, study));
     }
 
-    /// Prints a line above the bar.
+    /// Prints a line above the view.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.remark(line)),
+        match &self.view {
+            Some(view) => view.above(|| self.printer.remark(line)),
             None => self.printer.remark(line),
         }
     }
 
-    /// Removes the bar.
+    /// Removes the view.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(view) = &self.view {
+            view.clear();
+        }
+    }
+
+    fn work(&self, line: &str) {
+        if let Some(view) = &self.view {
+            view.work(line);
         }
     }
 
@@ -63,24 +62,14 @@ impl<'a> Progress<'a> {
             Event::TrialStarted { trial, origin, candidate } => {
                 let who = origin.split(':').next().unwrap_or_default();
                 self.line = format!("{trial:>3} {who:<8} {candidate}");
-                if let Some(bar) = &self.bar {
-                    bar.set_length(0);
-                    bar.set_message(self.line.clone());
-                }
+                self.work(&self.line);
             }
             Event::Progress { what, done, total, .. } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_length(*total);
-                    bar.set_position(*done);
-                    bar.set_message(format!("{} ({what})", self.line));
-                }
+                self.work(&format!("{what} {done}/{total} of {}", self.line));
             }
             Event::RungFinished { summary, .. } => {
                 self.line = format!("{} | {summary}", self.line);
-                if let Some(bar) = &self.bar {
-                    bar.set_length(0);
-                    bar.set_message(self.line.clone());
-                }
+                self.work(&self.line);
             }
             Event::TrialEnded { state, reason, seconds, .. } => {
                 let end = match reason {
@@ -88,6 +77,9 @@ impl<'a> Progress<'a> {
                     None => String::new(),
                 };
                 self.say(&format!("{}{end} ({seconds:.0} s)", self.line));
+                if let (Some(view), Some((store, study))) = (&mut self.view, self.log) {
+                    view.ended(store, study);
+                }
             }
             Event::StudyEnded { reason, .. } => self.say(reason),
         }

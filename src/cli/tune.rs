@@ -10,6 +10,7 @@ use super::database::{expected, open_for_writing};
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
 use super::interrupt::Interrupt;
+use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
@@ -146,7 +147,8 @@ impl Run<'_> {
         let cancelled = || interrupt.is_set();
         let id = self.record.id;
         self.store.set_study_state(id, StudyState::Running, None)?;
-        let mut progress = Progress::new(printer, json);
+        let ends = Ends { time: self.settings.time_s.map(Duration::from_secs), trials: self.settings.trials };
+        let mut progress = Progress::new(printer, json, ends);
         progress.log_to(self.store, id);
         progress.say(&format!("model: {}", self.kit.describe()));
         let ended = self.record.trials.iter().filter(|(s, _)| s.is_ended()).map(|(_, n)| n).sum();

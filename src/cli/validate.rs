@@ -17,6 +17,7 @@ use crate::host::Tier;
 use crate::measure::supervisor::Supervisor;
 use crate::measure::timing::TimingLimits;
 use crate::model::gguf::{Gguf, MetaValue};
+use crate::quality::sandbox::Mode;
 use crate::report::{Align, table};
 use crate::space::{Candidate, Config, KvType};
 use crate::study::{Grading, Stopped};
@@ -43,8 +44,9 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     for text in plan.fit(threads, trained) {
         printer.remark(&text);
     }
+    let sandbox = if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() };
     let graders = (reference.is_some() && args.task_limit > 0)
-        .then(|| Graders::of(&args.tasks, args.task_limit, args.sandbox.into(), None))
+        .then(|| Graders::of(&args.tasks, args.task_limit, sandbox, None))
         .transpose()?;
     let mut grading = graders.map(|g| g.grading);
     let supervisor = Supervisor::of_this_program()?;

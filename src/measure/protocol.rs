@@ -70,6 +70,35 @@ pub struct Built {
     pub quantized: u64,
     /// Tensors taken from the cache.
     pub reused: u64,
+    /// Shape and types of each layer, where the format has layers.
+    #[serde(default)]
+    pub layers: Option<BuiltLayers>,
+}
+
+/// The layers of an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BuiltLayers {
+    /// Type of the embedding.
+    pub embedding: String,
+    /// From the first to the last.
+    pub layers: Vec<BuiltLayer>,
+}
+
+/// One layer of an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltLayer {
+    /// The layer's number in the source, from 0.
+    pub source: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// KV heads.
+    pub kv_heads: u32,
+    /// FFN channels.
+    pub ffn: u32,
+    /// The type that holds most bytes of its attention.
+    pub attn: String,
+    /// The type that holds most bytes of its FFN.
+    pub ffn_type: String,
 }
 
 /// Which parts of a workload are timed, and how long.

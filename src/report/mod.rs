@@ -5,10 +5,13 @@
 
 mod command;
 mod compare;
+mod detail;
+mod draw;
 mod export;
 mod figure;
 mod front;
 mod gain;
+mod markdown;
 mod metric;
 mod page;
 mod recommend;
@@ -20,10 +23,13 @@ mod write;
 
 pub use command::{Commands, file_stem};
 pub use compare::{SidePoint, StudyComparison, StudySide, compare_studies};
+pub use detail::{Detail, LayerShape, LayerStrip};
+pub use draw::{figure_png, figure_svg};
 pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
+pub use markdown::markdown;
 pub use metric::{Family, Metric, Reading, Unit};
-pub use page::render;
+pub use page::{Live, render};
 pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, recommend};
 pub use relative::{REFERENCE_NOTE, Relative};
 pub use short::Shortener;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::command::Commands;
+use super::detail::Detail;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
 use super::metric::{Metric, PEAK, Reading};
@@ -39,6 +40,10 @@ pub struct Analysis {
     pub shortener: Shortener,
     /// The folder of the database.
     pub results: PathBuf,
+    /// The front and the presets in depth, by number.
+    pub details: BTreeMap<u64, Detail>,
+    /// The preset whose solutions the others' are set beside.
+    pub reference: Option<u64>,
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
@@ -82,6 +87,7 @@ impl Analysis {
         let shortener = Shortener::new(&trials);
         let relative = Relative::load(store, study.id, &trials)?;
         let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
+        let (details, reference) = (BTreeMap::new(), None);
         Ok(Self {
             study,
             trials,
@@ -93,7 +99,19 @@ impl Analysis {
             relative,
             shortener,
             results,
+            details,
+            reference,
         })
+    }
+
+    /// As [`Analysis::load`], with raw samples, generations and layers of the front and the presets, for the page.
+    ///
+    /// # Errors
+    /// As [`Analysis::load`].
+    pub fn load_in_depth(store: &Store, study: StudyId) -> Result<Self> {
+        let mut analysis = Self::load(store, study)?;
+        analysis.load_details(store)?;
+        Ok(analysis)
     }
 
     /// A trial by its number.

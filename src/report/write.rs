@@ -12,7 +12,7 @@ use crate::store::{Store, StudyId};
 /// # Errors
 /// The store cannot be read, or the file cannot be written (an earlier one then stays as it was).
 pub fn write(store: &Store, study: StudyId, out: &Path) -> Result<()> {
-    let html = page::render(&Analysis::load(store, study)?)?;
+    let html = page::render(&Analysis::load_in_depth(store, study)?, &[], page::Live::No)?;
     replace_file(out, html.as_bytes()).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }
 

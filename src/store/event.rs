@@ -6,6 +6,9 @@ use rusqlite::params;
 use super::read::time;
 use super::{Result, Store, StudyId};
 
+/// The kind of the event in which a study records the layers of what it built.
+pub const LAYERS_EVENT: &str = "layers";
+
 /// Something that happened, to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {

@@ -64,6 +64,7 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
         // Renaming one link of a file to another of the same file leaves both.
         let _ = std::fs::remove_file(&partial);
     }
+    let layers = super::layers::of(out, &artifact.kept.layers);
     let kept = &artifact.kept;
     let sum = |values: &[u32]| values.iter().sum::<u32>();
     Ok(Built {
@@ -86,6 +87,7 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
         },
         quantized: artifact.quantized as u64,
         reused: artifact.reused as u64,
+        layers,
     })
 }
 

@@ -6,6 +6,8 @@ pub mod confirm;
 mod event;
 mod grading;
 pub mod kit;
+#[cfg(feature = "llama")]
+mod layers;
 mod learn;
 pub mod metrics;
 mod next_line;

@@ -174,6 +174,11 @@ impl Climb<'_> {
             let details = serde_json::json!({ "trial": trial.number(), "fallbacks": built.fallbacks });
             self.note(trial, "fallbacks", &details)?;
         }
+        if let Some(layers) = &built.layers {
+            let mut details = serde_json::to_value(layers).map_err(anyhow::Error::from)?;
+            details["trial"] = trial.number().into();
+            self.note(trial, crate::store::LAYERS_EVENT, &details)?;
+        }
         if !built.kept.is_empty() {
             summary += &format!(", kept {}", built.kept);
             self.note(trial, "pruned", &serde_json::json!({ "trial": trial.number(), "kept": built.kept }))?;

@@ -13,9 +13,10 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let complete = analysis.trials.iter().filter(|t| t.state == TrialState::Complete).count();
     let recommendation = &analysis.recommendation;
     html! {
-        section #answer aria-label="Recommended" {
+        section #answer {
+            h2.unseen { "Recommended" }
             @if recommendation.outcome == Outcome::Found {
-                @if let Some(pick) = recommendation.picks.first() { (lead(pick)) }
+                @if let Some(pick) = recommendation.picks.first() { (lead(analysis, pick)) }
                 p {
                     "Of " (count(analysis.trials.len(), "trial")) ", " (complete) " completed and "
                     (recommendation.front.len()) " are on the front. "
@@ -36,14 +37,20 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
 }
 
 /// The whole answer in a sentence.
-fn lead(pick: &Pick) -> Markup {
+fn lead(analysis: &Analysis, pick: &Pick) -> Markup {
     html! {
         p.lead {
             "Start with " a href=(format!("#t{}", pick.number)) { "trial " (pick.number) } " (" (titles(&pick.titles)) ")"
             @match &pick.comparison {
-                Some(comparison) => { ": " (comparison.sentence()) "." },
-                None => ".",
+                Some(comparison) => { ": " strong { (comparison.headline()) } "." },
+                None => ", a preset that nothing found so far dominates.",
             }
+        }
+        @if let Some(trial) = analysis.trial(pick.number) {
+            @let commands = analysis.commands(trial);
+            p { "Take it and run it:" }
+            (command(&commands.export))
+            @if let Some(run) = &commands.run { (command(run)) }
         }
     }
 }

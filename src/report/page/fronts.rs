@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::explore;
+
 use crate::report::figure::{Figure, Point, Side, Standing, draw};
 use crate::report::front::{RULE, eligible};
 use crate::report::metric::{PEAK, Reading};
 use crate::report::{Analysis, Family, Metric, Result, titles};
 use crate::store::{Objective, TrialRecord};
 
-pub(super) fn section(analysis: &Analysis) -> Result<Markup> {
+pub(super) fn section(analysis: &Analysis, overlays: &[Analysis]) -> Result<Markup> {
     let sides = Sides::of(analysis);
     let pairs =
         [(&sides.speed, &sides.quality), (&sides.memory, &sides.quality), (&sides.speed, &sides.memory)];
@@ -30,12 +32,36 @@ pub(super) fn section(analysis: &Analysis) -> Result<Markup> {
     Ok(html! {
         section #fronts {
             h2 { "The fronts" }
+            (explore::frame(analysis, overlays))
             div.figures {
                 @for (caption, figure) in &figures { (panel(caption, figure)) }
                 (key(&figures))
             }
         }
     })
+}
+
+/// The figure of two metrics alone, as SVG.
+pub(in crate::report) fn figure(
+    analysis: &Analysis,
+    x: Option<&str>,
+    y: Option<&str>,
+) -> Result<Option<String>> {
+    let sides = Sides::of(analysis);
+    let named = |name: Option<&str>, usual: &Option<Side>| match name {
+        Some(name) => {
+            let declared = analysis.objectives.iter().find(|o| o.metric == name).map(side);
+            let metric = Metric::of(name);
+            let log = metric.family == Family::Speed;
+            Some(declared.unwrap_or(Side { direction: metric.direction, log, metric }))
+        }
+        None => usual.clone(),
+    };
+    let (Some(x), Some(y)) = (named(x, &sides.speed), named(y, &sides.quality)) else { return Ok(None) };
+    let front: BTreeSet<u64> = analysis.recommendation.front.iter().copied().collect();
+    let points: Vec<Point> =
+        analysis.trials.iter().filter_map(|t| point(analysis, &front, t, &x, &y)).collect();
+    Ok(draw(&points, &x, &y)?.map(|f| f.svg))
 }
 
 fn panel(caption: &str, figure: &Figure) -> Markup {

@@ -1,11 +1,16 @@
 //! The page: one HTML file without outside references, complete without JavaScript, in the order in which a reader asks:
-//! the answer, the fronts, the trials, what went wrong, how far predictions can be trusted, how to do it again.
+//! the answer, the fronts, why these, how far it can all be trusted, every trial, how to do it again.
 
 mod answer;
+mod drill;
+mod explore;
 mod facts;
 mod fronts;
 mod trials;
 mod trust;
+mod why;
+
+pub(super) use fronts::figure as fronts_figure;
 
 use std::time::Duration;
 
@@ -15,15 +20,24 @@ use super::{Analysis, Result};
 use crate::store::StudyState;
 use crate::units::Bytes;
 
-/// Renders the page of an analysed study.
+/// Whether the page asks its file again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// It stays as it is.
+    No,
+    /// It is loaded again every so many seconds: the study goes on.
+    EverySeconds(u32),
+}
+
+/// Renders the page of a study that was analysed in depth, with the fronts of others as overlays.
 ///
 /// # Errors
 /// A figure cannot be drawn.
-pub fn render(analysis: &Analysis) -> Result<String> {
+pub fn render(analysis: &Analysis, overlays: &[Analysis], live: Live) -> Result<String> {
     let study = &analysis.study;
     let title =
         format!("{}: {} under {}", study.name, model_name(&study.model_path), Bytes(study.budget_bytes));
-    let figures = fronts::section(analysis)?;
+    let figures = fronts::section(analysis, overlays)?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -33,6 +47,7 @@ pub fn render(analysis: &Analysis) -> Result<String> {
                 meta name="generator" content=(concat!("autotune ", env!("CARGO_PKG_VERSION")));
                 // An empty icon, so that browsers ask nobody for one.
                 link rel="icon" href="data:,";
+                @if let Live::EverySeconds(seconds) = live { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
@@ -41,12 +56,15 @@ pub fn render(analysis: &Analysis) -> Result<String> {
                     (header(analysis))
                     (answer::section(analysis))
                     (figures)
-                    (trials::section(analysis))
-                    (trust::failures(analysis))
+                    (why::section(analysis))
+                    (trust::uncertainty(analysis))
                     (trust::predictions(analysis))
+                    (trust::failures(analysis))
+                    (trials::section(analysis))
+                    (drill::section(analysis))
                     (facts::section(analysis))
                 }
-                script { (PreEscaped(include_str!("sort.js"))) }
+                script { (PreEscaped(include_str!("sort.js"))) (PreEscaped(include_str!("explore.js"))) }
             }
         }
     };

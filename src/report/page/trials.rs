@@ -18,6 +18,11 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
         section #trials {
             h2 { "All trials" }
             p.muted { "The front first; the ends of 95 % intervals are below the values. `autotune trials --csv` has every number." }
+            form #table-tools .tools hidden onsubmit="return false" {
+                label { "filter " input #filter type="search" placeholder="Q4_K, complete, fastest …"; }
+                label { input #only-front type="checkbox"; " only the front" }
+                output #filter-text for="filter" {}
+            }
             div.scroll tabindex="0" role="region" aria-label="Table of trials" {
                 table.sort {
                     thead { tr {
@@ -51,6 +56,7 @@ fn row(analysis: &Analysis, trial: &TrialRecord, on_front: bool) -> Markup {
                 @if let Some(preset) = trial.origin.preset_name() { span.tag.p { "preset" } " " (preset) }
                 @else { (analysis.shortener.short(&trial.candidate)) }
                 @if !picked.is_empty() { " " span.tag.b { (picked) } }
+                @if analysis.details.contains_key(&trial.number) { " " a href=(format!("#d{}", trial.number)) { "all about it" } }
                 @if analysis.trials.len() <= MOST_DETAILS { (details(analysis, trial)) }
             }
         }

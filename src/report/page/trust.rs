@@ -49,6 +49,42 @@ pub(super) fn failures(analysis: &Analysis) -> Markup {
     }
 }
 
+/// How wide the intervals are: what the differences above must be held against.
+pub(super) fn uncertainty(analysis: &Analysis) -> Markup {
+    let rows: Vec<(&Metric, usize, f64, f64)> = analysis
+        .columns
+        .iter()
+        .filter_map(|metric| {
+            let mut widths: Vec<f64> = analysis
+                .trials
+                .iter()
+                .filter_map(|t| Reading::of(t, &metric.name))
+                .filter_map(|r| r.interval().map(|(low, high)| (high - low) / 2.0 / r.value.abs()))
+                .filter(|w| w.is_finite())
+                .collect();
+            widths.sort_by(f64::total_cmp);
+            let worst = *widths.last()?;
+            Some((metric, widths.len(), median(widths.iter().copied()), worst))
+        })
+        .collect();
+    html! {
+        section #trust {
+            h2 { "How far to trust this" }
+            @if !rows.is_empty() {
+                p { "Half-widths of the 95 % intervals: differences that are smaller are noise." }
+                div.scroll tabindex="0" role="region" aria-label="Uncertainty" {
+                    table {
+                        thead { tr { th scope="col" { "metric" } th.n scope="col" { "trials" } th.n scope="col" { "typically ±" } th.n scope="col" { "at worst ±" } } }
+                        tbody { @for (metric, n, typical, worst) in &rows {
+                            tr { td { (metric.label) } td.n { (n) } td.n { (percent(*typical)) } td.n { (percent(*worst)) } }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A prediction, what it predicted, and what the prediction knew.
 const PAIRS: [(&str, &str, &str); 3] = [
     ("predicted_peak_memory_bytes", PEAK, ""),
