@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use assert_cmd::Command;
-use autotune::report::{self, Analysis, Outcome};
+use autotune::report::{self, Analysis, Outcome, Overlay};
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Asked, DATABASE_FILE, EndState, Failure, NewMeasurement, NewTrial, Origin, Store, StudyId, TrialState,
@@ -112,8 +112,21 @@ fn the_page_asks_nobody_for_anything() {
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     // The answer stands before the fronts, these before the trials, and how it was done comes last.
     let place = |id: &str| html.find(&format!("id=\"{id}\"")).unwrap();
-    let order = ["answer", "fronts", "why", "trust", "predictions", "failures", "trials", "drill", "facts"]
-        .map(place);
+    let order = [
+        "answer",
+        "fronts",
+        "why",
+        "progress",
+        "trust",
+        "uncertainty",
+        "again",
+        "predictions",
+        "failures",
+        "trials",
+        "drill",
+        "facts",
+    ]
+    .map(place);
     assert!(order.is_sorted(), "{order:?}");
 }
 
@@ -373,9 +386,9 @@ fn a_browser_opens_it_without_complaint() {
     </script>"##;
     let other = fake_study::fill(&Store::open(&folder.path().join(DATABASE_FILE)).unwrap(), "other", 12, 20);
     let store = open(&folder);
-    let overlays = [Analysis::load(&store, other).unwrap()];
-    let html = report::render(&Analysis::load_in_depth(&store, study).unwrap(), &overlays, report::Live::No)
-        .unwrap();
+    let analysis = Analysis::load_in_depth(&store, study).unwrap();
+    let overlays = [Overlay::named(Analysis::load(&store, other).unwrap(), &analysis)];
+    let html = report::render(&analysis, &overlays, report::Live::No).unwrap();
     let probed = folder.path().join("probed.html");
     std::fs::write(&probed, html.replace("</body>", &format!("{probe}</body>"))).unwrap();
     for width in [400, 900, 1400] {
@@ -392,6 +405,70 @@ fn a_browser_opens_it_without_complaint() {
              crosses true; 1 of 40 trials; threads true; drill true",
             "at {width}"
         );
+    }
+}
+
+#[test]
+fn earlier_studies_can_be_laid_over_the_figure() {
+    let (folder, study) = results();
+    let store = Store::open(&folder.path().join(DATABASE_FILE)).unwrap();
+    fake_study::fill(&store, "before", 6, 20);
+    let mut foreign = fake_study::new_study("foreign", fake_study::BUDGET);
+    foreign.model_hash = "another".into();
+    store.create_study(&foreign).unwrap();
+    let analysis = Analysis::load(&store, study).unwrap();
+    let found = Overlay::earlier(&store, &analysis).unwrap();
+    let names: Vec<(&str, bool)> = found.iter().map(|o| (o.analysis.study.name.as_str(), o.shown)).collect();
+    assert_eq!(names, [("before", false)], "offered, not shown; other models never");
+    // Another database is named by its file, and then shown.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join(DATABASE_FILE);
+    fake_study::fill(&fake_study::store(&file), "elsewhere", 6, 20);
+    let out = folder.path().join("over.html").display().to_string();
+    let other = file.display().to_string();
+    autotune(&folder, &["report", "smollm2", "--overlay", &other, "--overlay", "before", "--out", &out])
+        .assert()
+        .success();
+    let html = std::fs::read_to_string(&out).unwrap();
+    for name in ["elsewhere", "before"] {
+        assert!(html.contains(&format!("\"name\":\"{name}\"")), "{name}");
+    }
+    assert_eq!(html.matches("\"shown\":true").count(), 2);
+    autotune(&folder, &["report", "--overlay", "nosuch"]).assert().code(2);
+}
+
+#[test]
+fn what_was_measured_again_and_what_disturbed_is_told() {
+    let (folder, study) = results();
+    let store = Store::open(&folder.path().join(DATABASE_FILE)).unwrap();
+    let recommended = Analysis::load(&store, study).unwrap().recommendation;
+    let pick = recommended.picks.iter().find(|p| p.comparison.is_some()).unwrap();
+    let beside = pick.comparison.as_ref().unwrap();
+    let tell = |kind: &str, json: serde_json::Value| {
+        let event = autotune::store::NewEvent { kind: kind.into(), json: json.to_string() };
+        store.append_event(study, &event).unwrap();
+    };
+    for round in 0..8 {
+        for (trial, latency) in [(pick.number, 1000.0), (beside.number, 1300.0)] {
+            let latency = latency * (1.0 + 0.01 * f64::from(round % 2));
+            tell(
+                autotune::measure::recheck::EVENT,
+                serde_json::json!({ "round": round, "trial": trial, "latency_ms": latency, "peak_bytes": null }),
+            );
+        }
+    }
+    tell(
+        autotune::store::DISTURBED_EVENT,
+        serde_json::json!({ "trial": 3, "again": true, "why": "others used <b>30 %</b>" }),
+    );
+    let (_, html) = written(&folder, study);
+    for text in [
+        "differed by 1.0 % typically and by 1.0 % at the 95th percentile (14 pairs of 2 trials)",
+        "measured again: faster than",
+        "<td>faster</td>",
+        "others used &lt;b&gt;30 %&lt;/b&gt; (measured again)",
+    ] {
+        assert!(html.contains(text) || html.contains(&text.replacen('m', "M", 1)), "{text}");
     }
 }
 
@@ -437,7 +514,7 @@ fn every_format_holds_the_study() {
     if drawn.status.success() {
         let png = std::fs::read(&out).unwrap();
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
-        assert_eq!(&png[16..24], [0, 0, 8, 192, 0, 0, 6, 184], "2240 by 1720");
+        assert_eq!(&png[16..24], [0, 0, 8, 192, 0, 0, 7, 48], "2240 by 1840");
     } else {
         assert!(String::from_utf8_lossy(&drawn.stderr).contains("no fonts"), "{drawn:?}");
     }
