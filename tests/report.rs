@@ -56,8 +56,8 @@ fn the_summary_of_a_search() {
     12 of 40 trials are on the front under 300 MB:
     trial  latency  peak memory  pass@1      decode     file       KL                configuration
         9   938 ms       165 MB  10.0 %   171 tok/s  90.9 MB    0.572                attn Q4_0, embd IQ4_NL, ffn IQ4_NL, KV q8_0, heads −11 %, FFN −15 %, batch 4, threads 2, no repack
-       20  1025 ms       193 MB  15.6 %   156 tok/s   106 MB    0.361  fastest       attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-       38  1102 ms       173 MB  21.1 %   145 tok/s  95.3 MB    0.263                attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
+       20  1025 ms       193 MB  15.6 %   156 tok/s   106 MB    0.361                attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
+       38  1102 ms       173 MB  21.1 %   145 tok/s  95.3 MB    0.263  fastest       attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
        17  1195 ms       226 MB  24.4 %   134 tok/s   124 MB   0.0956                attn Q6_K, embd IQ4_NL, ffn Q8_0, KV q4_0, batch 2, threads 2
        24  1218 ms       201 MB  28.9 %   131 tok/s   110 MB   0.0527  balanced      attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
        26  1407 ms       196 MB  26.7 %   114 tok/s   108 MB   0.0898                attn IQ4_NL, embd IQ4_NL, ffn Q8_0, KV f16, batch 1, threads 2, no repack
@@ -71,13 +71,15 @@ fn the_summary_of_a_search() {
     balanced: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
         beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
         autotune export smollm2 --trial 24 --to smollm2-24 --results [results]
-    fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-        beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1, KL 0.0660 lower
-        autotune export smollm2 --trial 20 --to smollm2-20 --results [results]
+    fastest: trial 38, attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
+        beside Q4_K_M: 1.45 × faster, 22.7 MB less peak memory, indistinguishable pass@1, KL 0.207 higher
+        autotune export smollm2 --trial 38 --to smollm2-38 --results [results]
     best quality: trial 2, Q8_0
+        beside Q4_K_M: 1.06 × faster, 28.0 MB more peak memory, indistinguishable pass@1, KL 0.0515 lower
         a preset that no trial dominates
         autotune export smollm2 --trial 2 --to smollm2-2 --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
+        beside Q4_K_M: 1.52 × slower, 40.9 MB less peak memory, 8.9 points less pass@1, KL 0.272 higher
         beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1, KL 0.256 higher
         autotune export smollm2 --trial 19 --to smollm2-19 --results [results]
     ");

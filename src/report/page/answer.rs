@@ -66,7 +66,7 @@ fn reason(analysis: &Analysis, pick: &Pick) -> Markup {
         .map(|c| c.ratio);
     html! {
         p {
-            "Why believe it: both were built and run on this machine"
+            "Why believe it: both were built and run on the same machine"
             @if let Some(r) = turns {
                 ", measured again in " (r.samples) " rounds in turns (" (digits(r.value)) " × the latency, 95 % interval "
                 (digits(r.low)) " to " (digits(r.high)) ")"
