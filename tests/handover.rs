@@ -165,7 +165,7 @@ fn stamping_twice_says_the_same() {
 #[cfg(feature = "llama")]
 #[test]
 fn the_stamped_model_gives_the_same_logits() {
-    use autotune::engine::{EngineKind, FlashAttention, Row, RunConfig, Session};
+    use autotune::engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session};
     use autotune::space::KvType;
 
     let Some(demo) = std::env::var_os("AUTOTUNE_DEMO_MODEL").filter(|p| Path::new(p).exists()) else {
@@ -191,6 +191,7 @@ fn the_stamped_model_gives_the_same_logits() {
         flash: FlashAttention::Off,
         repack: false,
         gpu_layers: 0,
+        device: Device::Cpu,
     };
     let logits = |path: &Path| {
         let mut session: Box<dyn Session> = EngineKind::LlamaCpp.open().unwrap().load(path, &run).unwrap();

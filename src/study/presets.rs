@@ -1,5 +1,6 @@
 //! The baselines that people use today; trials of every study.
 
+use super::kit::Kit;
 use crate::measure::workload::Workload;
 use crate::space::{Candidate, Space, Value};
 
@@ -15,9 +16,13 @@ const SERVER_SLOTS: u32 = 4;
 /// The presets as candidates, run as llama.cpp's server runs a model by default: f16 KV cache, up to four slots, micro-batch 512,
 /// repacking on, all usable threads; the context is what the workload needs.
 #[must_use]
-pub fn candidates(workload: &Workload, threads: u32, shipped: bool) -> Vec<(String, Candidate)> {
+pub fn candidates(kit: &dyn Kit, workload: &Workload, threads: u32) -> Vec<(String, Candidate)> {
+    of(kit.presets(), workload, threads, kit.shipped_quantized().is_some())
+}
+
+fn of(names: &[&str], workload: &Workload, threads: u32, shipped: bool) -> Vec<(String, Candidate)> {
     let shipped = shipped.then_some(AS_SHIPPED);
-    NAMES
+    names
         .iter()
         .copied()
         .chain(shipped)
@@ -46,6 +51,7 @@ pub fn context_for(workload: &Workload) -> u32 {
 #[must_use]
 pub fn as_groups(candidate: &Candidate) -> Candidate {
     let Some(Value::Text(preset)) = candidate.get("weights.preset") else { return candidate.clone() };
+    let preset = preset.clone();
     let (attn, ffn, embd) = match preset.as_str() {
         "F16" => ("F16", "F16", "F16"),
         "Q8_0" => ("Q8_0", "Q8_0", "Q8_0"),
@@ -55,6 +61,8 @@ pub fn as_groups(candidate: &Candidate) -> Candidate {
         "Q3_K_M" => ("Q3_K", "Q3_K", "Q6_K"),
         "Q2_K" => ("Q2_K", "Q3_K", "Q6_K"),
         "Q4_0" => ("Q4_0", "Q4_0", "Q6_K"),
+        "F32" | "BF16" | "INT8" | "INT8_DYN" => (preset.as_str(), preset.as_str(), preset.as_str()),
+        "INT4" => ("INT4", "INT4", "INT8"),
         _ => ("Q4_0", "Q4_0", "Q8_0"),
     };
     let mut placed = candidate.clone();
@@ -94,8 +102,10 @@ pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
 
 /// Bits per weight of a type, by its name's digit (a K-quant's scales take about half a bit more, as the others' do).
 fn bits(name: &str) -> f64 {
-    if name.ends_with("F16") {
-        return 16.0;
+    for (end, bits) in [("F16", 16.0), ("F32", 32.0)] {
+        if name.ends_with(end) {
+            return bits;
+        }
     }
     name.chars().find_map(|c| c.to_digit(10)).map_or(8.0, f64::from)
 }
@@ -108,7 +118,7 @@ mod tests {
     #[test]
     fn presets_are_candidates_that_read_as_configurations() {
         let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 16, shared_tokens: 0 };
-        let all = candidates(&workload, 2, true);
+        let all = of(&NAMES, &workload, 2, true);
         assert_eq!(all.len(), 9);
         for (name, candidate) in &all {
             let config = Config::from_candidate(candidate).unwrap();

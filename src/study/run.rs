@@ -125,8 +125,7 @@ impl Study<'_> {
 
     /// The presets of this study: all of them, or, when few trials are allowed, the most used for up to half of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
-        let shipped = self.kit.shipped_quantized().is_some();
-        let mut all = presets::candidates(&self.settings.workload, self.problem.ceilings.threads, shipped);
+        let mut all = presets::candidates(self.kit, &self.settings.workload, self.problem.ceilings.threads);
         if let Some(trials) = self.settings.trials {
             let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
             all.truncate(most.max(1));
@@ -291,7 +290,7 @@ impl Study<'_> {
 /// # Errors
 /// [`Unmet`].
 pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
-    let presets = presets::candidates(&problem.workload, problem.ceilings.threads, false);
+    let presets = presets::candidates(problem.kit, &problem.workload, problem.ceilings.threads);
     let smallest_preset = presets
         .iter()
         .filter_map(|(name, c)| {
