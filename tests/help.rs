@@ -26,6 +26,7 @@ fn help_of_the_command() {
       probe        Show what this machine has and what it was measured to do
       plan         Say what would fit a budget, before anything is loaded
       bench        Measure a model as it is: speed with intervals, peak memory, load time
+      convert      Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way
       studies      List the studies of a database
       trials       List the trials of a study
       compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
@@ -48,8 +49,8 @@ fn help_of_the_command() {
               Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
 
           --model <PATH>
-              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
-              installs
+              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
+              demo model that `make` installs
 
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
@@ -68,8 +69,14 @@ fn help_of_the_command() {
 
               Possible values:
               - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
               [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -96,6 +103,20 @@ fn help_of_the_command() {
               Grade with N of the tasks, spread evenly over the set (0: all)
 
               [default: 50]
+
+          --importance <SOURCE>
+              What pruning goes by; gradient needs torch
+
+              Possible values:
+              - activation: Activations on calibration code, with the weights that they meet
+              - magnitude:  The weights alone
+              - gradient:   The loss's gradients on calibration code
+
+              [default: activation]
+
+          --recover <DURATION>
+              Train every pruned candidate towards the reference so long before it is quantized, for
+              example 10m (needs torch)
 
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
@@ -186,8 +207,8 @@ fn help_of_tune() {
               Print data and errors only, no progress
 
           --model <PATH>
-              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
-              installs
+              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
+              demo model that `make` installs
 
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
@@ -206,8 +227,14 @@ fn help_of_tune() {
 
               Possible values:
               - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
               [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -234,6 +261,20 @@ fn help_of_tune() {
               Grade with N of the tasks, spread evenly over the set (0: all)
 
               [default: 50]
+
+          --importance <SOURCE>
+              What pruning goes by; gradient needs torch
+
+              Possible values:
+              - activation: Activations on calibration code, with the weights that they meet
+              - magnitude:  The weights alone
+              - gradient:   The loss's gradients on calibration code
+
+              [default: activation]
+
+          --recover <DURATION>
+              Train every pruned candidate towards the reference so long before it is quantized, for
+              example 10m (needs torch)
 
           --calibration <FILE>
               A text file of calibration code in place of the shipped one

@@ -229,10 +229,10 @@ fn errors_name_the_place_the_value_and_the_remedy() {
     x.toml:1: `description` has the value `7`, but takes a text in quotes
     x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
     x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
-    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, IQ4_NL, Q4_K, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, Q8_0, BF16, F16
+    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, IQ4_NL, Q4_K, INT4, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, INT8_DYN, INT8, Q8_0, BF16, F16, F32
     x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
     x.toml:1: `kv` has the value `'f16'`, but takes a table of parameters
-    x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16
+    x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16, f32
     x.toml:2: `prune.keep_ffn` has the value `1.5`, but takes a number over 0 and up to 1
     x.toml:2: `batch` has the value `2`, but takes each level once
     x.toml:1: `batch` has the value `[]`, but takes from 1 to 64 levels
@@ -268,7 +268,7 @@ fn specs_are_presets_then_files() {
     assert_eq!(load_space("laptop", &FACTS).unwrap().space.name, "laptop");
 
     let text = |spec: &str| load_space(spec, &FACTS).unwrap_err().to_string();
-    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, smoke");
+    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, torch, smoke");
     insta::assert_snapshot!(text("no/such.toml"), @"cannot read the space file no/such.toml");
     std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
     assert!(load_space(path.to_str().unwrap(), &FACTS).is_err(), "no text");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::args::{BenchArgs, EngineName};
+use super::args::BenchArgs;
 use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
@@ -71,11 +71,8 @@ struct BenchRow {
 /// Wrong flags, a model that is none, a worker that cannot be started.
 pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let path = settings::model_path(args.model.as_deref())?;
-    let engine = match args.engine {
-        EngineName::LlamaCpp => EngineKind::LlamaCpp,
-        EngineName::Mock => EngineKind::Mock,
-    };
-    engine.open().map_err(|e| Expected::environment(e.to_string()))?;
+    let engine: EngineKind = args.engine.into();
+    engine.version().map_err(|e| Expected::environment(e.to_string()))?;
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let budget_bytes = args.budget.as_deref().map(settings::budget_bytes).transpose()?;
@@ -90,7 +87,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         min_requests: args.requests,
     };
     let configs = combinations(args, &workload)?;
-    let supervisor = Supervisor::of_this_program()?;
+    let supervisor = Supervisor::of_this_program()?.on(settings::device(&args.device, engine)?);
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
     let cancelled = || interrupt.is_set();
     let mut rows = Vec::new();
@@ -164,7 +161,7 @@ fn kv_pair(text: &str) -> Result<(KvType, KvType), Expected> {
     match (one(k), one(v)) {
         (Some(k), Some(v)) => Ok((k, v)),
         _ => Err(Expected::usage(format!(
-            "--kv: `{text}` is no cache type; use f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
+            "--kv: `{text}` is no cache type; use f32, f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
         ))),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::{EngineName, PlanArgs};
+use super::args::PlanArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::{settings, tune};
@@ -49,10 +49,7 @@ struct Plan {
 pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let budget_bytes = settings::budget_bytes(&args.budget)?;
     let path = settings::model_path(args.model.as_deref())?;
-    let engine = match args.engine {
-        EngineName::LlamaCpp => crate::engine::EngineKind::LlamaCpp,
-        EngineName::Mock => crate::engine::EngineKind::Mock,
-    };
+    let engine: crate::engine::EngineKind = args.engine.into();
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
@@ -63,8 +60,9 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
     };
-    let LoadedSpace { space, .. } =
-        load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
+    let LoadedSpace { space, .. } = load_space(&settings::space_for(engine, &args.space), &facts)
+        .map_err(|e| Expected::usage(told(&e.into())))?;
+    tune::check_types(&space, kit.as_ref())?;
     let problem = StudyProblem::new(
         &space,
         kit.as_ref(),
@@ -84,8 +82,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             fits: peak <= budget_bytes,
         })
     };
-    let shipped = kit.shipped_quantized().is_some();
-    let presets: Vec<Planned> = presets::candidates(&workload, host.usable_threads(), shipped)
+    let presets: Vec<Planned> = presets::candidates(kit.as_ref(), &workload, host.usable_threads())
         .into_iter()
         .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
         .collect();

@@ -115,7 +115,7 @@ fn look(session: &mut dyn Session, row: usize, result: &mut Exercised) -> Result
 mod tests {
     use super::*;
     use crate::engine::mock::{MockArtifact, Script};
-    use crate::engine::{EngineKind, FlashAttention, RunConfig};
+    use crate::engine::{Device, EngineKind, FlashAttention, RunConfig};
     use crate::space::KvType;
 
     fn session(script: Script) -> Box<dyn Session> {
@@ -143,6 +143,7 @@ mod tests {
             flash: FlashAttention::Off,
             repack: false,
             gpu_layers: 0,
+            device: Device::Cpu,
         };
         EngineKind::Mock.open().unwrap().load(&path, &run).unwrap()
     }

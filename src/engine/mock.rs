@@ -355,7 +355,7 @@ impl Session for MockSession {
 mod tests {
     use super::*;
     use crate::engine::generate::{Prompt, generate};
-    use crate::engine::{EngineKind, FlashAttention};
+    use crate::engine::{Device, EngineKind, FlashAttention};
     use crate::space::KvType;
 
     fn run() -> RunConfig {
@@ -371,6 +371,7 @@ mod tests {
             flash: FlashAttention::Off,
             repack: false,
             gpu_layers: 0,
+            device: Device::Cpu,
         }
     }
 

@@ -11,7 +11,7 @@ use super::summary::TimingSummary;
 use super::supervisor::{End, Limits, Outcome, SpawnError, Supervisor};
 use super::timing::TimingSamples;
 use super::workload::Workload;
-use crate::engine::{EngineKind, FlashAttention, RunConfig, SessionInfo};
+use crate::engine::{Device, EngineKind, FlashAttention, RunConfig, SessionInfo};
 use crate::host::busy::{Disturbance, Look};
 use crate::host::calibrate::{Pace, pace};
 use crate::host::energy::{self, Energy};
@@ -126,6 +126,7 @@ pub fn timing_run(config: &Config, workload: &Workload) -> RunConfig {
         flash: if config.kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
         repack: config.repack,
         gpu_layers: 0,
+        device: Device::Cpu,
     }
 }
 

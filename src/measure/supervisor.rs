@@ -1,7 +1,7 @@
 //! The study's side of a worker: spawn, watch time and memory, collect messages, tell how it ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::memory::resident;
 use super::protocol::{Job, Message};
 use crate::engine::sys::{ChildUsage, wait_child};
+use crate::engine::{Device, EngineKind, torch_worker};
 use crate::host::cage::Cage;
 
 /// How often memory is looked at.
@@ -63,6 +64,7 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     program: PathBuf,
+    device: Device,
 }
 
 /// A worker that could not even be started or spoken to.
@@ -77,7 +79,7 @@ impl Supervisor {
     /// Workers are `program worker`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program }
+        Self { program, device: Device::Cpu }
     }
 
     /// Workers are the running executable.
@@ -87,7 +89,22 @@ impl Supervisor {
     pub fn of_this_program() -> Result<Self, SpawnError> {
         let program = std::env::current_exe()
             .map_err(|source| SpawnError { program: "this program".to_owned(), source })?;
-        Ok(Self { program })
+        Ok(Self::new(program))
+    }
+
+    /// The torch engine computes on this device.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// The program that does a job: the torch engine's own where it is needed.
+    fn program_for(&self, job: &Job) -> PathBuf {
+        match job.engine() {
+            Some(EngineKind::Torch) => torch_worker(&self.program),
+            _ => self.program.clone(),
+        }
     }
 
     /// Runs a job to its end. Every message but the last goes to `each`; `cancelled` is asked often and ends the worker when true.
@@ -101,8 +118,9 @@ impl Supervisor {
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, SpawnError> {
-        let fail = |source| SpawnError { program: self.program.display().to_string(), source };
-        let mut child = self.spawn().map_err(fail)?;
+        let program = self.program_for(job);
+        let fail = |source| SpawnError { program: program.display().to_string(), source };
+        let mut child = spawn(&program).map_err(fail)?;
         // The worker waits for its job, so that nothing of it runs outside.
         let cage = limits
             .memory_bytes
@@ -116,7 +134,7 @@ impl Supervisor {
         let last_words = std::thread::spawn(move || tail_of(stderr));
         let mut stdin = child.stdin.take();
         if let Some(pipe) = stdin.as_mut() {
-            let text = serde_json::to_string(job).map_err(|e| fail(e.into()))?;
+            let text = serde_json::to_string(&job.clone().on(self.device)).map_err(|e| fail(e.into()))?;
             // A worker that died before it read its job is seen below.
             let _ = pipe
                 .write_all(text.as_bytes())
@@ -182,18 +200,20 @@ impl Supervisor {
         });
         Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
     }
+}
 
-    fn spawn(&self) -> std::io::Result<Child> {
-        let mut command = Command::new(&self.program);
-        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // A group of its own: Ctrl-C reaches the study alone, which decides what becomes of the trial.
-            command.process_group(0);
-        }
-        command.spawn()
+fn spawn(program: &Path) -> std::io::Result<Child> {
+    let mut command = Command::new(program);
+    command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Threads of libtorch that spin between products steal the time of those that compute, on a machine that does anything else.
+    command.env("OMP_WAIT_POLICY", "passive");
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // A group of its own: Ctrl-C reaches the study alone, which decides what becomes of the trial.
+        command.process_group(0);
     }
+    command.spawn()
 }
 
 /// Where the kernel's own ceiling lies: above the budget, since what the watchdog stops is told with its peak, and since page cache

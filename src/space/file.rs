@@ -16,12 +16,13 @@ use super::nearest::nearest;
 use super::{Param, Space};
 
 /// The presets, by name, as they are in `search-spaces/`.
-const PRESETS: [(&str, &str); 6] = [
+const PRESETS: [(&str, &str); 7] = [
     ("laptop", include_str!("../../search-spaces/laptop.toml")),
     ("mobile", include_str!("../../search-spaces/mobile.toml")),
     ("edge", include_str!("../../search-spaces/edge.toml")),
     ("desktop", include_str!("../../search-spaces/desktop.toml")),
     ("server", include_str!("../../search-spaces/server.toml")),
+    ("torch", include_str!("../../search-spaces/torch.toml")),
     ("smoke", include_str!("../../search-spaces/smoke.toml")),
 ];
 

@@ -24,12 +24,19 @@ fn with_raw(mut row: NewMeasurement, raw: &[f64]) -> NewMeasurement {
 /// Of a build.
 #[must_use]
 pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
-    vec![
+    let mut rows = vec![
         NewMeasurement::exact("artifact_bytes", "bytes", built.bytes as f64),
         NewMeasurement::exact("tensors_quantized", "count", built.quantized as f64),
         NewMeasurement::exact("tensors_reused", "count", built.reused as f64),
         NewMeasurement::exact("type_fallbacks", "count", built.fallbacks.len() as f64),
-    ]
+    ];
+    if let Some(recovery) = &built.recovery {
+        rows.push(NewMeasurement::exact("recovery_s", "s", recovery.spent_s));
+        rows.push(NewMeasurement::exact("recovery_steps", "count", recovery.steps as f64));
+        rows.push(NewMeasurement::exact("recovery_kl_before", "nats", recovery.before));
+        rows.push(NewMeasurement::exact("recovery_kl_after", "nats", recovery.after));
+    }
+    rows
 }
 
 /// Of a prediction: peak memory, and latency before anything was learnt and as the trials so far correct it.

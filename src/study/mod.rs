@@ -16,6 +16,7 @@ pub mod prepare;
 pub mod presets;
 mod problem;
 pub mod rates;
+mod recover;
 mod reference;
 mod run;
 mod settings;
@@ -31,7 +32,7 @@ pub use learn::Correction;
 pub use problem::{Ceilings, Quality, StudyProblem, objectives};
 pub use reference::ReferenceGrading;
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
-pub use settings::Settings;
+pub use settings::{ImportanceBy, Settings};
 pub use tasks::TaskGrading;
 pub use trial::Climb;
 

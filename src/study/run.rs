@@ -126,12 +126,11 @@ impl Study<'_> {
     /// The presets of this study, that of the space's tier first: all of them, or, when few trials are allowed, the most used for up to half
     /// of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
-        let shipped = self.kit.shipped_quantized().is_some();
         let (workload, threads) = (&self.settings.workload, self.problem.ceilings.threads);
         let longest = self.kit.facts().context_max;
-        let tier = presets::of_tier(&self.problem.space.name, workload, threads, longest);
+        let tier = presets::of_tier(self.kit.presets(), &self.problem.space.name, workload, threads, longest);
         let mut all: Vec<_> =
-            tier.into_iter().chain(presets::candidates(workload, threads, shipped)).collect();
+            tier.into_iter().chain(presets::candidates(self.kit, workload, threads)).collect();
         if let Some(trials) = self.settings.trials {
             let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
             all.truncate(most.max(1));
@@ -296,7 +295,7 @@ impl Study<'_> {
 /// # Errors
 /// [`Unmet`].
 pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
-    let presets = presets::candidates(&problem.workload, problem.ceilings.threads, false);
+    let presets = presets::candidates(problem.kit, &problem.workload, problem.ceilings.threads);
     let smallest_preset = presets
         .iter()
         .filter_map(|(name, c)| {

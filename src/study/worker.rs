@@ -9,7 +9,8 @@ use std::path::Path;
 use super::next_line::{Window, complete};
 use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
-use crate::engine::{EngineKind, Row, RunConfig, Session, Token, argmax};
+use crate::engine::lab::Lab;
+use crate::engine::{EngineError, EngineKind, OpenEngine, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message, TimingPlan};
@@ -28,8 +29,8 @@ impl<W: Write> Line<W> {
     }
 }
 
-/// Reads a job, does it, reports; returns whether it succeeded.
-pub fn run() -> bool {
+/// Reads a job, does it with the engines that `open` opens and with `lab` where it needs gradients, reports; returns whether it succeeded.
+pub fn run(open: OpenEngine, lab: Option<&dyn Lab>) -> bool {
     let mut line = Line(protocol_output());
     let mut text = String::new();
     let read = io::stdin().lock().read_line(&mut text);
@@ -37,7 +38,7 @@ pub fn run() -> bool {
     let outcome = match read {
         Ok(_) => serde_json::from_str::<Job>(&text)
             .map_err(|e| anyhow::anyhow!("the worker got no job: {e}"))
-            .and_then(|job| work(job, &mut line)),
+            .and_then(|job| work(job, open, lab, &mut line)),
         Err(error) => Err(error.into()),
     };
     let message = match outcome {
@@ -81,7 +82,12 @@ fn end_with_the_study() {
 }
 
 /// Does the job; returns the peak memory that a scripted engine pretends.
-fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
+fn work<W: Write>(
+    job: Job,
+    open: OpenEngine,
+    lab: Option<&dyn Lab>,
+    line: &mut Line<W>,
+) -> anyhow::Result<Option<u64>> {
     match job {
         Job::Build { request } => {
             let built = super::builder::build(&request, &mut |done, total| {
@@ -95,8 +101,23 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
             Ok(None)
         }
+        Job::Gradients { model, text, max_tokens, threads, out } => {
+            let lab = lab.ok_or(EngineError::Elsewhere)?;
+            let scores = lab.gradients(&model, &text, max_tokens, threads)?;
+            write_whole(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
+            Ok(None)
+        }
+        Job::Recover { request } => {
+            let lab = lab.ok_or(EngineError::Elsewhere)?;
+            let end = lab.recover(&request, &mut |progress| {
+                // Nobody listens: what was learnt is saved.
+                line.say(&Message::Recovering(progress)).is_ok()
+            })?;
+            line.say(&Message::Recovering(end))?;
+            Ok(None)
+        }
         Job::Measure { engine, artifact, run, workload, text, plan } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             let tokens = session.tokenize(&text, true)?;
             let timed = Timed {
                 session: session.as_mut(),
@@ -119,7 +140,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             Ok(None)
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             let windows = cut_windows(session.as_ref(), &texts, windows, window_tokens)?;
             let vocabulary = session.info().vocabulary as u32;
             let mut tops = Vec::new();
@@ -140,7 +161,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             Ok(None)
         }
         Job::Assess { engine, artifact, run, reference, prompts } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             if let Some(path) = reference {
                 diverge(session.as_mut(), &path, &run, line)?;
             }
@@ -155,7 +176,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             Ok(session.scripted_peak_bytes())
         }
         Job::Exercise { engine, artifact, run, exercises } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             for each in &exercises {
                 let result = exercise(session.as_mut(), each, run.batch_tokens);
                 line.say(&Message::Exercised(result))?;
@@ -166,12 +187,13 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
 }
 
 fn load<W: Write>(
+    open: OpenEngine,
     engine: EngineKind,
     artifact: &Path,
     run: &RunConfig,
     line: &mut Line<W>,
 ) -> anyhow::Result<Box<dyn Session>> {
-    let engine = engine.open()?;
+    let engine = open(engine)?;
     let started = std::time::Instant::now();
     let session = engine.load(artifact, run)?;
     line.say(&Message::Loaded {
