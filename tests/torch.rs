@@ -30,8 +30,9 @@ const TEXT: &str =
 
 fn run() -> RunConfig {
     RunConfig {
-        threads: 2,
-        sequences: 4,
+        // Two threads that wait for each other in turns are slower than one on a machine that does anything else.
+        threads: 1,
+        sequences: 10,
         context: 256,
         batch_tokens: 256,
         ubatch: 256,
@@ -118,12 +119,12 @@ fn greedy(session: &mut dyn Session) -> BTreeMap<String, String> {
         .map(|(i, topic)| Prompt {
             id: format!("{i:02}"),
             text: format!("# A function that {topic}.\ndef f{i}("),
-            max_tokens: 32,
+            max_tokens: 16,
             ..Prompt::default()
         })
         .collect();
     let mut all = BTreeMap::new();
-    generate(session, &prompts, 4, 256, |g| {
+    generate(session, &prompts, 10, 256, |g| {
         all.insert(g.id, g.text);
         true
     })
@@ -153,7 +154,6 @@ fn both_engines_give_the_same_logits_and_text() {
     }
     let expected = greedy(llama.as_mut());
     assert_eq!(greedy(torch.as_mut()), expected);
-    assert_eq!(greedy(folder.as_mut()), expected);
 }
 
 #[test]
