@@ -143,11 +143,12 @@ impl LayerCache {
             let (keys, values) = (part(&keys)?, part(&values)?);
             // The query heads of a group are so many rows on one KV head, so that nothing is repeated.
             let (queries, mask) = if first.len == 1 {
-                let queries = q.f_narrow(0, first.start, n)?.f_view([n, kv_heads, group_size, head])?;
+                let queries = q.f_narrow(0, first.start, n)?.f_reshape([n, kv_heads, group_size, head])?;
                 (queries, group.mask.as_ref().map(Tensor::shallow_clone))
             } else {
                 let len = first.len;
-                let queries = q.f_narrow(0, first.start, len)?.f_view([len, kv_heads, group_size, head])?;
+                let queries =
+                    q.f_narrow(0, first.start, len)?.f_reshape([len, kv_heads, group_size, head])?;
                 let queries =
                     queries.f_permute([1, 2, 0, 3])?.f_reshape([1, kv_heads, group_size * len, head])?;
                 let mask = group.mask.as_ref().map(|m| m.f_repeat([group_size, 1])).transpose()?;

@@ -203,8 +203,11 @@ impl Net {
             if let (Some(a), Some(cache)) = (&layer.attention, cache) {
                 let normed = rms_norm(&x, &a.norm, self.eps)?;
                 let split = |t: Tensor, heads: i64| t.f_view([-1, heads, self.head_dim]);
-                let q = self.angles.turn(&split(a.q.forward(&normed)?, a.heads)?, &cos, &sin)?;
-                let k = self.angles.turn(&split(a.k.forward(&normed)?, a.kv_heads)?, &cos, &sin)?;
+                let (q, k) =
+                    (split(a.q.forward(&normed)?, a.heads)?, split(a.k.forward(&normed)?, a.kv_heads)?);
+                // Together, since every call costs microseconds.
+                let turned = self.angles.turn(&Tensor::f_cat(&[q, k], 1)?, &cos, &sin)?;
+                let (q, k) = (turned.f_narrow(1, 0, a.heads)?, turned.f_narrow(1, a.heads, a.kv_heads)?);
                 let v = split(a.v.forward(&normed)?, a.kv_heads)?;
                 let attended = cache.attend(plan, &q, &k, &v)?.f_to_kind(self.kind)?;
                 x = x.f_add(&a.output.forward(&attended)?)?;
