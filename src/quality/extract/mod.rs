@@ -3,6 +3,8 @@
 //! Base models continue the prompt and run on: the text is cut at the task's stop texts. Chat models answer with prose and fenced
 //! code: the block that defines the function under test is taken, and repeated signatures are merged with the prompt.
 
+mod chat;
+
 use crate::quality::tasks::{Kind, Task, TaskLanguage};
 
 /// How the text was generated.
@@ -20,7 +22,7 @@ pub fn completion(task: &Task, raw: &str, style: Style) -> String {
     let raw = raw.replace("\r\n", "\n");
     match style {
         Style::Continuation => cut(task, &raw).to_owned(),
-        Style::Chat => chat(task, &raw),
+        Style::Chat => chat::completion(task, &raw),
     }
 }
 
@@ -53,113 +55,6 @@ fn dedent(task: &Task, raw: &str) -> Option<usize> {
 #[must_use]
 pub fn ends_at_dedent(task: &Task) -> bool {
     task.language == TaskLanguage::Python && task.kind == Kind::Continuation
-}
-
-/// A fenced block: the word after the fence and its text. A fence that is never closed ends with the answer.
-fn fenced_blocks(text: &str) -> Vec<(String, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
-    for line in text.split_inclusive('\n') {
-        let fence = line.trim_start().strip_prefix("```");
-        match (fence, open.take()) {
-            (Some(_), Some(block)) => blocks.push(block),
-            (Some(tag), None) => open = Some((tag.trim().to_ascii_lowercase(), String::new())),
-            (None, Some((tag, mut body))) => {
-                body.push_str(line);
-                open = Some((tag, body));
-            }
-            (None, None) => {}
-        }
-    }
-    blocks.extend(open);
-    blocks
-}
-
-/// Where `source` defines the task's function: the byte of the line's begin and the byte after its line.
-fn definition(task: &Task, source: &str) -> Option<(usize, usize)> {
-    let name = task.entry_point.as_str();
-    let mut begin = 0;
-    for line in source.split_inclusive('\n') {
-        let text = line.trim_start();
-        let openers: &[&str] = match task.language {
-            TaskLanguage::Python => &["def ", "async def "],
-            _ => &[
-                "function ",
-                "const ",
-                "let ",
-                "var ",
-                "export function ",
-                "export const ",
-                "async function ",
-            ],
-        };
-        let named = |opener: &&str| {
-            text.strip_prefix(*opener)
-                .and_then(|rest| rest.trim_start().strip_prefix(name))
-                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$'))
-        };
-        if !name.is_empty() && line.len() == text.len() && openers.iter().any(named) {
-            return Some((begin, begin + line.len()));
-        }
-        begin += line.len();
-    }
-    None
-}
-
-fn chat(task: &Task, raw: &str) -> String {
-    let blocks = fenced_blocks(raw);
-    let source = blocks
-        .iter()
-        .find(|(_, body)| definition(task, body).is_some())
-        .or_else(|| blocks.first())
-        .map_or(raw, |(_, body)| body.as_str());
-    let source = source.trim_start_matches('\n');
-    if task.kind == Kind::Standalone {
-        return cut(task, source).to_owned();
-    }
-    match definition(task, source) {
-        // The answer repeats the function: it replaces the prompt's beginning of it. The prompt is a complete function in Python
-        // (its docstring is a body) that the later definition overrides; in JavaScript the prompt's must be closed first.
-        Some(_) if task.language == TaskLanguage::Python => {
-            format!("{}pass\n\n{source}", python_indent(task))
-        }
-        Some((begin, end)) => {
-            let body = &source[end..];
-            let before = &source[..begin];
-            // Only the body is wanted: the prompt already has the signature. Helpers before it would be lost, so they follow.
-            let cut = cut(task, body);
-            if before.trim().is_empty()
-                || before.trim_start().starts_with("//")
-                || before.trim_start().starts_with("/*")
-            {
-                cut.to_owned()
-            } else {
-                format!("{cut}\n{before}")
-            }
-        }
-        None => {
-            let body = cut(task, source);
-            if task.language == TaskLanguage::Python { indent_body(body) } else { body.to_owned() }
-        }
-    }
-}
-
-/// The indentation of the prompt's last line with text in a function: four spaces when there is none.
-fn python_indent(task: &Task) -> String {
-    let last = task.prompt.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    let indent: String = last.chars().take_while(|c| c.is_whitespace()).collect();
-    if indent.is_empty() { "    ".to_owned() } else { indent }
-}
-
-/// A bare body at column 0 (chat models dedent it) is indented; one that is indented already is kept.
-fn indent_body(body: &str) -> String {
-    match body.lines().find(|line| !line.trim().is_empty()) {
-        Some(first) if !first.starts_with([' ', '\t']) => body
-            .split_inclusive('\n')
-            .map(|line| if line.trim().is_empty() { line.to_owned() } else { format!("    {line}") })
-            .collect(),
-        _ => body.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -203,36 +98,5 @@ mod tests {
             completion(&task, "\r\n    return a\r\ndef x():\r\n", Style::Continuation),
             "\n    return a"
         );
-    }
-
-    #[test]
-    fn a_chat_answer_gives_the_block_that_defines_the_function() {
-        let task = task("warmup/python/add");
-        let raw = "Sure! First install:\n```bash\npip install x\n```\nThen:\n```python\nimport math\n\ndef add(a, b):\n    return a + b\n```\nThis works.";
-        let text = completion(&task, raw, Style::Chat);
-        assert!(text.contains("import math\n\ndef add(a, b):\n    return a + b\n"), "{text}");
-        assert!(text.starts_with("    pass\n") && !text.contains("pip"));
-    }
-
-    #[test]
-    fn a_chat_answer_of_a_bare_body_is_indented() {
-        let task = task("warmup/python/add");
-        assert_eq!(completion(&task, "```python\nreturn a + b\n```", Style::Chat), "    return a + b\n");
-        assert_eq!(completion(&task, "```\n    return a + b\n```", Style::Chat), "    return a + b\n");
-        assert_eq!(completion(&task, "return a + b", Style::Chat), "    return a + b");
-    }
-
-    #[test]
-    fn an_unclosed_fence_is_read_to_its_end() {
-        let task = task("warmup/python/add");
-        let text = completion(&task, "Here:\n```python\ndef add(a, b):\n    return a + b", Style::Chat);
-        assert!(text.ends_with("def add(a, b):\n    return a + b"), "{text}");
-    }
-
-    #[test]
-    fn a_chat_answer_in_javascript_gives_the_body() {
-        let task = task("warmup/javascript/add");
-        let raw = "Here it is:\n```javascript\nfunction add(a, b) {\n  return a + b;\n}\n```\n";
-        assert_eq!(completion(&task, raw, Style::Chat), "  return a + b;\n}");
     }
 }
