@@ -631,6 +631,9 @@ pub struct PasskArgs {
     pub k: Vec<u64>,
     /// JSON lines of {"task_id": "...", "completion": "..."}; `canonical` grades the tasks' own solutions.
     pub samples: PathBuf,
+    /// What the samples are.
+    #[arg(long, value_enum, default_value = "completion")]
+    pub answers: AnswerStyle,
     /// Seconds that a program may run.
     #[arg(long, default_value_t = 3.0)]
     pub timeout_s: f64,
@@ -646,6 +649,17 @@ pub struct PasskArgs {
     /// Write a verdict for each sample to this file.
     #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
+}
+
+/// What the texts of a samples file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerStyle {
+    /// Finished completions, run behind the prompt as they are.
+    Completion,
+    /// What a model wrote behind the prompt: cut where the function ends, at the task's stop texts.
+    Continuation,
+    /// What a chat model answered: the code is taken from its fences.
+    Chat,
 }
 
 /// What stands for quality in a study.
