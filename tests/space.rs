@@ -13,6 +13,7 @@ const FACTS: SpaceFacts = SpaceFacts {
     model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192 }),
     workload_context_tokens: 640,
     workload_requests: 4,
+    device_layers: 0,
 };
 
 fn show(loaded: &LoadedSpace) -> String {
@@ -289,6 +290,7 @@ fn any_facts() -> impl Strategy<Value = SpaceFacts> {
             model,
             workload_context_tokens: tokens,
             workload_requests: requests,
+            device_layers: threads / 2,
         }
     })
 }

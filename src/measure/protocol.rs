@@ -209,6 +209,18 @@ pub enum Job {
 }
 
 impl Job {
+    /// Whether it puts a part of a model on a GPU.
+    #[must_use]
+    pub fn offloads(&self) -> bool {
+        match self {
+            Job::Measure { run, .. }
+            | Job::Reference { run, .. }
+            | Job::Assess { run, .. }
+            | Job::Exercise { run, .. } => run.gpu_layers > 0,
+            Job::Build { .. } | Job::Activations { .. } | Job::Rates { .. } => false,
+        }
+    }
+
     /// A word for logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -273,6 +285,9 @@ pub enum Message {
         file_bytes: Option<u64>,
         /// What a scripted engine pretends, in bytes.
         scripted_peak_bytes: Option<u64>,
+        /// Energy that a scripted engine pretends, in joules.
+        #[serde(default)]
+        scripted_joules: Option<f64>,
     },
     /// The job failed; nothing follows.
     Failed {

@@ -84,7 +84,7 @@ impl ReferenceGrading<'_> {
     /// Predicted peak of the uncompressed model as a trial.
     fn uncompressed_bytes(&self) -> Option<u64> {
         let threads = self.problem.ceilings.threads;
-        let (_, candidate) = presets::candidates(&self.problem.workload, threads, false)
+        let (_, candidate) = presets::candidates(&self.problem.workload, threads, 0, false)
             .into_iter()
             .find(|(name, _)| name == UNCOMPRESSED)?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)

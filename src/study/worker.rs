@@ -47,7 +47,8 @@ pub fn run() -> bool {
                 peak_rss_bytes: memory.map(|m| m.peak),
                 anonymous_bytes: memory.map(|m| m.anonymous),
                 file_bytes: memory.map(|m| m.file),
-                scripted_peak_bytes: scripted,
+                scripted_peak_bytes: scripted.peak_bytes,
+                scripted_joules: scripted.joules,
             }
         }
         Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
@@ -80,8 +81,21 @@ fn end_with_the_study() {
     std::process::exit(3);
 }
 
-/// Does the job; returns the peak memory that a scripted engine pretends.
-fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
+/// What a scripted engine pretends.
+#[derive(Default)]
+struct Scripted {
+    peak_bytes: Option<u64>,
+    joules: Option<f64>,
+}
+
+impl Scripted {
+    fn of(session: &dyn Session) -> Self {
+        Self { peak_bytes: session.scripted_peak_bytes(), joules: session.scripted_joules() }
+    }
+}
+
+/// Does the job; returns what a scripted engine pretends.
+fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Scripted> {
     match job {
         Job::Build { request } => {
             let built = super::builder::build(&request, &mut |done, total| {
@@ -89,11 +103,11 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 let _ = line.say(&Message::Progress { what: "tensors".to_owned(), done, total });
             })?;
             line.say(&Message::Built(built))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Activations { model, text, max_tokens, threads, out } => {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Measure { engine, artifact, run, workload, text, plan } => {
             let mut session = load(engine, &artifact, &run, line)?;
@@ -112,11 +126,11 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 }
             };
             line.say(&Message::Measured(Box::new(samples)))?;
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Rates { engine, request } => {
             line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
             let mut session = load(engine, &artifact, &run, line)?;
@@ -137,7 +151,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             }
             let reference = Reference { vocabulary, windows, tops };
             write_whole(&out, |file| Ok(reference.write(file)?))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Assess { engine, artifact, run, reference, prompts } => {
             let mut session = load(engine, &artifact, &run, line)?;
@@ -152,7 +166,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 })?;
                 said?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Exercise { engine, artifact, run, exercises } => {
             let mut session = load(engine, &artifact, &run, line)?;
@@ -160,7 +174,7 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 let result = exercise(session.as_mut(), each, run.batch_tokens);
                 line.say(&Message::Exercised(result))?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
     }
 }
