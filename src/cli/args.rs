@@ -376,7 +376,8 @@ pub struct ReportArgs {
     /// Write the page again whenever a trial ends, until the study ends; the page loads itself again meanwhile.
     #[arg(long)]
     pub watch: bool,
-    /// Show the front of another study of the same database in the figure; may be given several times.
+    /// Show the front of another study in the figure: one of the same database by number or name, or the newest of another database's file; may
+    /// be given several times. Without it, earlier studies of the same model can be switched on.
     #[arg(long, value_name = "STUDY")]
     pub overlay: Vec<String>,
     /// Horizontal metric of an svg or png, for example peak_memory_bytes. Default: the study's objective of speed.
@@ -403,7 +404,7 @@ pub enum ReportFormat {
     Md,
     /// One figure, as vectors.
     Svg,
-    /// One figure, as pixels, for slides and papers (2240 by 1720).
+    /// One figure, as pixels, for slides and papers (2240 by 1840).
     Png,
 }
 

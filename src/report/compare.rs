@@ -168,7 +168,8 @@ fn point(
     }
 }
 
-fn doubts(a: &Analysis, b: &Analysis) -> Vec<String> {
+/// What makes two studies compare badly.
+pub(super) fn doubts(a: &Analysis, b: &Analysis) -> Vec<String> {
     let (a, b) = (&a.study, &b.study);
     let setting = |json: &str, key: &str| {
         serde_json::from_str::<serde_json::Value>(json).ok().and_then(|v| v.get(key).cloned())

@@ -13,6 +13,7 @@ mod front;
 mod gain;
 mod markdown;
 mod metric;
+mod overlay;
 mod page;
 mod recommend;
 mod relative;
@@ -29,11 +30,12 @@ pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use markdown::markdown;
 pub use metric::{Family, Metric, Reading, Unit};
-pub use page::{Live, render};
-pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, recommend};
+pub use overlay::Overlay;
+pub use page::{Growth, Live, render};
+pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, USUAL, recommend};
 pub use relative::{REFERENCE_NOTE, Relative};
 pub use short::Shortener;
-pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
+pub use summary::{Analysis, Cell, Disturbed, FrontRow, FrontSummary, PickRow};
 pub use text::{Align, RELATIVE_HEAD, one_line, table, titles};
 pub use write::{default_path, replace_file, write};
 
@@ -88,7 +90,8 @@ pub fn to_recheck(store: &Store, study: StudyId) -> Result<Vec<u64>> {
     let analysis = Analysis::load(store, study)?;
     let mut numbers = Vec::new();
     for pick in &analysis.recommendation.picks {
-        if let Some(beside) = &pick.comparison {
+        // A preset is measured again only as what a found one stands beside.
+        for beside in pick.comparisons().filter(|_| pick.comparison.is_some()) {
             numbers.extend([pick.number, beside.number]);
         }
     }

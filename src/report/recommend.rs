@@ -46,7 +46,25 @@ pub struct Pick {
     pub number: u64,
     /// What it gains over the nearest preset; none when it is a preset itself, or no preset was graded.
     pub comparison: Option<Comparison>,
+    /// What it gains over the preset that most people take, [`USUAL`], where that is another one and was graded.
+    pub usual: Option<Comparison>,
 }
+
+impl Pick {
+    /// The comparison that tells a reader most: with what they would have taken, else with the nearest.
+    #[must_use]
+    pub fn lead(&self) -> Option<&Comparison> {
+        self.usual.as_ref().or(self.comparison.as_ref())
+    }
+
+    /// Both comparisons, that with the nearest preset first.
+    pub fn comparisons(&self) -> impl Iterator<Item = &Comparison> {
+        self.comparison.iter().chain(&self.usual)
+    }
+}
+
+/// The preset that most people take when they take one.
+pub const USUAL: &str = "Q4_K_M";
 
 /// How the study came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,25 +125,38 @@ pub fn recommend(
         let Some(trial) = winner(title, &region, objectives) else { continue };
         match picks.iter_mut().find(|p| p.number == trial.number) {
             Some(pick) => pick.titles.push(title),
-            None => picks.push(Pick { titles: vec![title], number: trial.number, comparison: None }),
+            None => {
+                picks.push(Pick { titles: vec![title], number: trial.number, comparison: None, usual: None })
+            }
         }
     }
     let space = Scale::of(front.iter().chain(&presets).copied(), objectives);
     for pick in &mut picks {
         let Some(trial) = front.iter().find(|t| t.number == pick.number) else { continue };
-        if trial.origin.preset_name().is_some() {
-            continue;
+        if trial.origin.preset_name().is_none() {
+            pick.comparison = nearest(trial, trials, &presets, &space).map(|(preset, fits)| {
+                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
+            });
         }
-        pick.comparison = nearest(trial, trials, &presets, &space).map(|(preset, fits)| {
-            compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
-        });
+        let taken = pick.comparison.as_ref().map(|c| c.number);
+        pick.usual = usual(trials)
+            .filter(|preset| preset.number != trial.number && Some(preset.number) != taken)
+            .map(|preset| {
+                let fits = eligible(preset, objectives, budget_bytes).is_ok();
+                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
+            });
     }
     let outcome = if front.is_empty() { why_nothing(trials, budget_bytes) } else { Outcome::Found };
     Recommendation { front: front.iter().map(|t| t.number).collect(), picks, outcome, floor }
 }
 
-/// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below
-/// every preset in quality. Falls back to the whole front.
+/// The trial of the usual preset, where it was graded.
+fn usual(trials: &[TrialRecord]) -> Option<&TrialRecord> {
+    trials.iter().find(|t| t.origin.preset_name() == Some(USUAL) && t.state == TrialState::Complete)
+}
+
+/// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below the
+/// interval of the usual preset's quality (without it, not below every preset). Falls back to the whole front.
 fn region<'a>(
     front: &[&'a TrialRecord],
     presets: &[&TrialRecord],
@@ -141,14 +172,30 @@ fn region<'a>(
         })
         .collect();
     if let Some(o) = quality.filter(|o| o.bound.is_none()) {
+        let metric = Metric::of(&o.metric);
+        let usual = presets.iter().find(|t| t.origin.preset_name() == Some(USUAL));
         let worst = presets
             .iter()
             .filter_map(|t| Some(Reading::of(t, &o.metric)?.value))
             .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
-        if let Some(worst) = worst {
-            let metric = Metric::of(&o.metric);
-            said.push(format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)));
-            bounds.push((o, worst));
+        let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
+            (Some(r), _) => {
+                let (low, high) = r.interval().unwrap_or((r.value, r.value));
+                let end = if o.direction == Direction::Max { low } else { high };
+                Some((
+                    end,
+                    format!("{} no worse than {USUAL}'s interval allows, {}", metric.label, metric.show(end)),
+                ))
+            }
+            (None, Some(worst)) => Some((
+                worst,
+                format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)),
+            )),
+            (None, None) => None,
+        };
+        if let Some((bound, words)) = bound {
+            said.push(words);
+            bounds.push((o, bound));
         }
     }
     let inside: Vec<&TrialRecord> = front
@@ -482,6 +529,7 @@ mod tests {
                 prop_assert!(r.front.contains(&pick.number));
                 let is_preset = find(pick.number).origin.preset_name().is_some();
                 prop_assert!(!(is_preset && pick.comparison.is_some()));
+                prop_assert!(pick.comparisons().all(|c| c.number != pick.number));
                 if let Some(c) = &pick.comparison {
                     prop_assert!(find(c.number).origin.preset_name().is_some());
                 }

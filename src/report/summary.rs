@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::command::Commands;
 use super::detail::Detail;
@@ -15,7 +16,7 @@ use super::relative::Relative;
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
-use crate::store::{Objective, Store, StudyId, StudyRecord, TrialRecord};
+use crate::store::{DISTURBED_EVENT, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
 
 /// Everything that a report says, before it is laid out.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Analysis {
     pub recommendation: Recommendation,
     /// Trials that were measured again in turns at the study's end.
     pub rechecks: Vec<Recheck>,
+    /// Measurements that something disturbed.
+    pub disturbed: Vec<Disturbed>,
     /// What each trial lost and gained against the uncompressed model.
     pub relative: Relative,
     /// Short forms of candidates.
@@ -85,12 +88,9 @@ impl Analysis {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let rechecks = store
-            .events(study.id, 0)?
-            .iter()
-            .filter(|e| e.kind == recheck::EVENT)
-            .filter_map(|e| serde_json::from_str(&e.json).ok())
-            .collect();
+        let events = store.events(study.id, 0)?;
+        let rechecks = told(&events, recheck::EVENT);
+        let disturbed = told(&events, DISTURBED_EVENT);
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
         let relative = Relative::load(store, study.id, &trials)?;
@@ -104,6 +104,7 @@ impl Analysis {
             columns,
             recommendation,
             rechecks,
+            disturbed,
             relative,
             shortener,
             results,
@@ -154,8 +155,9 @@ impl Analysis {
     /// measured.
     #[must_use]
     pub fn recheck(&self, pick: &Pick) -> Option<String> {
-        let beside = pick.comparison.as_ref()?;
-        recheck::compare(&self.rechecks, pick.number, beside.number)?.sentence(&beside.preset)
+        pick.comparisons().find_map(|beside| {
+            recheck::compare(&self.rechecks, pick.number, beside.number)?.sentence(&beside.preset)
+        })
     }
 
     /// What to print at the end of a search.
@@ -193,6 +195,7 @@ impl Analysis {
                     name: self.name(trial),
                     gain: pick.comparison.as_ref().map(Comparison::sentence),
                     comparison: pick.comparison.clone(),
+                    usual: pick.usual.clone(),
                     recheck: self.recheck(pick),
                     commands: self.commands(trial),
                 })
@@ -209,6 +212,22 @@ impl Analysis {
             picks,
         }
     }
+}
+
+/// A timed trial that something disturbed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disturbed {
+    /// The trial's number.
+    pub trial: u64,
+    /// Whether it was measured again for that.
+    pub again: bool,
+    /// What disturbed it.
+    pub why: String,
+}
+
+/// Events of one kind; what cannot be read is left out.
+fn told<T: DeserializeOwned>(events: &[Event], kind: &str) -> Vec<T> {
+    events.iter().filter(|e| e.kind == kind).filter_map(|e| serde_json::from_str(&e.json).ok()).collect()
 }
 
 fn columns(objectives: &[Objective], trials: &[TrialRecord]) -> Vec<Metric> {
@@ -300,6 +319,8 @@ pub struct PickRow {
     pub gain: Option<String>,
     /// The same, in parts.
     pub comparison: Option<Comparison>,
+    /// What it gains over the preset that most people take, where that is not the nearest.
+    pub usual: Option<Comparison>,
     /// What measuring both again, in turns, says of their latency.
     pub recheck: Option<String>,
     /// How to get and run it.

@@ -1,5 +1,6 @@
 //! The baselines that people use today; trials of every study.
 
+use crate::host::Tier;
 use crate::measure::workload::Workload;
 use crate::space::{Candidate, Space, Value};
 
@@ -27,15 +28,8 @@ pub fn candidates(
         .copied()
         .chain(shipped)
         .map(|name| {
-            let candidate = Candidate::default()
-                .with("weights.preset", Value::Text(name.to_owned()))
-                .with("kv.k", Value::Text("f16".to_owned()))
-                .with("kv.v", Value::Text("f16".to_owned()))
-                .with("batch", Value::Int(i64::from(workload.requests.min(SERVER_SLOTS))))
-                .with("context", Value::Int(i64::from(context_for(workload))))
-                .with("threads", Value::Int(i64::from(threads)))
-                .with("ubatch", Value::Int(512))
-                .with("repack", Value::Bool(true));
+            let batch = workload.requests.min(SERVER_SLOTS);
+            let candidate = ordinary(name, batch, context_for(workload), threads);
             let candidate = match device_layers {
                 0 => candidate,
                 layers => candidate.with("gpu_layers", Value::Int(i64::from(layers))),
@@ -43,6 +37,42 @@ pub fn candidates(
             (name.to_owned(), candidate)
         })
         .collect()
+}
+
+/// What the tier that a space is made for asks for, as a preset of its own: `mobile tier`; as far as the machine, the model (`context_max`
+/// tokens, 0 where it does not say) and the workload go along. None for a space of no tier, and where an ordinary preset is the same.
+#[must_use]
+pub fn of_tier(
+    space: &str,
+    workload: &Workload,
+    threads: u32,
+    context_max: u32,
+) -> Option<(String, Candidate)> {
+    let tier = Tier::named(space)?;
+    let demand = tier.demand();
+    let longest = if context_max == 0 { u32::MAX } else { context_max };
+    let context = demand.context.min(longest).max(context_for(workload));
+    let candidate = ordinary(
+        demand.weights,
+        demand.requests.min(workload.requests),
+        context,
+        demand.threads.min(threads),
+    );
+    let known = candidates(workload, threads, 0, false).into_iter().any(|(_, c)| c == candidate);
+    (!known).then(|| (format!("{tier} tier"), candidate))
+}
+
+/// A preset of llama.cpp with the settings of its server.
+fn ordinary(weights: &str, batch: u32, context: u32, threads: u32) -> Candidate {
+    Candidate::default()
+        .with("weights.preset", Value::Text(weights.to_owned()))
+        .with("kv.k", Value::Text("f16".to_owned()))
+        .with("kv.v", Value::Text("f16".to_owned()))
+        .with("batch", Value::Int(i64::from(batch)))
+        .with("context", Value::Int(i64::from(context)))
+        .with("threads", Value::Int(i64::from(threads)))
+        .with("ubatch", Value::Int(512))
+        .with("repack", Value::Bool(true))
 }
 
 /// The context that a request of the workload needs, rounded up as llama.cpp pads it (256 tokens).
@@ -129,5 +159,26 @@ mod tests {
         for (_, candidate) in candidates(&workload, 2, 31, false) {
             assert_eq!(Config::from_candidate(&candidate).unwrap().gpu_layers, 31);
         }
+    }
+
+    #[test]
+    fn a_tier_is_a_preset_of_its_space() {
+        let chat = Workload { prompt_tokens: 512, output_tokens: 128, requests: 4, shared_tokens: 0 };
+        let at = |space: &str, threads, most| {
+            let (name, candidate) = of_tier(space, &chat, threads, most)?;
+            let c = Config::from_candidate(&candidate).unwrap();
+            let WeightPlan::Preset(weights) = c.weights else { panic!() };
+            Some((name, weights, c.context, c.batch, c.threads))
+        };
+        let is = |name: &str, weights: &str, context, batch, threads| {
+            Some((name.to_owned(), weights.to_owned(), context, batch, threads))
+        };
+        assert_eq!(at("mobile", 8, 8192), is("mobile tier", "Q4_K_M", 4096, 1, 4));
+        assert_eq!(at("edge", 8, 8192), is("edge tier", "Q8_0", 8192, 2, 6));
+        assert_eq!(at("desktop", 2, 8192), is("desktop tier", "F16", 8192, 4, 2));
+        assert_eq!(at("server", 64, 0), is("server tier", "F16", 32_768, 4, 16));
+        assert_eq!(at("laptop", 8, 8192), None);
+        // Nothing is tried twice under two names.
+        assert_eq!(at("desktop", 8, 768), None);
     }
 }

@@ -123,16 +123,15 @@ impl Study<'_> {
         }
     }
 
-    /// The presets of this study: all of them, or, when few trials are allowed, the most used for up to half of the trials.
+    /// The presets of this study, that of the space's tier first: all of them, or, when few trials are allowed, the most used for up to half
+    /// of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
         let shipped = self.kit.shipped_quantized().is_some();
-        let problem = self.problem;
-        let mut all = presets::candidates(
-            &self.settings.workload,
-            problem.ceilings.threads,
-            problem.device_layers,
-            shipped,
-        );
+        let (workload, threads) = (&self.settings.workload, self.problem.ceilings.threads);
+        let (longest, device) = (self.kit.facts().context_max, self.problem.device_layers);
+        let tier = presets::of_tier(&self.problem.space.name, workload, threads, longest);
+        let mut all: Vec<_> =
+            tier.into_iter().chain(presets::candidates(workload, threads, device, shipped)).collect();
         if let Some(trials) = self.settings.trials {
             let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
             all.truncate(most.max(1));

@@ -21,7 +21,8 @@ use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 use crate::store::{
-    Artifact, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store, TrialRecord,
+    Artifact, DISTURBED_EVENT, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store,
+    TrialRecord,
 };
 use crate::units::Bytes;
 
@@ -274,13 +275,17 @@ impl Climb<'_> {
             .store
             .events(trial.record().study, 0)?
             .iter()
-            .filter(|e| e.kind == "disturbed" && e.json.contains("\"again\":true"))
+            .filter(|e| e.kind == DISTURBED_EVENT && e.json.contains("\"again\":true"))
             .count();
         let again = before as f64 <= TWICE * earlier.len() as f64;
         observer.hear(&Event::Remark {
             text: format!("trial {number}: {doubt}{}", if again { "; it is measured again" } else { "" }),
         });
-        self.note(trial, "disturbed", &serde_json::json!({ "trial": number, "again": again, "why": doubt }))?;
+        self.note(
+            trial,
+            DISTURBED_EVENT,
+            &serde_json::json!({ "trial": number, "again": again, "why": doubt }),
+        )?;
         if !again {
             return Ok(first);
         }

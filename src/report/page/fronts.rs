@@ -9,10 +9,10 @@ use super::explore;
 use crate::report::figure::{Figure, Point, Side, Standing, draw};
 use crate::report::front::{RULE, eligible};
 use crate::report::metric::{PEAK, Reading};
-use crate::report::{Analysis, Family, Metric, Result, titles};
+use crate::report::{Analysis, Family, Metric, Overlay, Result, titles};
 use crate::store::{Objective, TrialRecord};
 
-pub(super) fn section(analysis: &Analysis, overlays: &[Analysis]) -> Result<Markup> {
+pub(super) fn section(analysis: &Analysis, overlays: &[Overlay]) -> Result<Markup> {
     let sides = Sides::of(analysis);
     let pairs =
         [(&sides.speed, &sides.quality), (&sides.memory, &sides.quality), (&sides.speed, &sides.memory)];
