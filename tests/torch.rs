@@ -260,6 +260,13 @@ fn what_is_wrong_with_a_folder_is_named() {
         assert!(text.contains(from), "{text}");
         std::fs::write(path.join("config.json"), text.replace(from, to)).unwrap();
     };
+    // Sheikh-2.5-Coder's own labels are no fault: the graph is llama's.
+    for label in ["sheikh_coder", "minimax_m2"] {
+        let path = folder.path().join(label);
+        convert(&gguf, &path, None).unwrap();
+        config(&path, "\"model_type\": \"llama\"", &format!("\"model_type\": \"{label}\""));
+        assert_eq!(load(&Torch, &path).info().vocabulary, 320, "{label}");
+    }
     let shard = broken("shard", &|p| {
         std::fs::remove_file(p.join("model.safetensors")).unwrap();
         let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00001-of-00002.safetensors"}}"#;

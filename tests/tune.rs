@@ -175,3 +175,30 @@ fn without_flags_the_usage_is_told() {
     let said = peaceful().run(&[]).code(2).names("--budget").names("Usage:");
     assert_eq!(said.stdout, "");
 }
+
+#[test]
+fn on_a_terminal_one_calm_view_is_drawn_over() {
+    let bench = peaceful();
+    let tune = bench.tune(&["--budget", "400MB", "--trials", "8"]);
+    let words = std::iter::once(tune.get_program()).chain(tune.get_args());
+    let line: Vec<String> = words.map(|w| format!("'{}'", w.to_string_lossy())).collect();
+    // `script` gives it a terminal.
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(tune.get_current_dir().unwrap());
+    command.env("TERM", "xterm").stdin(std::process::Stdio::null());
+    command.envs(tune.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(output) = command.output() else {
+        println!("skipped: no `script` to make a terminal with");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("\u{1b}["), "it is drawn over: {said}");
+    for part in ["  so far ", "  best   ", "  front  ", " of 8 trials", "★"] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    // A line stays for each trial that came to the front, none for the others.
+    let stayed = said.lines().filter(|l| l.contains(" (0 s)") && !l.contains('★')).count();
+    assert_eq!(stayed, 0, "{said}");
+    assert!(said.contains("on the front under 400 MB"), "the data comes last: {said}");
+}

@@ -10,6 +10,7 @@ use super::command::Commands;
 use super::detail::Detail;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
+use super::influence::Influence;
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
 use super::relative::Relative;
@@ -47,6 +48,8 @@ pub struct Analysis {
     pub details: BTreeMap<u64, Detail>,
     /// The preset whose solutions the others' are set beside.
     pub reference: Option<u64>,
+    /// What moves each objective, where somebody fitted a model and told; empty otherwise.
+    pub influence: Vec<Influence>,
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
@@ -110,6 +113,7 @@ impl Analysis {
             results,
             details,
             reference,
+            influence: Vec::new(),
         })
     }
 
