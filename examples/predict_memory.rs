@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use autotune::engine::EngineKind;
 use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::{Job, TimingPlan};
+use autotune::measure::protocol::{ImportanceSource, Job, TimingPlan};
 use autotune::measure::stats::{quantile_sorted, sorted};
 use autotune::measure::supervisor::{End, Limits, Supervisor};
 use autotune::measure::workload::Workload;
@@ -70,7 +70,13 @@ fn main() -> Result<()> {
             work.join("reference.gguf")
         }
     };
-    let materials = Materials { reference, stats: None, tensors: work.join("cache"), threads: 2 };
+    let materials = Materials {
+        reference,
+        stats: None,
+        importance: ImportanceSource::default(),
+        tensors: work.join("cache"),
+        threads: 2,
+    };
     let path = work.join(format!("rows-{}-{seed}.jsonl", stem(&space_name)));
     let known: Vec<Row> = std::fs::read_to_string(&path)
         .unwrap_or_default()

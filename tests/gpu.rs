@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use autotune::engine::{EngineKind, FlashAttention, RunConfig};
+use autotune::engine::{Device, EngineKind, FlashAttention, RunConfig};
 use autotune::host::gpu_use::{DeviceReading, GpuLook, GpuMeter, Throttle};
 use autotune::measure::protocol::{Job, TimingPlan};
 use autotune::measure::supervisor::{End, Limits, Outcome, Supervisor};
@@ -49,6 +49,7 @@ fn hanging_worker(gpu_layers: u32, limits: &Limits) -> Outcome {
         flash: FlashAttention::Auto,
         repack: true,
         gpu_layers,
+        device: Device::Cpu,
     };
     let job = Job::Measure {
         engine: EngineKind::Mock,
