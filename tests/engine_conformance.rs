@@ -63,6 +63,7 @@ fn mock() -> Subject {
         row_us: 1.0,
         noise: 0.5,
         forgets: 0.0,
+        watts: 0.0,
         script: Script::Behave,
     };
     std::fs::write(&artifact, serde_json::to_string(&content).unwrap()).unwrap();

@@ -142,6 +142,20 @@ fn help_of_the_command() {
 
               [default: pass@1]
 
+          --cost <AXIS>
+              Which cost of a request the search, the front and the recommendation go by; both are
+              measured where they can be
+
+              Possible values:
+              - latency: Its median latency
+              - energy:  Energy of an output token; only where this machine's energy can be read
+
+              [default: latency]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share
+              of it 1,000 tokens take
+
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
               N
@@ -299,6 +313,20 @@ fn help_of_tune() {
               - kl:       Nearness of the predictions to the uncompressed model's
 
               [default: pass@1]
+
+          --cost <AXIS>
+              Which cost of a request the search, the front and the recommendation go by; both are
+              measured where they can be
+
+              Possible values:
+              - latency: Its median latency
+              - energy:  Energy of an output token; only where this machine's energy can be read
+
+              [default: latency]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share
+              of it 1,000 tokens take
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to

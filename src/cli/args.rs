@@ -233,6 +233,12 @@ pub struct TuneArgs {
     /// Which quality the search, the front and the recommendation go by; all are measured.
     #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
     pub quality: QualityAxis,
+    /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
+    #[arg(long, value_enum, default_value = "latency", value_name = "AXIS")]
+    pub cost: CostAxis,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
+    pub battery_wh: Option<f64>,
     /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
     pub samples: u32,
@@ -356,8 +362,11 @@ pub struct BenchArgs {
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub cap: String,
     /// Capacity of this machine's battery in watt-hours, to tell which share of it 1,000 tokens take.
-    #[arg(long, value_name = "WH")]
+    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
     pub battery_wh: Option<f64>,
+    /// Layers on the GPU, the output matrix counted as one; needs a build for it.
+    #[arg(long, visible_alias = "ngl", value_delimiter = ',', default_value = "0", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub gpu_layers: Vec<u32>,
     /// Stop a combination that uses more memory than this.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: Option<String>,
@@ -631,6 +640,9 @@ pub struct PasskArgs {
     pub k: Vec<u64>,
     /// JSON lines of {"task_id": "...", "completion": "..."}; `canonical` grades the tasks' own solutions.
     pub samples: PathBuf,
+    /// What the samples are.
+    #[arg(long, value_enum, default_value = "completion")]
+    pub answers: AnswerStyle,
     /// Seconds that a program may run.
     #[arg(long, default_value_t = 3.0)]
     pub timeout_s: f64,
@@ -648,6 +660,17 @@ pub struct PasskArgs {
     pub verdicts: Option<PathBuf>,
 }
 
+/// What the texts of a samples file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerStyle {
+    /// Finished completions, run behind the prompt as they are.
+    Completion,
+    /// What a model wrote behind the prompt: cut where the function ends, at the task's stop texts.
+    Continuation,
+    /// What a chat model answered: the code is taken from its fences.
+    Chat,
+}
+
 /// What stands for quality in a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QualityAxis {
@@ -661,6 +684,15 @@ pub enum QualityAxis {
     Codebleu,
     /// Nearness of the predictions to the uncompressed model's.
     Kl,
+}
+
+/// What stands for the cost of a request in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CostAxis {
+    /// Its median latency.
+    Latency,
+    /// Energy of an output token; only where this machine's energy can be read.
+    Energy,
 }
 
 /// How much protection is demanded before model-written code runs.

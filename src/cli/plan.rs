@@ -12,7 +12,7 @@ use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use crate::study::{Quality, StudyProblem, describe, kit, objectives, presets};
+use crate::study::{Cost, Quality, StudyProblem, describe, kit, objectives, presets};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -54,11 +54,13 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
     let host = tune::probe(Path::new("."))?;
+    let device_layers = tune::device_layers(engine, kit.as_ref());
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
         model: Some(kit.facts()),
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
+        device_layers,
     };
     let LoadedSpace { space, .. } = load_space(&settings::space_for(engine, &args.space), &facts)
         .map_err(|e| Expected::usage(told(&e.into())))?;
@@ -69,7 +71,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload,
         tune::ceilings(&host),
         budget_bytes,
-        &objectives(Quality::default()),
+        &objectives(Cost::default(), Quality::default()),
     )
     .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {
@@ -82,10 +84,11 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             fits: peak <= budget_bytes,
         })
     };
-    let presets: Vec<Planned> = presets::candidates(kit.as_ref(), &workload, host.usable_threads())
-        .into_iter()
-        .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
-        .collect();
+    let presets: Vec<Planned> =
+        presets::candidates(kit.as_ref(), &workload, host.usable_threads(), device_layers)
+            .into_iter()
+            .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
+            .collect();
     let mut random = Random::new(1, 0, 0);
     let fitting = (0..DRAWN)
         .filter(|_| {

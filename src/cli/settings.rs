@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
+use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
 use super::exit::Expected;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind};
@@ -12,7 +12,7 @@ use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
 use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
-use crate::study::{ImportanceBy, Quality, Settings};
+use crate::study::{Cost, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
 
 /// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
@@ -54,6 +54,10 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
             Expected::environment(format!("--recover and --importance gradient need torch: {e}"))
         })?;
     }
+    let cost = match args.cost {
+        CostAxis::Latency => Cost::Latency,
+        CostAxis::Energy => Cost::Energy,
+    };
     let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
@@ -74,6 +78,9 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         time_s: time.map(|t| t.as_secs()),
         sandbox: if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() },
         quality,
+        cost,
+        battery_wh: battery(args.battery_wh)?,
+        device_layers: 0,
         draws: draws(args, quality)?,
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
@@ -137,6 +144,19 @@ impl From<SandboxMode> for Mode {
             SandboxMode::Strict => Self::Strict,
             SandboxMode::Off => Self::Off,
         }
+    }
+}
+
+/// Reads `--battery-wh`.
+///
+/// # Errors
+/// No capacity.
+pub fn battery(watt_hours: Option<f64>) -> Result<Option<f64>, Expected> {
+    match watt_hours {
+        Some(wh) if !(wh > 0.0 && wh.is_finite()) => Err(Expected::usage(format!(
+            "--battery-wh: {wh} is no capacity; a phone has 10 to 20 watt-hours, a laptop 40 to 100"
+        ))),
+        stated => Ok(stated),
     }
 }
 

@@ -18,7 +18,7 @@ use super::settings;
 use crate::compress::convert::convert;
 use crate::engine::EngineKind;
 use crate::fault::told;
-use crate::host::{self, HostInfo, ProbeOptions};
+use crate::host::{self, HostInfo, ProbeOptions, energy};
 use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
@@ -29,7 +29,7 @@ use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
+    Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
     TaskGrading, check_budget, kit, objectives, rates,
 };
 
@@ -45,6 +45,15 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
     let kit = open_kit(&settings)?;
     let host = probe(&args.store.results)?;
+    if settings.cost == Cost::Energy
+        && settings.engine != EngineKind::Mock
+        && energy::machine(true).is_empty()
+    {
+        let text = "--cost energy: energy is not measurable here: neither the processor's counters (RAPL, /sys/class/powercap) nor those \
+                    of an NVIDIA GPU can be read";
+        return Err(Expected::environment(text.to_owned()).into());
+    }
+    settings.device_layers = device_layers(settings.engine, kit.as_ref());
     settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
     let LoadedSpace { space, notes } =
         load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
@@ -163,6 +172,13 @@ impl Run<'_> {
             ended,
         });
         let report = self.report_path();
+        if self.settings.battery_wh.is_some()
+            && self.settings.engine != EngineKind::Mock
+            && energy::machine(true).is_empty()
+        {
+            let text = "energy is not measurable here, so no share of the battery is told".to_owned();
+            progress.hear(&Event::Remark { text });
+        }
         for text in graders.left_out {
             progress.hear(&Event::Remark { text });
         }
@@ -330,9 +346,16 @@ fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &H
         settings.workload,
         ceilings,
         settings.budget_bytes,
-        &objectives(settings.quality),
+        &objectives(settings.cost, settings.quality),
     )
     .with_rates(settings.rates.clone())
+    .with_device(settings.device_layers)
+}
+
+/// Layers that a GPU of this machine can take, the output matrix counted as one; 0 where the engine finds none.
+pub(super) fn device_layers(engine: EngineKind, kit: &dyn Kit) -> u32 {
+    let offloads = engine.open().is_ok_and(|e| e.offloads());
+    if offloads { kit.facts().layers.saturating_add(1) } else { 0 }
 }
 
 /// How long the engine's kernels take here, which latency is predicted from.
@@ -429,6 +452,7 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
         model: Some(kit.facts()),
         workload_context_tokens: settings.workload.context_tokens(),
         workload_requests: settings.workload.requests,
+        device_layers: settings.device_layers,
     }
 }
 
@@ -451,7 +475,7 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         model_path: settings.model.clone(),
         model_hash: kit.hash().to_owned(),
         engine: settings.engine.name().to_owned(),
-        objectives_json: serde_json::to_string(&objectives(settings.quality))?,
+        objectives_json: serde_json::to_string(&objectives(settings.cost, settings.quality))?,
         host_fingerprint: host.fingerprint.clone(),
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),

@@ -128,6 +128,7 @@ mod tests {
             row_us: 1.0,
             noise: 0.0,
             forgets: 0.0,
+            watts: 0.0,
             script,
         };
         std::fs::write(&path, serde_json::to_string(&artifact).unwrap()).unwrap();

@@ -288,6 +288,29 @@ pub struct SessionInfo {
     pub trained_context: u32,
     /// Usable context of each sequence, in tokens.
     pub context: u32,
+    /// The engine's own account of its memory; empty where it gives none.
+    #[serde(default)]
+    pub buffers: Vec<EngineBuffer>,
+}
+
+/// A piece of memory that an engine says to have taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineBuffer {
+    /// What for: `model`, `kv`, `compute`, `output`.
+    pub what: String,
+    /// Where, in the engine's words: `CPU`, `CPU_Mapped` (pages of the file), `CPU_REPACK`, `CUDA0`.
+    pub place: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl SessionInfo {
+    /// Bytes that the engine says to have taken for something; none where it does not say.
+    #[must_use]
+    pub fn bytes_of(&self, what: &str) -> Option<u64> {
+        let mut found = self.buffers.iter().filter(|b| b.what == what).map(|b| b.bytes).peekable();
+        found.peek().is_some().then(|| found.sum())
+    }
 }
 
 /// Loads artifacts.
@@ -297,6 +320,11 @@ pub trait Engine {
 
     /// The library's version and what it was built for.
     fn version(&self) -> String;
+
+    /// Whether there is a device that layers can be put on.
+    fn offloads(&self) -> bool {
+        false
+    }
 
     /// Loads an artifact and makes it ready to decode.
     ///
@@ -358,6 +386,11 @@ pub trait Session {
 
     /// Peak memory that a scripted engine pretends to use, in bytes; none for real engines, whose memory is measured.
     fn scripted_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Energy that a scripted engine pretends to have used, in joules; none for real engines, and where it is not measurable.
+    fn scripted_joules(&self) -> Option<f64> {
         None
     }
 }

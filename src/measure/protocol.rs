@@ -306,6 +306,19 @@ impl Job {
         self
     }
 
+    /// Whether it puts a model, or a part of one, on a GPU.
+    #[must_use]
+    pub fn offloads(&self) -> bool {
+        match self {
+            Job::Measure { run, .. }
+            | Job::Reference { run, .. }
+            | Job::Assess { run, .. }
+            | Job::Exercise { run, .. } => run.gpu_layers > 0 || run.device != Device::Cpu,
+            Job::Recover { request } => request.device != Device::Cpu,
+            Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => false,
+        }
+    }
+
     /// A word for logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -374,6 +387,9 @@ pub enum Message {
         file_bytes: Option<u64>,
         /// What a scripted engine pretends, in bytes.
         scripted_peak_bytes: Option<u64>,
+        /// Energy that a scripted engine pretends, in joules.
+        #[serde(default)]
+        scripted_joules: Option<f64>,
     },
     /// The job failed; nothing follows.
     Failed {

@@ -3,17 +3,21 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::memory::resident;
 use super::protocol::{Job, Message};
-use crate::engine::sys::{ChildUsage, wait_child};
+use crate::engine::sys::{ChildUsage, limit_data, wait_child};
 use crate::engine::{Device, EngineKind, torch_worker};
 use crate::host::cage::Cage;
+use crate::host::gpu_use::{GpuMeter, GpuUse, GpuWatch, NvmlMeter};
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often a GPU is looked at, which takes the driver longer.
+const GPU_LOOK: Duration = Duration::from_millis(50);
 /// A line longer than this is no message of ours.
 const LONGEST_LINE: u64 = 64 << 20;
 
@@ -22,7 +26,7 @@ const LONGEST_LINE: u64 = 64 << 20;
 pub struct Limits {
     /// Wall time.
     pub time: Duration,
-    /// Resident memory, in bytes; none: unlimited.
+    /// Memory, in bytes: the resident set, and what it holds of a device; none: unlimited.
     pub memory_bytes: Option<u64>,
 }
 
@@ -50,7 +54,7 @@ pub enum End {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// Largest resident set, in bytes.
+    /// What a budget is compared with, in bytes: the largest resident set, and the largest device memory.
     pub peak_bytes: Option<u64>,
     /// Of the look that saw most memory: anonymous and file-backed bytes.
     pub split_bytes: Option<(u64, u64)>,
@@ -58,6 +62,10 @@ pub struct Outcome {
     pub wall: Duration,
     /// Processor time.
     pub cpu: Duration,
+    /// What the GPUs did meanwhile; none for a job that uses none.
+    pub gpu: Option<GpuUse>,
+    /// Energy that a scripted engine pretends to have used, in joules.
+    pub scripted_joules: Option<f64>,
 }
 
 /// Starts workers. The program is the running executable, unless a test says otherwise.
@@ -65,6 +73,7 @@ pub struct Outcome {
 pub struct Supervisor {
     program: PathBuf,
     device: Device,
+    gpu: Arc<dyn GpuMeter>,
 }
 
 /// A worker that could not even be started or spoken to.
@@ -79,7 +88,14 @@ impl Supervisor {
     /// Workers are `program worker`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program, device: Device::Cpu }
+        Self { program, device: Device::Cpu, gpu: Arc::new(NvmlMeter::default()) }
+    }
+
+    /// The same with another way to look at GPUs.
+    #[must_use]
+    pub fn with_gpu(mut self, meter: Arc<dyn GpuMeter>) -> Self {
+        self.gpu = meter;
+        self
     }
 
     /// Workers are the running executable.
@@ -118,14 +134,18 @@ impl Supervisor {
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, SpawnError> {
+        let job = &job.clone().on(self.device);
         let program = self.program_for(job);
         let fail = |source| SpawnError { program: program.display().to_string(), source };
+        let mut watch = job.offloads().then(|| GpuWatch::begin(Arc::clone(&self.gpu))).flatten();
         let mut child = spawn(&program).map_err(fail)?;
         // The worker waits for its job, so that nothing of it runs outside.
         let cage = limits
             .memory_bytes
             .and_then(|bytes| Cage::new(beyond(bytes)))
             .filter(|cage| cage.hold(child.id()));
+        let limited = cage.is_none()
+            && limits.memory_bytes.is_some_and(|bytes| limit_data(child.id(), data_limit(bytes)).is_ok());
         let started = Instant::now();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -134,7 +154,7 @@ impl Supervisor {
         let last_words = std::thread::spawn(move || tail_of(stderr));
         let mut stdin = child.stdin.take();
         if let Some(pipe) = stdin.as_mut() {
-            let text = serde_json::to_string(&job.clone().on(self.device)).map_err(|e| fail(e.into()))?;
+            let text = serde_json::to_string(job).map_err(|e| fail(e.into()))?;
             // A worker that died before it read its job is seen below.
             let _ = pipe
                 .write_all(text.as_bytes())
@@ -146,9 +166,18 @@ impl Supervisor {
         let mut peak = None;
         let mut split = None;
         let mut most = 0;
+        let (mut device, mut looked) = (0, started);
+        let mut scripted_joules = None;
         loop {
             match messages.recv_timeout(LOOK) {
-                Ok(Message::Done { peak_rss_bytes, anonymous_bytes, file_bytes, scripted_peak_bytes }) => {
+                Ok(Message::Done {
+                    peak_rss_bytes,
+                    anonymous_bytes,
+                    file_bytes,
+                    scripted_peak_bytes,
+                    scripted_joules: joules,
+                }) => {
+                    scripted_joules = joules;
                     peak = scripted_peak_bytes.or(peak_rss_bytes.max(peak));
                     split = split.or(anonymous_bytes.zip(file_bytes));
                     end = end.or(Some(End::Done));
@@ -170,7 +199,11 @@ impl Supervisor {
                     split = Some((now.anonymous, now.file));
                 }
             }
-            let over = limits.memory_bytes.is_some_and(|allowed| peak.is_some_and(|p| p > allowed));
+            if let Some(watch) = watch.as_mut().filter(|_| looked.elapsed() >= GPU_LOOK) {
+                device = watch.look(child.id()).max(device);
+                looked = Instant::now();
+            }
+            let over = limits.memory_bytes.is_some_and(|allowed| peak.is_some_and(|p| p + device > allowed));
             let stop = if over {
                 Some(End::OverMemory)
             } else if started.elapsed() > limits.time {
@@ -198,7 +231,13 @@ impl Supervisor {
             false if cage.as_ref().is_some_and(Cage::has_killed) => End::OverMemory,
             false => End::Crashed(describe(&usage, &words)),
         });
-        Ok(Outcome { end, peak_bytes: peak, split_bytes: split, wall, cpu: usage.cpu })
+        let end = match end {
+            End::Failed(text) | End::Crashed(text) if limited && lacks_memory(&text) => End::OverMemory,
+            end => end,
+        };
+        let gpu = watch.map(GpuWatch::end);
+        let peak_bytes = peak.map(|host| host + gpu.as_ref().map_or(0, |g| g.peak_bytes));
+        Ok(Outcome { end, peak_bytes, split_bytes: split, wall, cpu: usage.cpu, gpu, scripted_joules })
     }
 }
 
@@ -220,6 +259,16 @@ fn spawn(program: &Path) -> std::io::Result<Child> {
 /// counts there.
 fn beyond(budget_bytes: u64) -> u64 {
     budget_bytes.saturating_add(budget_bytes / 4).saturating_add(64 << 20)
+}
+
+/// Where no group can be made, the limit of the data segment: stacks of threads and unused parts of the heap count there.
+fn data_limit(budget_bytes: u64) -> u64 {
+    beyond(budget_bytes).saturating_add(1 << 30)
+}
+
+/// Whether the words of a worker that ended say that it was refused memory.
+fn lacks_memory(text: &str) -> bool {
+    ["allocat", "bad_alloc", "out of memory"].iter().any(|word| text.contains(word))
 }
 
 /// Reads lines until the pipe closes; what is no message is dropped (the worker's end tells what was wrong).

@@ -303,6 +303,7 @@ pub(super) mod tests {
             row_us: 100.0,
             noise: 0.0,
             forgets: 0.0,
+            watts: 0.0,
             script: Script::Behave,
         };
         std::fs::write(&path, serde_json::to_string(&artifact).unwrap()).unwrap();

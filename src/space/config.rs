@@ -99,6 +99,9 @@ pub struct Config {
     pub ubatch: u32,
     /// Whether the engine may repack weights for the CPU (faster, but a second copy in memory).
     pub repack: bool,
+    /// Layers on the GPU (the output matrix counts as one more); 0: none.
+    #[serde(default)]
+    pub gpu_layers: u32,
 }
 
 /// A candidate that has no typed reading.
@@ -124,7 +127,7 @@ pub(crate) const DEFAULT_UBATCH: u32 = 512;
 
 impl Config {
     /// Reads a candidate. Parameters that it does not name take: types `F16`, nothing pruned, KV `f16`, batch 1, context 1024,
-    /// one thread, micro-batch 512, repacking on.
+    /// one thread, micro-batch 512, repacking on, nothing on a GPU.
     ///
     /// # Errors
     /// An unknown name or a value out of its range.
@@ -141,6 +144,7 @@ impl Config {
             threads: 1,
             ubatch: DEFAULT_UBATCH,
             repack: true,
+            gpu_layers: 0,
         };
         let mut groups = Vec::new();
         for (name, value) in &candidate.0 {
@@ -154,6 +158,7 @@ impl Config {
                 "batch" => config.batch = count(name, value, 1)?,
                 "context" => config.context = count(name, value, 1)?,
                 "threads" => config.threads = count(name, value, 1)?,
+                "gpu_layers" => config.gpu_layers = count(name, value, 0)?,
                 "ubatch" => config.ubatch = count(name, value, 1)?,
                 "repack" => match value {
                     Value::Bool(b) => config.repack = *b,

@@ -142,7 +142,7 @@ const fn known(key: &'static str, domain: Domain, source: Option<Source>) -> Kno
 }
 
 /// Every parameter, in the order of a space.
-pub(crate) const KNOWN: [Known; 13] = [
+pub(crate) const KNOWN: [Known; 14] = [
     Known { splits: true, ..known("weights.attn", Domain::WeightType, None) },
     Known { splits: true, ..known("weights.ffn", Domain::WeightType, None) },
     known("weights.embd", Domain::WeightType, None),
@@ -156,6 +156,7 @@ pub(crate) const KNOWN: [Known; 13] = [
     known("threads", Domain::Count { least: 1 }, Some(Source::Host)),
     known("ubatch", Domain::Count { least: 1 }, None),
     known("repack", Domain::Switch, None),
+    known("gpu_layers", Domain::Count { least: 0 }, Some(Source::Host)),
 ];
 
 /// Keys that are no parameters.

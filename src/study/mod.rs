@@ -29,7 +29,7 @@ pub use artifacts::{artifact_key, clear_leftovers, sweep};
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
 pub use learn::Correction;
-pub use problem::{Ceilings, Quality, StudyProblem, objectives};
+pub use problem::{Ceilings, Cost, Quality, StudyProblem, objectives};
 pub use reference::ReferenceGrading;
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::{ImportanceBy, Settings};

@@ -84,7 +84,7 @@ impl ReferenceGrading<'_> {
     /// Predicted peak of the uncompressed model as a trial.
     fn uncompressed_bytes(&self) -> Option<u64> {
         let threads = self.problem.ceilings.threads;
-        let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads)
+        let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
             .find(|(name, _)| UNCOMPRESSED.contains(&name.as_str()))?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::Quality;
+use super::problem::{Cost, Quality};
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind};
 use crate::measure::rates::KernelRates;
@@ -69,6 +69,15 @@ pub struct Settings {
     /// What stands for quality in the objectives.
     #[serde(default)]
     pub quality: Quality,
+    /// What stands for the cost of a request in the objectives.
+    #[serde(default)]
+    pub cost: Cost,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[serde(default)]
+    pub battery_wh: Option<f64>,
+    /// Layers that a GPU of this machine can take; 0: none.
+    #[serde(default)]
+    pub device_layers: u32,
     /// Answers drawn of each task besides the greedy one; none: only that.
     #[serde(default)]
     pub draws: Option<Draws>,

@@ -262,7 +262,7 @@ impl Climb<'_> {
             .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(samples, &summary, &workload, &measured, peak);
+        rung.measurements = metrics::of_timing(samples, &summary, self.settings, &measured, peak);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -293,7 +293,7 @@ impl Climb<'_> {
             self.store.trials(trial.record().study)?.iter().filter_map(|t| t.value(metrics::PACE)).collect();
         let usual =
             (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
-        let Some(doubt) = state.doubt(usual) else { return Ok(first) };
+        let Some(doubt) = first.doubt(usual) else { return Ok(first) };
         let before = self
             .store
             .events(trial.record().study, 0)?
@@ -314,7 +314,7 @@ impl Climb<'_> {
         }
         let second = once()?;
         let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
-        Ok(if faster || second.machine.is_some_and(|s| s.doubt(usual).is_none()) { second } else { first })
+        Ok(if faster || second.doubt(usual).is_none() { second } else { first })
     }
 
     /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the
@@ -453,8 +453,14 @@ impl Climb<'_> {
                 format!("failed to {rung} within {} s", self.settings.rung_timeout_s),
             ),
             End::OverMemory => {
-                let peak = Bytes(outcome.peak_bytes.unwrap_or(0));
+                let peak = outcome.peak_bytes.unwrap_or(0);
+                let refused = budget.is_some_and(|budget| peak <= budget);
+                let peak = Bytes(peak);
                 match budget {
+                    Some(budget) if refused => Ended::over_budget(format!(
+                        "at {peak} it asked for more than the budget of {} has room for, and was refused it",
+                        Bytes(budget)
+                    )),
                     Some(budget) => {
                         Ended::over_budget(format!("stopped at {peak}, over the budget of {}", Bytes(budget)))
                     }

@@ -48,7 +48,8 @@ pub fn run(open: OpenEngine, lab: Option<&dyn Lab>) -> bool {
                 peak_rss_bytes: memory.map(|m| m.peak),
                 anonymous_bytes: memory.map(|m| m.anonymous),
                 file_bytes: memory.map(|m| m.file),
-                scripted_peak_bytes: scripted,
+                scripted_peak_bytes: scripted.peak_bytes,
+                scripted_joules: scripted.joules,
             }
         }
         Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
@@ -81,13 +82,26 @@ fn end_with_the_study() {
     std::process::exit(3);
 }
 
-/// Does the job; returns the peak memory that a scripted engine pretends.
+/// What a scripted engine pretends.
+#[derive(Default)]
+struct Scripted {
+    peak_bytes: Option<u64>,
+    joules: Option<f64>,
+}
+
+impl Scripted {
+    fn of(session: &dyn Session) -> Self {
+        Self { peak_bytes: session.scripted_peak_bytes(), joules: session.scripted_joules() }
+    }
+}
+
+/// Does the job; returns what a scripted engine pretends.
 fn work<W: Write>(
     job: Job,
     open: OpenEngine,
     lab: Option<&dyn Lab>,
     line: &mut Line<W>,
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Scripted> {
     match job {
         Job::Build { request } => {
             let built = super::builder::build(&request, &mut |done, total| {
@@ -95,17 +109,17 @@ fn work<W: Write>(
                 let _ = line.say(&Message::Progress { what: "tensors".to_owned(), done, total });
             })?;
             line.say(&Message::Built(built))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Activations { model, text, max_tokens, threads, out } => {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Gradients { model, text, max_tokens, threads, out } => {
             let lab = lab.ok_or(EngineError::Elsewhere)?;
             let scores = lab.gradients(&model, &text, max_tokens, threads)?;
             write_whole(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Recover { request } => {
             let lab = lab.ok_or(EngineError::Elsewhere)?;
@@ -114,7 +128,7 @@ fn work<W: Write>(
                 line.say(&Message::Recovering(progress)).is_ok()
             })?;
             line.say(&Message::Recovering(end))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Measure { engine, artifact, run, workload, text, plan } => {
             let mut session = load(open, engine, &artifact, &run, line)?;
@@ -133,11 +147,11 @@ fn work<W: Write>(
                 }
             };
             line.say(&Message::Measured(Box::new(samples)))?;
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Rates { engine, request } => {
             line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
             let mut session = load(open, engine, &artifact, &run, line)?;
@@ -158,7 +172,7 @@ fn work<W: Write>(
             }
             let reference = Reference { vocabulary, windows, tops };
             write_whole(&out, |file| Ok(reference.write(file)?))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Assess { engine, artifact, run, reference, prompts } => {
             let mut session = load(open, engine, &artifact, &run, line)?;
@@ -173,7 +187,7 @@ fn work<W: Write>(
                 })?;
                 said?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Exercise { engine, artifact, run, exercises } => {
             let mut session = load(open, engine, &artifact, &run, line)?;
@@ -181,7 +195,7 @@ fn work<W: Write>(
                 let result = exercise(session.as_mut(), each, run.batch_tokens);
                 line.say(&Message::Exercised(result))?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
     }
 }

@@ -66,6 +66,8 @@ impl TorchSession {
             weight_bytes: checkpoint.total_bytes(),
             trained_context: arch.context_length,
             context: run.context,
+            // libtorch tells no account of its memory.
+            buffers: Vec::new(),
         };
         let (sequences, context) = (i64::from(run.sequences), i64::from(run.context));
         // Nothing here is trained.
