@@ -475,6 +475,26 @@ fn what_was_measured_again_and_what_disturbed_is_told() {
 }
 
 #[test]
+fn what_a_fitted_model_found_stands_before_what_the_trials_show() {
+    let (folder, study) = results();
+    let mut analysis = Analysis::load(&open(&folder), study).unwrap();
+    let plain = report::render(&analysis, &[], report::Live::No).unwrap();
+    assert!(!plain.contains("id=\"importance\""));
+    let share = |name: &str, first, total| report::Share { name: name.into(), first, total };
+    analysis.influence = vec![report::Influence {
+        metric: "peak_memory_bytes".into(),
+        parameters: vec![share("<kv>", 0.05, 0.1), share("weights.ffn", 0.6, 0.71)],
+    }];
+    let html = report::render(&analysis, &[], report::Live::No).unwrap();
+    let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(place("id=\"importance\"") < place("What the results moved with"));
+    assert!(
+        place("60 %<small class=\"muted\"> with others 71 %") < place("&lt;kv&gt;"),
+        "the strongest first"
+    );
+}
+
+#[test]
 fn every_format_holds_the_study() {
     let (folder, _) = results();
     let text = |format: &str| {

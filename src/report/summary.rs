@@ -10,6 +10,7 @@ use super::command::Commands;
 use super::detail::Detail;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
+use super::influence::Influence;
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
 use super::relative::Relative;
@@ -47,10 +48,20 @@ pub struct Analysis {
     pub details: BTreeMap<u64, Detail>,
     /// The preset whose solutions the others' are set beside.
     pub reference: Option<u64>,
+    /// What moves each objective, where somebody fitted a model and told; empty otherwise.
+    pub influence: Vec<Influence>,
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
-const MORE_COLUMNS: [&str; 5] = ["decode_tokens_per_s", "artifact_bytes", "pass_at_1", "kl_mean", "codebleu"];
+const MORE_COLUMNS: [&str; 7] = [
+    "decode_tokens_per_s",
+    "artifact_bytes",
+    "joules_per_token",
+    "battery_share_per_1000_tokens",
+    "pass_at_1",
+    "kl_mean",
+    "codebleu",
+];
 
 impl Analysis {
     /// Reads a study and analyses it.
@@ -102,6 +113,7 @@ impl Analysis {
             results,
             details,
             reference,
+            influence: Vec::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::{explore, progress};
 use crate::report::front::eligible;
-use crate::report::{Analysis, Metric, Reading};
+use crate::report::{Analysis, Influence, Metric, Reading};
 use crate::store::TrialRecord;
 
 /// Fewer trials tell nothing about a parameter.
@@ -16,9 +16,51 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     html! {
         section #why {
             h2 { "Why these" }
+            (influence(analysis))
             (effects(analysis))
             (explore::parallel())
             (progress::section(analysis))
+        }
+    }
+}
+
+/// Sobol indices, the most influential parameter first.
+fn influence(analysis: &Analysis) -> Markup {
+    let of =
+        |influence: &Influence, name: &str| influence.parameters.iter().find(|p| p.name == name).cloned();
+    let mut names: Vec<&str> =
+        analysis.influence.iter().flat_map(|i| i.parameters.iter().map(|p| p.name.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    let most = |name: &str| {
+        analysis.influence.iter().filter_map(|i| of(i, name)).map(|s| s.total).fold(0.0, f64::max)
+    };
+    names.sort_by(|a, b| most(b).total_cmp(&most(a)));
+    if names.is_empty() {
+        return html! {};
+    }
+    html! {
+        h3 #importance { "What moves the results" }
+        p { "Share of each objective's variance over the whole space that a parameter explains alone, and (lighter) together with others: "
+            "Sobol indices of the model that the search fitted to its measurements." }
+        div.scroll tabindex="0" role="region" aria-label="Importance of parameters" {
+            table.effects {
+                thead { tr {
+                    th scope="col" { "parameter" }
+                    @for i in &analysis.influence { th scope="col" { (Metric::of(&i.metric).short) } }
+                } }
+                tbody { @for name in names {
+                    tr {
+                        th scope="row" { (name) }
+                        @for i in &analysis.influence {
+                            @match of(i, name) {
+                                Some(s) => td { (meter(s.first, s.total)) " " (format!("{:.0} %", 100.0 * s.first)) small.muted { " with others " (format!("{:.0} %", 100.0 * s.total)) } },
+                                None => td { "–" },
+                            }
+                        }
+                    }
+                } }
+            }
         }
     }
 }
@@ -54,7 +96,7 @@ fn effects(analysis: &Analysis) -> Markup {
                         th scope="row" { (name) }
                         @for (effect, metric) in effects.iter().zip(&metrics) {
                             @match effect {
-                                Some(e) => td { (meter(e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
+                                Some(e) => td { (meter(e.share, e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
                                 None => td { "–" },
                             }
                         }
@@ -65,8 +107,12 @@ fn effects(analysis: &Analysis) -> Markup {
     }
 }
 
-fn meter(share: f64) -> Markup {
-    html! { (PreEscaped(format!("<svg class=\"meter\" viewBox=\"0 0 100 10\" aria-hidden=\"true\"><rect width=\"100\" height=\"10\" rx=\"2\"/><rect class=\"fill\" width=\"{:.0}\" height=\"10\" rx=\"2\"/></svg>", 100.0 * share.clamp(0.0, 1.0)))) }
+/// A bar of one share over a lighter one of another.
+fn meter(first: f64, total: f64) -> Markup {
+    let width = |share: f64| 100.0 * share.clamp(0.0, 1.0);
+    let bar = |class: &str, width: f64| format!("<rect{class} width=\"{width:.0}\" height=\"10\" rx=\"2\"/>");
+    let bars = [bar("", 100.0), bar(" class=\"light\"", width(total)), bar(" class=\"fill\"", width(first))];
+    html! { (PreEscaped(format!("<svg class=\"meter\" viewBox=\"0 0 100 10\" aria-hidden=\"true\">{}</svg>", bars.concat()))) }
 }
 
 /// A parameter's effect on a metric among observed trials.
