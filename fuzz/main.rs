@@ -228,6 +228,7 @@ fn space() -> Target {
                 model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192 }),
                 workload_context_tokens: 640,
                 workload_requests: 4,
+                device_layers: 0,
             };
             parse_space(text, "x.toml", &facts)
                 .is_ok_and(|loaded| loaded.space.params.iter().all(|p| !p.levels.is_empty()))

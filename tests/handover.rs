@@ -165,7 +165,7 @@ fn stamping_twice_says_the_same() {
 mod logits {
     use std::path::PathBuf;
 
-    use autotune::engine::{EngineKind, FlashAttention, Row, RunConfig, Session, Token};
+    use autotune::engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session, Token};
     use autotune::space::KvType;
 
     use super::*;
@@ -202,6 +202,7 @@ mod logits {
             flash: FlashAttention::Off,
             repack: false,
             gpu_layers: 0,
+            device: Device::Cpu,
         };
         let mut session: Box<dyn Session> = EngineKind::LlamaCpp.open().unwrap().load(path, &run).unwrap();
         let tokens = session.tokenize(PROMPT, true).unwrap();

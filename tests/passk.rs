@@ -91,7 +91,7 @@ fn samples_are_scored_with_intervals_and_verdicts() {
     assert_eq!(scores["pass_at_k"][0]["mean"], 0.5);
     assert!((scores["pass_at_k"][1]["mean"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(scores["verdicts"], serde_json::json!({"passed": 3, "failed": 2, "syntax_error": 1}));
-    assert_eq!(scores["pass_at_k"][0]["interval"]["method"], "task-bootstrap");
+    assert_eq!(scores["pass_at_k"][0]["interval"]["method"], "wilson");
     let lines: Vec<serde_json::Value> = fs::read_to_string(verdicts)
         .unwrap()
         .lines()
@@ -105,6 +105,35 @@ fn samples_are_scored_with_intervals_and_verdicts() {
             .and(contains("3 tasks, 6 samples"))
             .and(contains("verdicts: 2 failed, 3 passed, 1 syntax_error")),
     );
+}
+
+#[test]
+fn what_models_write_is_cut_to_completions() {
+    if !sandboxed() {
+        return;
+    }
+    let judged = |answers: &str, texts: [&str; 3]| -> Vec<String> {
+        let rows = ["a", "b", "c"]
+            .iter()
+            .zip(texts)
+            .map(|(id, text)| serde_json::json!({"task_id": id, "completion": text}).to_string());
+        let files = Files::new(&rows.collect::<Vec<_>>().join("\n"));
+        let verdicts = files.folder.path().join("verdicts.jsonl");
+        files.run(&["--answers", answers, "--verdicts", verdicts.to_str().unwrap()]).success();
+        let lines = fs::read_to_string(verdicts).unwrap();
+        let verdict =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].to_string();
+        lines.lines().map(verdict).collect()
+    };
+    let chat = [
+        "Sure!\n\n```python\ndef f(x):\n    return x + 1\n```\nIt adds one.",
+        "```\nreturn x + 1\n```",
+        "Use this:\n\ndef f(y):\n    return y + 1\n\nHope it helps!",
+    ];
+    assert_eq!(judged("chat", chat), ["\"passed\""; 3]);
+    assert_eq!(judged("completion", chat), ["\"syntax_error\""; 3]);
+    let continued = "    return x + 1\n\nThis is the end.";
+    assert_eq!(judged("continuation", [continued; 3]), ["\"passed\""; 3]);
 }
 
 #[test]

@@ -82,6 +82,24 @@ fn a_study_survives_crashes_hangs_and_greed() {
 }
 
 #[test]
+fn energy_can_be_what_a_study_goes_by() {
+    let bench = Bench::new(json!([]));
+    let mut model = bench::model(&json!([]));
+    model["thread_watts"] = json!(3.0);
+    bench.write("mock.json", model.to_string());
+    let flags = ["--budget", "400MB", "--trials", "9", "--cost", "energy", "--battery-wh", "15"];
+    let said = bench.run_tune(&flags).code(0);
+    for trial in bench.trials() {
+        let (joules, share) =
+            (trial.value("joules_per_token").unwrap(), trial.value("battery_share_per_1000_tokens").unwrap());
+        assert!(joules > 0.0 && (share - 1000.0 * joules / (15.0 * 3600.0)).abs() < 1e-12);
+    }
+    assert!(said.stdout.contains("least energy") && !said.stdout.contains("fastest"), "{}", said.stdout);
+    let page = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    assert!(page.contains("energy of an output token") && !page.contains("not measurable here"));
+}
+
+#[test]
 fn json_prints_an_object_a_line_and_nothing_else() {
     let bench = peaceful();
     let said = bench.run_tune(&["--budget", "400MB", "--trials", "3", "--json"]).code(0);

@@ -4,6 +4,7 @@ pub mod args;
 mod bench;
 mod compare;
 mod completions;
+mod convert;
 mod database;
 pub mod exit;
 mod export;
@@ -69,6 +70,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
+        Command::Convert(args) => convert::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
         Command::Compare(args) => compare::run(&args, printer),
@@ -81,6 +83,9 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Simulate(args) => simulate::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Man(args) => man::run(&args, printer),
-        Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
+        Command::Worker => {
+            let done = crate::study::worker::run(crate::engine::EngineKind::open, None);
+            Ok(if done { Exit::Success } else { Exit::Failure })
+        }
     }
 }

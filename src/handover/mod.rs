@@ -10,6 +10,7 @@ mod modelfile;
 mod package;
 mod readme;
 mod stamp;
+pub mod torchscript;
 
 pub use checksum::{SUMS_FILE, SumError, check_sums, sha256_file};
 pub use facts::Facts;

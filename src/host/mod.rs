@@ -16,6 +16,7 @@ mod cpu;
 pub mod energy;
 mod fingerprint;
 mod gpu;
+pub mod gpu_use;
 mod info;
 mod power;
 mod probe;

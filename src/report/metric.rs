@@ -12,6 +12,8 @@ pub enum Family {
     Memory,
     /// How good the generated code is, or how near to the reference.
     Quality,
+    /// Joules and watts.
+    Energy,
     /// Anything else.
     Other,
 }
@@ -29,6 +31,8 @@ pub enum Unit {
     Share,
     /// Joules.
     Joules,
+    /// Watts.
+    Watts,
     /// A number without a unit of its own (nats, CodeBLEU).
     Plain,
 }
@@ -51,7 +55,7 @@ pub struct Metric {
 }
 
 use Direction::{Max, Min};
-use Family::{Memory, Quality, Speed};
+use Family::{Energy, Memory, Quality, Speed};
 
 /// Name, label, short label, family, unit, direction.
 #[rustfmt::skip]
@@ -70,6 +74,10 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("throughput_tokens_per_s", "throughput", "throughput", Speed, Unit::Rate, Max),
     ("load_ms", "load time", "load", Speed, Unit::Ms, Min),
     ("peak_memory_bytes", "peak memory", "peak memory", Memory, Unit::Bytes, Min),
+    ("device_memory_bytes", "device memory", "device", Memory, Unit::Bytes, Min),
+    ("joules_per_token", "energy of an output token", "energy", Energy, Unit::Joules, Min),
+    ("mean_power_w", "mean power", "power", Energy, Unit::Watts, Min),
+    ("battery_share_per_1000_tokens", "battery for 1,000 tokens", "battery", Energy, Unit::Share, Min),
     ("artifact_bytes", "file size", "file", Memory, Unit::Bytes, Min),
     ("pass_at_1", "pass@1", "pass@1", Quality, Unit::Share, Max),
     ("pass_at_1_sampled", "pass@1 (drawn)", "pass@1 drawn", Quality, Unit::Share, Max),
@@ -86,7 +94,6 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("syntax_valid", "syntactically valid", "valid", Quality, Unit::Share, Max),
     ("codebleu", "CodeBLEU", "CodeBLEU", Quality, Unit::Plain, Max),
     ("canonical_nll", "NLL of canonical solutions", "NLL", Quality, Unit::Plain, Min),
-    ("joules_per_token", "energy per token", "energy", Family::Other, Unit::Joules, Min),
     ("others_cpu_share", "cores used by other programs", "others", Family::Other, Unit::Share, Min),
     ("steal_share", "cores taken by the hypervisor", "steal", Family::Other, Unit::Share, Min),
     ("predicted_latency_ms", "predicted latency", "pred. latency", Speed, Unit::Ms, Min),
@@ -138,9 +145,10 @@ impl Metric {
             Unit::Ms => format!("{} ms", digits(value)),
             Unit::Bytes if value >= 0.0 => Bytes(value as u64).to_string(),
             Unit::Bytes => format!("−{}", Bytes(-value as u64)),
+            Unit::Joules => format!("{} J", digits(value)),
+            Unit::Watts => format!("{} W", digits(value)),
             Unit::Rate => format!("{} tok/s", digits(value)),
             Unit::Share => format!("{:.1} %", value * 100.0),
-            Unit::Joules => format!("{} J", digits(value)),
             Unit::Plain => digits(value),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::front::{cost, eligible, non_dominated};
+use super::front::{cost, eligible, front_of};
 use super::gain::{Comparison, Paired, compare};
 use super::metric::{Family, Metric, PEAK, Reading};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
@@ -15,6 +15,8 @@ pub enum Title {
     Knee,
     /// Best in the first objective of speed.
     Fastest,
+    /// Best in the first objective of energy.
+    LeastEnergy,
     /// Best in the first objective of quality; among those within its error, best by a finer measure.
     BestQuality,
     /// Best in the first objective of memory.
@@ -28,6 +30,7 @@ impl Title {
         match self {
             Self::Knee => "balanced",
             Self::Fastest => "fastest",
+            Self::LeastEnergy => "least energy",
             Self::BestQuality => "best quality",
             Self::Smallest => "smallest",
         }
@@ -112,18 +115,13 @@ pub fn recommend(
 ) -> Recommendation {
     let rows: Vec<&TrialRecord> =
         trials.iter().filter(|t| eligible(t, objectives, budget_bytes).is_ok()).collect();
-    let value = |trial: &TrialRecord, o: &Objective| {
-        Reading::of(trial, &o.metric).map_or(f64::INFINITY, |r| cost(o.direction, r.value))
-    };
-    let costs: Vec<Vec<f64>> =
-        rows.iter().map(|t| objectives.iter().map(|o| value(t, o)).collect()).collect();
-    let front: Vec<&TrialRecord> = non_dominated(&costs).into_iter().map(|i| rows[i]).collect();
+    let front: Vec<&TrialRecord> = front_of(&rows, objectives).into_iter().map(|i| rows[i]).collect();
     let presets: Vec<&TrialRecord> =
         rows.iter().copied().filter(|t| t.origin.preset_name().is_some()).collect();
 
     let (region, floor) = region(&front, &presets, objectives);
     let mut picks: Vec<Pick> = Vec::new();
-    for title in [Title::Knee, Title::Fastest, Title::BestQuality, Title::Smallest] {
+    for title in [Title::Knee, Title::Fastest, Title::LeastEnergy, Title::BestQuality, Title::Smallest] {
         let Some(trial) = winner(title, &region, objectives) else { continue };
         match picks.iter_mut().find(|p| p.number == trial.number) {
             Some(pick) => pick.titles.push(title),
@@ -235,6 +233,10 @@ fn winner<'a>(title: Title, region: &[&'a TrialRecord], objectives: &[Objective]
         Title::Knee => (region.to_vec(), None),
         Title::Fastest => {
             let o = first(Family::Speed)?;
+            (region.to_vec(), Some((&o.metric, o.direction)))
+        }
+        Title::LeastEnergy => {
+            let o = first(Family::Energy)?;
             (region.to_vec(), Some((&o.metric, o.direction)))
         }
         Title::Smallest => {

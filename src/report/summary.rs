@@ -53,7 +53,15 @@ pub struct Analysis {
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
-const MORE_COLUMNS: [&str; 5] = ["decode_tokens_per_s", "artifact_bytes", "pass_at_1", "kl_mean", "codebleu"];
+const MORE_COLUMNS: [&str; 7] = [
+    "decode_tokens_per_s",
+    "artifact_bytes",
+    "joules_per_token",
+    "battery_share_per_1000_tokens",
+    "pass_at_1",
+    "kl_mean",
+    "codebleu",
+];
 
 impl Analysis {
     /// Reads a study and analyses it.

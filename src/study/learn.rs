@@ -71,6 +71,7 @@ fn traits(problem: &StudyProblem<'_>, config: &Config) -> Option<Vec<f64>> {
         if config.kv_k.is_quantized() { 1.0 } else { 0.0 },
         if config.repack { 0.0 } else { 1.0 },
         f64::from(config.threads) / f64::from(problem.ceilings.threads.max(1)),
+        f64::from(config.gpu_layers) / f64::from(problem.device_layers.max(1)),
     ];
     traits.extend(TYPES.map(|ty| {
         let of: u64 = shape.matrices.iter().filter(|m| !m.output && m.ty == ty).map(|m| m.weights).sum();

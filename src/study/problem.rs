@@ -26,6 +26,8 @@ pub struct StudyProblem<'a> {
     pub ceilings: Ceilings,
     /// Ceiling on the peak memory, in bytes.
     pub budget_bytes: u64,
+    /// Layers that a GPU can take; 0: none.
+    pub device_layers: u32,
     rates: Option<KernelRates>,
     objectives: Vec<search::Objective>,
     metrics: Vec<String>,
@@ -96,16 +98,31 @@ impl Quality {
     }
 }
 
-/// What a study optimises: request latency and peak memory down, quality up.
+/// What a request costs, among the objectives. Both are measured where they can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Its median latency.
+    #[default]
+    Latency,
+    /// The energy of each of its output tokens.
+    Energy,
+}
+
+/// What a study optimises: the cost of a request and peak memory down, quality up.
 #[must_use]
-pub fn objectives(quality: Quality) -> Vec<store::Objective> {
+pub fn objectives(cost: Cost, quality: Quality) -> Vec<store::Objective> {
     let least = |metric: &str| store::Objective {
         metric: metric.to_owned(),
         direction: store::Direction::Min,
         log: true,
         bound: None,
     };
-    vec![least("request_latency_p50_ms"), least("peak_memory_bytes"), quality.objective()]
+    let cost = match cost {
+        Cost::Latency => "request_latency_p50_ms",
+        Cost::Energy => "joules_per_token",
+    };
+    vec![least(cost), least("peak_memory_bytes"), quality.objective()]
 }
 
 impl<'a> StudyProblem<'a> {
@@ -136,13 +153,30 @@ impl<'a> StudyProblem<'a> {
                 log_scale: o.log,
             })
             .collect();
-        Self { space, kit, workload, ceilings, budget_bytes, rates: None, objectives, metrics }
+        Self {
+            space,
+            kit,
+            workload,
+            ceilings,
+            budget_bytes,
+            device_layers: 0,
+            rates: None,
+            objectives,
+            metrics,
+        }
     }
 
     /// The same with kernel rates, which latency is then predicted from.
     #[must_use]
     pub fn with_rates(mut self, rates: Option<KernelRates>) -> Self {
         self.rates = rates;
+        self
+    }
+
+    /// The same on a machine whose GPU can take so many layers.
+    #[must_use]
+    pub fn with_device(mut self, layers: u32) -> Self {
+        self.device_layers = layers;
         self
     }
 

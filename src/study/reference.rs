@@ -17,7 +17,7 @@ use crate::store::{Store, StudyId, Verdicts};
 use crate::units::Bytes;
 
 /// The preset that is the uncompressed model.
-const UNCOMPRESSED: &str = "F16";
+const UNCOMPRESSED: [&str; 2] = ["F16", "F32"];
 
 /// What grading the uncompressed model needs, borrowed from the study.
 pub struct ReferenceGrading<'a> {
@@ -84,9 +84,9 @@ impl ReferenceGrading<'_> {
     /// Predicted peak of the uncompressed model as a trial.
     fn uncompressed_bytes(&self) -> Option<u64> {
         let threads = self.problem.ceilings.threads;
-        let (_, candidate) = presets::candidates(&self.problem.workload, threads, false)
+        let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
-            .find(|(name, _)| name == UNCOMPRESSED)?;
+            .find(|(name, _)| UNCOMPRESSED.contains(&name.as_str()))?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::{FlashAttention, RunConfig};
+use crate::engine::{Device, FlashAttention, RunConfig};
 use crate::host::{Demand, Tier};
 use crate::measure::workload::Workload;
 use crate::space::KvType;
@@ -118,6 +118,7 @@ impl Plan {
             flash: if kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
             repack,
             gpu_layers: 0,
+            device: Device::Cpu,
         }
     }
 }

@@ -87,6 +87,7 @@ fn scale(unit: Unit, largest: f64) -> (f64, &'static str) {
         Unit::Rate => (1.0, "tok/s"),
         Unit::Share => (0.01, "%"),
         Unit::Joules => (1.0, "J"),
+        Unit::Watts => (1.0, "W"),
         Unit::Plain => (1.0, ""),
     }
 }

@@ -31,6 +31,7 @@
     if (m.unit === "Bytes") return Math.abs(x) >= 9.995e8 ? digits(x / 1e9) + " GB" : Math.abs(x) >= 9.995e5 ? digits(x / 1e6) + " MB" : digits(x / 1e3) + " kB";
     if (m.unit === "Rate") return digits(x) + " tok/s";
     if (m.unit === "Joules") return digits(x) + " J";
+    if (m.unit === "Watts") return digits(x) + " W";
     if (m.unit === "Share") return (100 * x).toFixed(1) + " %";
     return digits(x);
   }

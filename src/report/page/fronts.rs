@@ -119,6 +119,7 @@ impl Sides {
         };
         Self {
             speed: declared(Family::Speed)
+                .or_else(|| declared(Family::Energy))
                 .or_else(|| measured(&["request_latency_p50_ms", "tpot_p50_ms", "decode_tokens_per_s"])),
             memory: declared(Family::Memory).or_else(|| measured(&[PEAK])),
             quality: declared(Family::Quality)
