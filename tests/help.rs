@@ -153,8 +153,8 @@ fn help_of_the_command() {
               [default: latency]
 
           --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share
-              of it 1,000 tokens take
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
@@ -325,8 +325,8 @@ fn help_of_tune() {
               [default: latency]
 
           --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share
-              of it 1,000 tokens take
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to

@@ -16,8 +16,8 @@ const KEY: u32 = 60;
 const STYLE: &str = "<style>text{font-family:\"Helvetica Neue\",Arial,\"Liberation Sans\",\"DejaVu Sans\",sans-serif;paint-order:stroke;stroke:#FFFFFF;stroke-width:7px;stroke-linejoin:round}</style>";
 /// Marks of the key with their meaning, each at the origin.
 const MARKS: [(&str, &str); 5] = [
-    (r##"<circle r="10" fill="#0B62C4"/>"##, "found, on the front"),
-    (r##"<rect x="-9" y="-9" width="18" height="18" fill="#B35000"/>"##, "preset (hollow: off the front)"),
+    (r##"<circle r="10" fill="#0B62C4"/>"##, "on the front"),
+    (r##"<rect x="-9" y="-9" width="18" height="18" fill="#B35000"/>"##, "preset (hollow: off it)"),
     (
         r##"<circle r="6" fill="#0B62C4"/><circle r="17" fill="none" stroke="#1F2328" stroke-width="3"/>"##,
         "recommended",
@@ -52,14 +52,14 @@ fn alone(svg: &str) -> String {
     let tall = height.parse::<u32>().unwrap_or_default() + KEY;
     let framed = head.replacen(&format!("0 0 {size}"), &format!("0 -{KEY} {width} {tall}"), 1);
     let mut key = String::new();
-    let mut x = 40.0;
+    let mut x = 34.0;
     for (mark, meaning) in MARKS {
         let _ = write!(
             key,
-            "<g transform=\"translate({x:.0} -28)\">{mark}<text x=\"26\" y=\"8\" font-size=\"23\" fill=\"#1F2328\">{meaning}</text></g>"
+            "<g transform=\"translate({x:.0} -28)\">{mark}<text x=\"26\" y=\"8\" font-size=\"20\" fill=\"#1F2328\">{meaning}</text></g>"
         );
         // Letters of common fonts are about half as wide as they are high.
-        x += 66.0 + 11.6 * meaning.chars().count() as f64;
+        x += 58.0 + 11.8 * meaning.chars().count() as f64;
     }
     format!("{framed}>{STYLE}<rect y=\"-{KEY}\" width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>{key}{body}")
 }
@@ -102,6 +102,6 @@ mod tests {
     fn a_figure_alone_has_ground_and_key() {
         let svg = alone("<svg xmlns=\"x\" viewBox=\"0 0 1120 860\" role=\"img\"><path/></svg>");
         assert!(svg.contains("viewBox=\"0 -60 1120 920\""), "{svg}");
-        assert!(svg.contains("found, on the front") && svg.ends_with("<path/></svg>"), "{svg}");
+        assert!(svg.contains("preset (hollow: off it)") && svg.ends_with("<path/></svg>"), "{svg}");
     }
 }
