@@ -2,12 +2,15 @@
 
 pub mod args;
 mod bench;
+mod bounds;
 mod compare;
 mod completions;
 mod database;
+mod evaluate;
 pub mod exit;
 mod export;
 mod graders;
+mod importance;
 mod interrupt;
 mod live;
 mod man;
@@ -69,6 +72,8 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
+        Command::Evaluate(args) => evaluate::run(&args, printer),
+        Command::Importance(args) => importance::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
         Command::Compare(args) => compare::run(&args, printer),

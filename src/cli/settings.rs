@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{EngineName, QualityAxis, SandboxMode, TuneArgs};
+use super::bounds;
 use super::exit::Expected;
 use crate::engine::EngineKind;
 use crate::engine::draw::Draws;
@@ -64,6 +65,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         time_s: time.map(|t| t.as_secs()),
         sandbox: if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() },
         quality,
+        bounds: bounds::resolve(args, quality)?,
         draws: draws(args, quality)?,
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::Quality;
+use super::problem::{Bounds, Quality};
 use crate::engine::EngineKind;
 use crate::engine::draw::Draws;
 use crate::measure::rates::KernelRates;
@@ -47,6 +47,9 @@ pub struct Settings {
     /// What stands for quality in the objectives.
     #[serde(default)]
     pub quality: Quality,
+    /// What the user declared of the objectives besides the budget.
+    #[serde(default)]
+    pub bounds: Bounds,
     /// Answers drawn of each task besides the greedy one; none: only that.
     #[serde(default)]
     pub draws: Option<Draws>,

@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::explore;
 use crate::report::front::eligible;
-use crate::report::{Analysis, Metric, Reading, compare};
+use crate::report::{Analysis, Metric, Reading, compare, moved};
 use crate::store::TrialRecord;
 
 /// Fewer trials tell nothing about a parameter.
@@ -17,9 +17,43 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     html! {
         section #why {
             h2 { "Why these" }
+            (importance(analysis))
             (effects(analysis))
             (explore::parallel())
             (progress(analysis))
+        }
+    }
+}
+
+/// The Sobol indices that the study's end left, as bars: what a parameter explains alone, and with others.
+fn importance(analysis: &Analysis) -> Markup {
+    let Some(moved) = moved::moved(analysis) else { return html! {} };
+    let Some(first) = moved.objectives.first() else { return html! {} };
+    let metrics: Vec<Metric> = moved.objectives.iter().map(|o| Metric::of(&o.metric)).collect();
+    let most = |i: usize| {
+        moved.objectives.iter().filter_map(|o| Some(o.parameters.get(i)?.total)).fold(0.0, f64::max)
+    };
+    let mut order: Vec<usize> = (0..first.parameters.len()).collect();
+    order.sort_by(|&a, &b| most(b).total_cmp(&most(a)).then(a.cmp(&b)));
+    html! {
+        h3 { "What moves the objectives" }
+        p { "Predicted: shares of each objective's variance over the whole space that a parameter explains alone (bar), and together with others (in brackets), by a model "
+            "of the " (moved.trials) " complete trials (first-order and total Sobol indices)." }
+        div.scroll tabindex="0" role="region" aria-label="Sobol indices" {
+            table {
+                thead { tr { th scope="col" { "parameter" } @for m in &metrics { th scope="col" { (m.short) } } } }
+                tbody { @for i in order {
+                    tr {
+                        th scope="row" { (first.parameters[i].name) }
+                        @for o in &moved.objectives {
+                            @match o.parameters.get(i) {
+                                Some(p) => td { (meter(p.first)) " " (format!("{:.0} %", 100.0 * p.first)) small.muted { " (" (format!("{:.0} %", 100.0 * p.total)) ")" } },
+                                None => td { "–" },
+                            }
+                        }
+                    }
+                } }
+            }
         }
     }
 }
