@@ -1,10 +1,11 @@
-//! Predicted peak memory against measured, over random candidates of a space.
+//! Predicted peak memory and latency against measured, over random candidates of a space.
 //!
 //! ```text
 //! cargo run --release --example predict_memory -- MODEL.gguf [CANDIDATES] [WORK_FOLDER] [SPACE] [SEED] [SECONDS]
 //! ```
 //!
-//! Every candidate is built, loaded and run in a worker with one prompt and a few tokens (the peak needs no more), as a trial runs it.
+//! Every candidate is built, loaded and run in a worker with one prompt and a few steps (the peak needs no more), as a trial runs it; the
+//! latency of the workload is put together from them, as at a study's end.
 //! Each is a line of `rows-SPACE-SEED.jsonl` in the work folder, and what is there is not measured again; after so many SECONDS none is
 //! begun. Prints the distribution of the errors, and what budgets all over the range would decide by the prediction.
 //! `target/release/autotune` must be built: it is the worker.
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use autotune::engine::EngineKind;
+use autotune::host::{ProbeOptions, default_cache_dir, probe};
 use autotune::measure::artifact::{Request, measure, timing_run};
 use autotune::measure::protocol::{ImportanceSource, Job, TimingPlan};
 use autotune::measure::stats::{quantile_sorted, sorted};
@@ -24,8 +26,10 @@ use autotune::measure::workload::Workload;
 use autotune::search::Random;
 use autotune::space::{Config, LoadedSpace, SpaceFacts, load_space};
 use autotune::study::kit::{self, Materials};
-use autotune::study::predict::peak_memory_bytes;
+use autotune::study::predict::{Ceiling, peak_memory_bytes};
 use autotune::study::prepare::timing_text;
+use autotune::study::rates::obtain;
+use autotune::study::{Bounds, Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
 use autotune::units::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +41,8 @@ struct Row {
     /// Measured peak in bytes; none where it was not built or did not run.
     peak: Option<u64>,
     anonymous: Option<u64>,
+    /// Latency of the workload, in milliseconds.
+    latency_ms: Option<f64>,
     why: String,
 }
 
@@ -77,6 +83,25 @@ fn main() -> Result<()> {
         tensors: work.join("cache"),
         threads: 2,
     };
+    let host = probe(&ProbeOptions::default())?;
+    let request = kit.rates_request(2).context("a model without kernels")?;
+    let cache = default_cache_dir();
+    let rates =
+        obtain(&supervisor, EngineKind::LlamaCpp, request, &host.fingerprint, cache.as_deref(), &|| false);
+    let c = &host.ceilings;
+    let ceilings = Ceilings {
+        one: Ceiling {
+            bytes_per_s: c.read_bytes_per_s_one_thread,
+            flops: c.multiply_add_flop_per_s_one_thread,
+        },
+        all: Ceiling { bytes_per_s: c.read_bytes_per_s, flops: c.multiply_add_flop_per_s },
+        threads: host.usable_threads(),
+    };
+    let goals = objectives(Cost::default(), Quality::default(), &Bounds::default());
+    let problem =
+        StudyProblem::new(&space, kit.as_ref(), workload, ceilings, u64::MAX, &goals).with_rates(rates);
+    let mut seen: Vec<(Config, f64, f64)> = Vec::new();
+    let mut latency = Vec::new();
     let path = work.join(format!("rows-{}-{seed}.jsonl", stem(&space_name)));
     let known: Vec<Row> = std::fs::read_to_string(&path)
         .unwrap_or_default()
@@ -111,7 +136,7 @@ fn main() -> Result<()> {
                     run: timing_run(&config, &workload),
                     workload,
                     text: timing_text(),
-                    plan: TimingPlan::Parts { rounds: 1, prompt_tokens: 512, steps: 2 },
+                    plan: TimingPlan::Parts { rounds: 1, prompt_tokens: 512, steps: 12 },
                     budget_bytes: None,
                     timeout: Duration::from_secs(3600),
                 };
@@ -120,9 +145,13 @@ fn main() -> Result<()> {
                         let m = measure(&supervisor, request, &|| false, &mut |_| {})?;
                         let peak = m.outcome.peak_bytes.filter(|_| m.outcome.end == End::Done);
                         let anonymous = m.outcome.split_bytes.map(|s| s.0);
-                        Row { drawn, peak, anonymous, why: format!("{:?}", m.outcome.end) }
+                        let latency_ms = m.samples.as_ref().map(|s| s.latency_from_parts_ms(&workload));
+                        Row { drawn, peak, anonymous, latency_ms, why: format!("{:?}", m.outcome.end) }
                     }
-                    end => Row { drawn, peak: None, anonymous: None, why: format!("not built: {end:?}") },
+                    end => {
+                        let why = format!("not built: {end:?}");
+                        Row { drawn, peak: None, anonymous: None, latency_ms: None, why }
+                    }
                 };
                 writeln!(file, "{}", serde_json::to_string(&measured)?)?;
                 &measured
@@ -133,6 +162,16 @@ fn main() -> Result<()> {
             continue;
         };
         pairs.push((predicted as f64, peak as f64));
+        if let (Some(measured), Some((_, plain))) = (row.latency_ms, problem.predict(&config)) {
+            let corrected = plain * Correction::fit(&problem, &seen).factor(&problem, &config);
+            latency.push([plain, corrected].map(|p| 100.0 * (p / measured - 1.0)));
+            println!(
+                "     latency {measured:.0} ms, predicted {plain:.0} ({:+.1} %), corrected {corrected:.0} ({:+.1} %)",
+                100.0 * (plain / measured - 1.0),
+                100.0 * (corrected / measured - 1.0)
+            );
+            seen.push((config.clone(), plain, measured));
+        }
         println!(
             "{:>3}  predicted {:>8}  measured {:>8} (anonymous {:>8})  {:+.2} %  {}",
             pairs.len(),
@@ -144,7 +183,22 @@ fn main() -> Result<()> {
         );
     }
     tell(&pairs, &times);
+    errors("latency before any trial", latency.iter().map(|e| e[0]));
+    errors("latency after ten trials", latency.iter().skip(10).map(|e| e[1]));
     Ok(())
+}
+
+fn errors(what: &str, signed: impl Iterator<Item = f64>) {
+    let signed = sorted(&signed.collect::<Vec<_>>());
+    let absolute = sorted(&signed.iter().map(|e| e.abs()).collect::<Vec<_>>());
+    println!(
+        "{what} ({}): median error {:.1} %, 95th percentile {:.1} %; from {:+.1} % to {:+.1} %",
+        signed.len(),
+        quantile_sorted(&absolute, 0.5),
+        quantile_sorted(&absolute, 0.95),
+        quantile_sorted(&signed, 0.0),
+        quantile_sorted(&signed, 1.0)
+    );
 }
 
 fn stem(space: &str) -> String {

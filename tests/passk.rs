@@ -146,6 +146,11 @@ fn wrong_input_is_refused_before_anything_runs() {
     refused(r#"{"task_id": "a"}"#, &[], "line 1: the sample of `a` has no `completion`");
     refused(r#"{"completion": "a"}"#, &[], "line 1: no `task_id`");
     refused(&sample("b", "return 1"), &[], "no samples for 2 of 3 tasks: a, c");
+    refused(
+        &format!("{}\n{{\"task_id\": \"a\", \"completion\": 1}}", sample("b", "return 1")),
+        &[],
+        "line 2",
+    );
     refused(&mixed(), &["--k", "1,3"], "pass@3 needs at least 3 samples of each task, but `a` has 2");
     refused(&mixed(), &["--k", "0"], "k must be at least 1");
     refused(&mixed(), &["--timeout-s", "0"], "--timeout-s is 0");
@@ -201,6 +206,19 @@ fn find(name: &str) -> PathBuf {
         |_| env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap(),
         |interpreter| interpreter.path.clone(),
     )
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_other_bytes_are_told_with_their_line() {
+    let files = Files::new("");
+    let samples = files.folder.path().join("samples.jsonl");
+    let all = ["a", "b", "c"].map(|id| sample(id, "return x + 1")).join("\r\n");
+    fs::write(&samples, format!("\u{feff}{all}")).unwrap();
+    if sandboxed() {
+        files.run(&[]).success().stdout(contains("pass@1  100.0 %"));
+    }
+    fs::write(&samples, [sample("a", "return 1").as_bytes(), b"\n\xff\xfe\n"].concat()).unwrap();
+    files.run(&[]).code(2).stderr(contains("line 2").and(contains("UTF-8")));
 }
 
 /// Rows of every format that is executed, in one file.
