@@ -1,38 +1,59 @@
-//! Predicted peak memory against measured, over random candidates of a space.
+//! Predicted peak memory and latency against measured, over random candidates of a space.
 //!
 //! ```text
-//! cargo run --release --example predict_memory -- MODEL.gguf [CANDIDATES] [WORK_FOLDER] [SPACE] [SEED]
+//! cargo run --release --example predict_memory -- MODEL.gguf [CANDIDATES] [WORK_FOLDER] [SPACE] [SEED] [SECONDS]
 //! ```
 //!
-//! Every candidate is built, loaded and run in a worker with one prompt and a few tokens (the peak needs no more), as a trial runs it.
-//! Prints each candidate and the distribution of the errors; budgets are tried on both sides of each measured peak.
+//! Every candidate is built, loaded and run in a worker with one prompt and a few steps (the peak needs no more), as a trial runs it; the
+//! latency of the workload is put together from them, as at a study's end.
+//! Each is a line of `rows-SPACE-SEED.jsonl` in the work folder, and what is there is not measured again; after so many SECONDS none is
+//! begun. Prints the distribution of the errors, and what budgets all over the range would decide by the prediction.
 //! `target/release/autotune` must be built: it is the worker.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use autotune::engine::EngineKind;
+use autotune::host::{ProbeOptions, default_cache_dir, probe};
 use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::{Job, TimingPlan};
+use autotune::measure::protocol::{ImportanceSource, Job, TimingPlan};
 use autotune::measure::stats::{quantile_sorted, sorted};
 use autotune::measure::supervisor::{End, Limits, Supervisor};
 use autotune::measure::workload::Workload;
 use autotune::search::Random;
 use autotune::space::{Config, LoadedSpace, SpaceFacts, load_space};
 use autotune::study::kit::{self, Materials};
-use autotune::study::predict::peak_memory_bytes;
+use autotune::study::predict::{Ceiling, peak_memory_bytes};
 use autotune::study::prepare::timing_text;
+use autotune::study::rates::obtain;
+use autotune::study::{Bounds, Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
 use autotune::units::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// One candidate. The prediction is made anew each time, so that rows outlive a change of it.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    /// Its number among the points drawn.
+    drawn: usize,
+    /// Measured peak in bytes; none where it was not built or did not run.
+    peak: Option<u64>,
+    anonymous: Option<u64>,
+    /// Latency of the workload, in milliseconds.
+    latency_ms: Option<f64>,
+    why: String,
+}
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let model = PathBuf::from(args.next().context("name a model")?);
     let count: usize = args.next().map_or(Ok(40), |t| t.parse())?;
     let work = PathBuf::from(args.next().unwrap_or_else(|| "results/predict_memory".to_owned()));
-    let space = args.next().unwrap_or_else(|| "laptop".to_owned());
+    let space_name = args.next().unwrap_or_else(|| "laptop".to_owned());
     let seed: u64 = args.next().map_or(Ok(1), |t| t.parse())?;
+    let time = Duration::from_secs(args.next().map_or(Ok(24 * 3600), |t| t.parse())?);
     std::fs::create_dir_all(work.join("cache"))?;
     let work = std::path::absolute(work)?;
     let kit = kit::open(EngineKind::LlamaCpp, &model)?;
@@ -42,78 +63,185 @@ fn main() -> Result<()> {
         model: Some(kit.facts()),
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
+        device_layers: 0,
     };
-    let LoadedSpace { space, .. } = load_space(&space, &facts)?;
+    let LoadedSpace { space, .. } = load_space(&space_name, &facts)?;
     let supervisor = Supervisor::new(std::path::absolute("target/release/autotune")?);
     let limits = Limits { time: Duration::from_secs(3600), memory_bytes: None };
     let reference = match kit.reference_job(&work.join("reference.gguf"), 1) {
-        None => model,
+        None => std::path::absolute(model)?,
+        Some(_) if work.join("reference.gguf").exists() => work.join("reference.gguf"),
         Some(job) => {
             supervisor.run(&job, &limits, &|| false, &mut |_| {})?;
             work.join("reference.gguf")
         }
     };
-    let materials = Materials { reference, stats: None, tensors: work.join("cache"), threads: 2 };
+    let materials = Materials {
+        reference,
+        stats: None,
+        importance: ImportanceSource::default(),
+        tensors: work.join("cache"),
+        threads: 2,
+    };
+    let host = probe(&ProbeOptions::default())?;
+    let request = kit.rates_request(2).context("a model without kernels")?;
+    let cache = default_cache_dir();
+    let rates =
+        obtain(&supervisor, EngineKind::LlamaCpp, request, &host.fingerprint, cache.as_deref(), &|| false);
+    let c = &host.ceilings;
+    let ceilings = Ceilings {
+        one: Ceiling {
+            bytes_per_s: c.read_bytes_per_s_one_thread,
+            flops: c.multiply_add_flop_per_s_one_thread,
+        },
+        all: Ceiling { bytes_per_s: c.read_bytes_per_s, flops: c.multiply_add_flop_per_s },
+        threads: host.usable_threads(),
+    };
+    let goals = objectives(Cost::default(), Quality::default(), &Bounds::default());
+    let problem =
+        StudyProblem::new(&space, kit.as_ref(), workload, ceilings, u64::MAX, &goals).with_rates(rates);
+    let mut seen: Vec<(Config, f64, f64)> = Vec::new();
+    let mut latency = Vec::new();
+    let path = work.join(format!("rows-{}-{seed}.jsonl", stem(&space_name)));
+    let known: Vec<Row> = std::fs::read_to_string(&path)
+        .unwrap_or_default()
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
     let mut random = Random::new(seed, 0, 0);
-    let (mut errors, mut times) = (Vec::new(), Vec::new());
-    let (mut accepted_over, mut refused_under) = (0, 0);
-    while errors.len() < count {
+    let (mut pairs, mut times) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    for drawn in 0.. {
         let point: Vec<usize> = space.params.iter().map(|p| random.below(p.levels.len())).collect();
+        if pairs.len() >= count {
+            break;
+        }
         let Some(candidate) = space.candidate(&point) else { continue };
         let config = Config::from_candidate(&candidate)?;
-        let begun = Instant::now();
+        let clock = Instant::now();
         let predicted = peak_memory_bytes(&kit.shape(&config)?, &config);
-        times.push(begun.elapsed().as_secs_f64() * 1e6);
-        let artifact = work.join("candidate.gguf");
-        let request = kit.build_request(&config, &materials, &artifact);
-        let built = supervisor.run(&Job::Build { request }, &limits, &|| false, &mut |_| {})?;
-        if built.end != End::Done {
-            println!("not built: {:?}", built.end);
+        times.push(clock.elapsed().as_secs_f64() * 1e6);
+        let measured;
+        let row = match known.iter().find(|r| r.drawn == drawn) {
+            Some(row) => row,
+            None if begun.elapsed() > time => break,
+            None => {
+                let artifact = work.join("candidate.gguf");
+                let request = kit.build_request(&config, &materials, &artifact);
+                let built = supervisor.run(&Job::Build { request }, &limits, &|| false, &mut |_| {})?;
+                let request = Request {
+                    engine: EngineKind::LlamaCpp,
+                    artifact,
+                    run: timing_run(&config, &workload),
+                    workload,
+                    text: timing_text(),
+                    plan: TimingPlan::Parts { rounds: 1, prompt_tokens: 512, steps: 12 },
+                    budget_bytes: None,
+                    timeout: Duration::from_secs(3600),
+                };
+                measured = match built.end {
+                    End::Done => {
+                        let m = measure(&supervisor, request, &|| false, &mut |_| {})?;
+                        let peak = m.outcome.peak_bytes.filter(|_| m.outcome.end == End::Done);
+                        let anonymous = m.outcome.split_bytes.map(|s| s.0);
+                        let latency_ms = m.samples.as_ref().map(|s| s.latency_from_parts_ms(&workload));
+                        Row { drawn, peak, anonymous, latency_ms, why: format!("{:?}", m.outcome.end) }
+                    }
+                    end => {
+                        let why = format!("not built: {end:?}");
+                        Row { drawn, peak: None, anonymous: None, latency_ms: None, why }
+                    }
+                };
+                writeln!(file, "{}", serde_json::to_string(&measured)?)?;
+                &measured
+            }
+        };
+        let Some(peak) = row.peak else {
+            println!("     not measured: {}", row.why);
             continue;
+        };
+        pairs.push((predicted as f64, peak as f64));
+        if let (Some(measured), Some((_, plain))) = (row.latency_ms, problem.predict(&config)) {
+            let corrected = plain * Correction::fit(&problem, &seen).factor(&problem, &config);
+            latency.push([plain, corrected].map(|p| 100.0 * (p / measured - 1.0)));
+            println!(
+                "     latency {measured:.0} ms, predicted {plain:.0} ({:+.1} %), corrected {corrected:.0} ({:+.1} %)",
+                100.0 * (plain / measured - 1.0),
+                100.0 * (corrected / measured - 1.0)
+            );
+            seen.push((config.clone(), plain, measured));
         }
-        let request = Request {
-            engine: EngineKind::LlamaCpp,
-            artifact,
-            run: timing_run(&config, &workload),
-            workload,
-            text: timing_text(),
-            plan: TimingPlan::Parts { rounds: 1, prompt_tokens: 512, steps: 2 },
-            budget_bytes: None,
-            timeout: Duration::from_secs(3600),
-        };
-        let measured = measure(&supervisor, request, &|| false, &mut |_| {})?;
-        let Some(peak) = measured.outcome.peak_bytes.filter(|_| measured.outcome.end == End::Done) else {
-            println!("not measured: {:?}", measured.outcome.end);
-            continue;
-        };
-        let error = predicted as f64 / peak as f64 - 1.0;
-        // A budget anywhere between the two decides wrongly; so do those within the error beside the peak.
-        accepted_over += usize::from(error < 0.0);
-        refused_under += usize::from(error > 0.02);
         println!(
-            "{:>3}  predicted {:>8}  measured {:>8}  {:+.2} %  {}",
-            errors.len() + 1,
+            "{:>3}  predicted {:>8}  measured {:>8} (anonymous {:>8})  {:+.2} %  {}",
+            pairs.len(),
             Bytes(predicted).to_string(),
             Bytes(peak).to_string(),
-            100.0 * error,
+            Bytes(row.anonymous.unwrap_or(0)).to_string(),
+            100.0 * (predicted as f64 / peak as f64 - 1.0),
             autotune::study::describe(&candidate)
         );
-        errors.push(error);
     }
-    let absolute = sorted(&errors.iter().map(|e| e.abs()).collect::<Vec<_>>());
-    let signed = sorted(&errors);
-    println!(
-        "{count} candidates: median error {:.2} %, 95th percentile {:.2} %, largest {:.2} %; from {:+.2} % to {:+.2} %",
-        100.0 * quantile_sorted(&absolute, 0.5),
-        100.0 * quantile_sorted(&absolute, 0.95),
-        100.0 * absolute.last().copied().unwrap_or(0.0),
-        100.0 * signed.first().copied().unwrap_or(0.0),
-        100.0 * signed.last().copied().unwrap_or(0.0)
-    );
-    println!(
-        "predicted below the peak (a budget between would accept what does not fit, which the watchdog then stops): {accepted_over}; \
-         more than 2 % above it: {refused_under}; one prediction in {:.0} µs",
-        quantile_sorted(&sorted(&times), 0.5)
-    );
+    tell(&pairs, &times);
+    errors("latency before any trial", latency.iter().map(|e| e[0]));
+    errors("latency after ten trials", latency.iter().skip(10).map(|e| e[1]));
     Ok(())
+}
+
+fn errors(what: &str, signed: impl Iterator<Item = f64>) {
+    let signed = sorted(&signed.collect::<Vec<_>>());
+    let absolute = sorted(&signed.iter().map(|e| e.abs()).collect::<Vec<_>>());
+    println!(
+        "{what} ({}): median error {:.1} %, 95th percentile {:.1} %; from {:+.1} % to {:+.1} %",
+        signed.len(),
+        quantile_sorted(&absolute, 0.5),
+        quantile_sorted(&absolute, 0.95),
+        quantile_sorted(&signed, 0.0),
+        quantile_sorted(&signed, 1.0)
+    );
+}
+
+fn stem(space: &str) -> String {
+    Path::new(space).file_stem().map_or_else(|| "space".to_owned(), |s| s.to_string_lossy().into_owned())
+}
+
+fn tell(pairs: &[(f64, f64)], times: &[f64]) {
+    let signed = sorted(&pairs.iter().map(|(p, m)| 100.0 * (p / m - 1.0)).collect::<Vec<_>>());
+    let absolute = sorted(&signed.iter().map(|e| e.abs()).collect::<Vec<_>>());
+    println!(
+        "{} candidates: median error {:.2} %, 95th percentile {:.2} %, largest {:.2} %; from {:+.2} % to {:+.2} %",
+        pairs.len(),
+        quantile_sorted(&absolute, 0.5),
+        quantile_sorted(&absolute, 0.95),
+        quantile_sorted(&absolute, 1.0),
+        quantile_sorted(&signed, 0.0),
+        quantile_sorted(&signed, 1.0),
+    );
+    // Budgets from the smallest peak to the largest, in equal ratios.
+    const BUDGETS: i32 = 1000;
+    let (least, most) =
+        pairs.iter().fold((f64::INFINITY, 0.0f64), |(low, high), (_, m)| (low.min(*m), high.max(*m)));
+    let (mut under, mut refused, mut over, mut tried) = (0u64, 0u64, 0u64, 0u64);
+    for step in 0..=BUDGETS {
+        let budget = least * (most / least).powf(f64::from(step) / f64::from(BUDGETS));
+        for (predicted, measured) in pairs {
+            if *measured <= budget {
+                under += 1;
+                refused += u64::from(*predicted > budget);
+            } else {
+                over += 1;
+                tried += u64::from(*predicted <= budget);
+            }
+        }
+    }
+    println!(
+        "{} budgets from {} to {}: of candidates that fit, the prediction refuses {:.2} %; of those that do not, it lets {:.2} % be built, \
+         which the measurement then ends; one prediction in {:.0} µs",
+        BUDGETS + 1,
+        Bytes(least as u64),
+        Bytes(most as u64),
+        100.0 * refused as f64 / under.max(1) as f64,
+        100.0 * tried as f64 / over.max(1) as f64,
+        quantile_sorted(&sorted(times), 0.5)
+    );
 }

@@ -73,6 +73,59 @@ fn what_does_not_run_is_a_row_and_an_exit_code() {
 }
 
 #[test]
+fn energy_is_told_where_it_is_measured() {
+    let bench = scripted("behave");
+    let none = bench.run(&[&CALL[..], &["--threads", "1"]].concat()).code(0);
+    assert!(none.stdout.contains("Energy: not measurable here."), "{}", none.stdout);
+    let artifact = json!({"peak_bytes": 1, "prompt_us": 100.0, "step_us": 1000.0, "row_us": 100.0,
+        "noise": 0.0, "forgets": 0.0, "watts": 5.0});
+    bench.write("artifact.json", artifact.to_string());
+    let row = &rows(&bench, &["--threads", "1", "--battery-wh", "15"], 0)[0];
+    let joules = row["joules_per_token"].as_f64().unwrap();
+    assert!(joules > 0.0);
+    let share = row["battery_share_per_1000_tokens"].as_f64().unwrap();
+    assert!((share - 1000.0 * joules / (15.0 * 3600.0)).abs() < 1e-12);
+    let said = bench.run(&[&CALL[..], &["--threads", "1", "--battery-wh", "15"]].concat()).code(0);
+    assert!(said.stdout.contains("% of the battery for 1,000 tokens"), "{}", said.stdout);
+}
+
+/// A model that loads, with a cache that does not fit.
+#[test]
+fn a_real_model_whose_cache_does_not_fit_is_stopped() {
+    let Some(model) = bench::demo_model() else { return };
+    let bench = Bench::new(json!([]));
+    let call =
+        ["bench", model.to_str().unwrap(), "--threads", "1", "--workload", "7000:100:16", "--batch", "16"];
+    // 16 x 7168 positions of 30 layers with 2 x 192 values of 16 bits: 2.6 GB.
+    let said = bench.run(&[&call[..], &["--budget", "500MB", "--json"]].concat()).code(5);
+    let rows: Value = serde_json::from_str(&said.stdout).unwrap();
+    let end = rows[0]["end"].as_str().unwrap();
+    assert!(end.contains("over the budget of 500 MB"), "{end}");
+    let peak = rows[0]["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak < 1_500_000_000, "it was stopped under way: {peak}");
+}
+
+#[test]
+fn the_engine_accounts_for_its_memory() {
+    let Some(model) = bench::demo_model() else { return };
+    let bench = Bench::new(json!([]));
+    let call =
+        ["bench", model.to_str().unwrap(), "--threads", "1", "--workload", "32:4:1", "--cap", "1s", "--json"];
+    let rows: Value = serde_json::from_str(&bench.run(&call).code(0).stdout).unwrap();
+    let bytes = |what: &str| -> u64 {
+        let all = rows[0]["engine_buffers"].as_array().unwrap();
+        all.iter().filter(|b| b["what"] == what).map(|b| b["bytes"].as_u64().unwrap()).sum()
+    };
+    // 256 positions of 30 layers with 2 x 192 values of 16 bits.
+    let kv = 256 * 30 * 2 * 192 * 2;
+    assert!(bytes("kv").abs_diff(kv) < 20_000, "{rows}");
+    assert!(bytes("model") > 90_000_000 && bytes("compute") > 0, "{rows}");
+    let sum: u64 = ["model", "kv", "compute", "output"].map(bytes).iter().sum();
+    let peak = rows[0]["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak > sum / 2 && peak < 2 * sum, "{peak} {sum}");
+}
+
+#[test]
 fn wrong_flags_are_named() {
     let bench = scripted("behave");
     for (flags, text) in [
@@ -81,6 +134,7 @@ fn wrong_flags_are_named() {
         (["--target", "2"], "--target: 2"),
         (["--cap", "never"], "--cap: `never`"),
         (["--budget", "8"], "--budget: `8` has no unit"),
+        (["--battery-wh", "-3"], "--battery-wh: -3 is no capacity"),
     ] {
         bench
             .run(&[&["bench", "artifact.json", "--engine", "mock"][..], &flags].concat())
@@ -88,4 +142,8 @@ fn wrong_flags_are_named() {
             .names(text);
     }
     bench.run(&["bench", "missing.gguf"]).code(2).names("missing.gguf");
+    bench
+        .run(&["bench", "artifact.json", "--engine", "mock", "--gpu-layers", "4"])
+        .code(4)
+        .names("finds no GPU here");
 }

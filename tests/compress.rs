@@ -13,7 +13,7 @@ use autotune::compress::{
     ActivationStats, Artifact, Builder, CompressError, Predictor, Preset, PrunePlan, make_reference,
 };
 use autotune::engine::llama::LlamaCpp;
-use autotune::engine::{Engine, FlashAttention, Row, RunConfig, activations, ggml};
+use autotune::engine::{Device, Engine, FlashAttention, Row, RunConfig, activations, ggml};
 use autotune::model::gguf::{Gguf, GgufWriter, MetaValue, TensorDecl, TensorInfo};
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, Architecture, GgmlType, TensorName, TensorRole};
@@ -103,6 +103,7 @@ fn logits(path: &Path) -> Vec<Vec<f32>> {
         flash: FlashAttention::Off,
         repack: false,
         gpu_layers: 0,
+        device: Device::Cpu,
     };
     let mut session = LlamaCpp::new().load(path, &run).unwrap();
     let mut tokens = session.tokenize(TEXT, true).unwrap();

@@ -161,50 +161,100 @@ fn stamping_twice_says_the_same() {
     assert!(!out.exists());
 }
 
-/// The engine sees no difference: the logits are bit for bit those of the artifact.
 #[cfg(feature = "llama")]
-#[test]
-fn the_stamped_model_gives_the_same_logits() {
-    use autotune::engine::{EngineKind, FlashAttention, Row, RunConfig, Session};
+mod logits {
+    use std::path::PathBuf;
+
+    use autotune::engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session, Token};
     use autotune::space::KvType;
 
-    let Some(demo) = std::env::var_os("AUTOTUNE_DEMO_MODEL").filter(|p| Path::new(p).exists()) else {
-        eprintln!("AUTOTUNE_DEMO_MODEL names no file; nothing to compare");
-        return;
-    };
-    let folder = results();
-    let store = Store::open_existing(&folder.path().join(DATABASE_FILE)).unwrap();
-    let analysis = Analysis::load(&store, store.study(None).unwrap().id).unwrap();
-    let facts = Facts::new(&analysis, analysis.trial(24).unwrap(), "gguf").unwrap();
-    let source = Gguf::open(Path::new(&demo)).unwrap();
-    let out = folder.path().join("stamped.gguf");
-    stamp(&source, &stamped(source.metadata(), &facts), &out).unwrap();
-    let run = RunConfig {
-        threads: 1,
-        sequences: 1,
-        context: 64,
-        batch_tokens: 64,
-        ubatch: 64,
-        max_outputs: 0,
-        kv_k: KvType::F16,
-        kv_v: KvType::F16,
-        flash: FlashAttention::Off,
-        repack: false,
-        gpu_layers: 0,
-    };
-    let logits = |path: &Path| {
+    use super::*;
+
+    pub const PROMPT: &str = "def add(a, b):\n    return";
+
+    /// The demo model, and a copy of it under its full metadata.
+    pub fn stamped_demo(folder: &tempfile::TempDir) -> Option<(PathBuf, PathBuf)> {
+        let Some(demo) = std::env::var_os("AUTOTUNE_DEMO_MODEL").map(PathBuf::from).filter(|p| p.exists())
+        else {
+            eprintln!("skipped: AUTOTUNE_DEMO_MODEL names no file; nothing to compare");
+            return None;
+        };
+        let store = Store::open_existing(&folder.path().join(DATABASE_FILE)).unwrap();
+        let analysis = Analysis::load(&store, store.study(None).unwrap().id).unwrap();
+        let facts = Facts::new(&analysis, analysis.trial(24).unwrap(), "gguf").unwrap();
+        let source = Gguf::open(&demo).unwrap();
+        let out = folder.path().join("stamped.gguf");
+        stamp(&source, &stamped(source.metadata(), &facts), &out).unwrap();
+        Some((demo, out))
+    }
+
+    /// Tokens of the prompt, and the logits behind each.
+    pub fn of(path: &Path) -> (Vec<Token>, Vec<Vec<f32>>) {
+        let run = RunConfig {
+            threads: 1,
+            sequences: 1,
+            context: 256,
+            batch_tokens: 64,
+            ubatch: 64,
+            max_outputs: 0,
+            kv_k: KvType::F16,
+            kv_v: KvType::F16,
+            flash: FlashAttention::Off,
+            repack: false,
+            gpu_layers: 0,
+            device: Device::Cpu,
+        };
         let mut session: Box<dyn Session> = EngineKind::LlamaCpp.open().unwrap().load(path, &run).unwrap();
-        let tokens = session.tokenize("def add(a, b):\n    return", true).unwrap();
+        let tokens = session.tokenize(PROMPT, true).unwrap();
         let rows: Vec<Row> = tokens
             .iter()
             .enumerate()
             .map(|(i, &token)| Row { token, position: i as u32, sequence: 0, logits: true })
             .collect();
         session.decode(&rows).unwrap();
-        (0..rows.len()).flat_map(|i| session.logits(i).unwrap().to_vec()).collect::<Vec<f32>>()
+        (tokens, (0..rows.len()).map(|i| session.logits(i).unwrap().to_vec()).collect())
+    }
+}
+
+/// The engine sees no difference: the logits are bit for bit those of the artifact.
+#[cfg(feature = "llama")]
+#[test]
+fn the_stamped_model_gives_the_same_logits() {
+    let folder = results();
+    let Some((demo, out)) = logits::stamped_demo(&folder) else { return };
+    let (ours, theirs) = (logits::of(&out), logits::of(&demo));
+    assert!(theirs.1.iter().flatten().all(|l| l.is_finite()) && theirs.1.len() > 5);
+    let bits = |rows: &[Vec<f32>]| rows.iter().flatten().map(|l| l.to_bits()).collect::<Vec<u32>>();
+    assert_eq!(ours.0, theirs.0);
+    assert!(bits(&ours.1) == bits(&theirs.1));
+}
+
+/// `llama-debug` of the llama.cpp that is embedded (docs/REPORT.md tells how to build it) writes the logits of a prompt's last token.
+#[cfg(feature = "llama")]
+#[test]
+fn stock_llama_cpp_gives_the_same_logits() {
+    let folder = results();
+    let Some((_, out)) = logits::stamped_demo(&folder) else { return };
+    let said = std::process::Command::new("llama-debug")
+        .args(["--save-logits", "--no-repack", "-fa", "off", "-t", "1", "-c", "256", "-p", logits::PROMPT])
+        .args(["--logits-output-dir", "said", "-m"])
+        .arg(&out)
+        .current_dir(folder.path())
+        .output();
+    let Ok(said) = said else {
+        eprintln!("skipped: there is no llama-debug on the PATH");
+        return;
     };
-    let (ours, theirs) = (logits(&out), logits(Path::new(&demo)));
-    assert!(!theirs.is_empty() && theirs.iter().all(|l| l.is_finite()));
-    assert!(ours.iter().zip(&theirs).all(|(a, b)| a.to_bits() == b.to_bits()));
-    assert_eq!(ours.len(), theirs.len());
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let words = |name: &str| -> Vec<[u8; 4]> {
+        let bytes = std::fs::read(folder.path().join("said").join(name)).unwrap();
+        bytes.as_chunks().0.to_vec()
+    };
+    let (tokens, rows) = logits::of(&out);
+    let theirs: Vec<i32> = words("llamacpp-stamped-tokens.bin").into_iter().map(i32::from_le_bytes).collect();
+    assert_eq!(tokens, theirs);
+    let theirs: Vec<f32> = words("llamacpp-stamped.bin").into_iter().map(f32::from_le_bytes).collect();
+    let ours = rows.last().unwrap();
+    let bits = |row: &[f32]| row.iter().map(|l| l.to_bits()).collect::<Vec<u32>>();
+    assert!(bits(ours) == bits(&theirs), "{:?} and {:?}", &ours[..4], &theirs[..4.min(theirs.len())]);
 }

@@ -26,6 +26,7 @@ fn help_of_the_command() {
       probe        Show what this machine has and what it was measured to do
       plan         Say what would fit a budget, before anything is loaded
       bench        Measure a model as it is: speed with intervals, peak memory, load time
+      convert      Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way
       studies      List the studies of a database
       trials       List the trials of a study
       importance   Tell which parameters moved each objective of a study
@@ -51,8 +52,8 @@ fn help_of_the_command() {
               Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
 
           --model <PATH>
-              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
-              installs
+              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
+              demo model that `make` installs
 
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
@@ -71,8 +72,14 @@ fn help_of_the_command() {
 
               Possible values:
               - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
               [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -100,6 +107,20 @@ fn help_of_the_command() {
 
               [default: 50]
 
+          --importance <SOURCE>
+              What pruning goes by; gradient needs torch
+
+              Possible values:
+              - activation: Activations on calibration code, with the weights that they meet
+              - magnitude:  The weights alone
+              - gradient:   The loss's gradients on calibration code
+
+              [default: activation]
+
+          --recover <DURATION>
+              Train every pruned candidate towards the reference so long before it is quantized, for
+              example 10m (needs torch)
+
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
 
@@ -123,6 +144,20 @@ fn help_of_the_command() {
               - kl:       Nearness of the predictions to the uncompressed model's
 
               [default: pass@1]
+
+          --cost <AXIS>
+              Which cost of a request the search, the front and the recommendation go by; both are
+              measured where they can be
+
+              Possible values:
+              - latency: Its median latency
+              - energy:  Energy of an output token; only where this machine's energy can be read
+
+              [default: latency]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
 
           --max-latency <DURATION>
               The slowest median request latency that is of interest, for example 80ms or 2s
@@ -200,8 +235,8 @@ fn help_of_tune() {
               Print data and errors only, no progress
 
           --model <PATH>
-              The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make`
-              installs
+              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
+              demo model that `make` installs
 
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
@@ -220,8 +255,14 @@ fn help_of_tune() {
 
               Possible values:
               - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
               [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -249,6 +290,20 @@ fn help_of_tune() {
 
               [default: 50]
 
+          --importance <SOURCE>
+              What pruning goes by; gradient needs torch
+
+              Possible values:
+              - activation: Activations on calibration code, with the weights that they meet
+              - magnitude:  The weights alone
+              - gradient:   The loss's gradients on calibration code
+
+              [default: activation]
+
+          --recover <DURATION>
+              Train every pruned candidate towards the reference so long before it is quantized, for
+              example 10m (needs torch)
+
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
 
@@ -272,6 +327,20 @@ fn help_of_tune() {
               - kl:       Nearness of the predictions to the uncompressed model's
 
               [default: pass@1]
+
+          --cost <AXIS>
+              Which cost of a request the search, the front and the recommendation go by; both are
+              measured where they can be
+
+              Possible values:
+              - latency: Its median latency
+              - energy:  Energy of an output token; only where this machine's energy can be read
+
+              [default: latency]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
 
           --max-latency <DURATION>
               The slowest median request latency that is of interest, for example 80ms or 2s

@@ -91,7 +91,7 @@ fn samples_are_scored_with_intervals_and_verdicts() {
     assert_eq!(scores["pass_at_k"][0]["mean"], 0.5);
     assert!((scores["pass_at_k"][1]["mean"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(scores["verdicts"], serde_json::json!({"passed": 3, "failed": 2, "syntax_error": 1}));
-    assert_eq!(scores["pass_at_k"][0]["interval"]["method"], "task-bootstrap");
+    assert_eq!(scores["pass_at_k"][0]["interval"]["method"], "wilson");
     let lines: Vec<serde_json::Value> = fs::read_to_string(verdicts)
         .unwrap()
         .lines()
@@ -108,6 +108,35 @@ fn samples_are_scored_with_intervals_and_verdicts() {
 }
 
 #[test]
+fn what_models_write_is_cut_to_completions() {
+    if !sandboxed() {
+        return;
+    }
+    let judged = |answers: &str, texts: [&str; 3]| -> Vec<String> {
+        let rows = ["a", "b", "c"]
+            .iter()
+            .zip(texts)
+            .map(|(id, text)| serde_json::json!({"task_id": id, "completion": text}).to_string());
+        let files = Files::new(&rows.collect::<Vec<_>>().join("\n"));
+        let verdicts = files.folder.path().join("verdicts.jsonl");
+        files.run(&["--answers", answers, "--verdicts", verdicts.to_str().unwrap()]).success();
+        let lines = fs::read_to_string(verdicts).unwrap();
+        let verdict =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].to_string();
+        lines.lines().map(verdict).collect()
+    };
+    let chat = [
+        "Sure!\n\n```python\ndef f(x):\n    return x + 1\n```\nIt adds one.",
+        "```\nreturn x + 1\n```",
+        "Use this:\n\ndef f(y):\n    return y + 1\n\nHope it helps!",
+    ];
+    assert_eq!(judged("chat", chat), ["\"passed\""; 3]);
+    assert_eq!(judged("completion", chat), ["\"syntax_error\""; 3]);
+    let continued = "    return x + 1\n\nThis is the end.";
+    assert_eq!(judged("continuation", [continued; 3]), ["\"passed\""; 3]);
+}
+
+#[test]
 fn wrong_input_is_refused_before_anything_runs() {
     let refused = |samples: &str, arguments: &[&str], text: &str| {
         Files::new(samples).run(arguments).code(2).stderr(contains(text));
@@ -117,6 +146,11 @@ fn wrong_input_is_refused_before_anything_runs() {
     refused(r#"{"task_id": "a"}"#, &[], "line 1: the sample of `a` has no `completion`");
     refused(r#"{"completion": "a"}"#, &[], "line 1: no `task_id`");
     refused(&sample("b", "return 1"), &[], "no samples for 2 of 3 tasks: a, c");
+    refused(
+        &format!("{}\n{{\"task_id\": \"a\", \"completion\": 1}}", sample("b", "return 1")),
+        &[],
+        "line 2",
+    );
     refused(&mixed(), &["--k", "1,3"], "pass@3 needs at least 3 samples of each task, but `a` has 2");
     refused(&mixed(), &["--k", "0"], "k must be at least 1");
     refused(&mixed(), &["--timeout-s", "0"], "--timeout-s is 0");
@@ -172,6 +206,19 @@ fn find(name: &str) -> PathBuf {
         |_| env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap(),
         |interpreter| interpreter.path.clone(),
     )
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_other_bytes_are_told_with_their_line() {
+    let files = Files::new("");
+    let samples = files.folder.path().join("samples.jsonl");
+    let all = ["a", "b", "c"].map(|id| sample(id, "return x + 1")).join("\r\n");
+    fs::write(&samples, format!("\u{feff}{all}")).unwrap();
+    if sandboxed() {
+        files.run(&[]).success().stdout(contains("pass@1  100.0 %"));
+    }
+    fs::write(&samples, [sample("a", "return 1").as_bytes(), b"\n\xff\xfe\n"].concat()).unwrap();
+    files.run(&[]).code(2).stderr(contains("line 2").and(contains("UTF-8")));
 }
 
 /// Rows of every format that is executed, in one file.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use assert_cmd::Command;
-use autotune::report::{self, Analysis, Outcome};
+use autotune::report::{self, Analysis, Outcome, Overlay};
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Asked, DATABASE_FILE, EndState, Failure, NewMeasurement, NewTrial, Origin, Store, StudyId, TrialState,
@@ -56,8 +56,8 @@ fn the_summary_of_a_search() {
     12 of 40 trials are on the front under 300 MB:
     trial  latency  peak memory  pass@1      decode     file       KL                configuration
         9   938 ms       165 MB  10.0 %   171 tok/s  90.9 MB    0.572                attn Q4_0, embd IQ4_NL, ffn IQ4_NL, KV q8_0, heads −11 %, FFN −15 %, batch 4, threads 2, no repack
-       20  1025 ms       193 MB  15.6 %   156 tok/s   106 MB    0.361  fastest       attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-       38  1102 ms       173 MB  21.1 %   145 tok/s  95.3 MB    0.263                attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
+       20  1025 ms       193 MB  15.6 %   156 tok/s   106 MB    0.361                attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
+       38  1102 ms       173 MB  21.1 %   145 tok/s  95.3 MB    0.263  fastest       attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
        17  1195 ms       226 MB  24.4 %   134 tok/s   124 MB   0.0956                attn Q6_K, embd IQ4_NL, ffn Q8_0, KV q4_0, batch 2, threads 2
        24  1218 ms       201 MB  28.9 %   131 tok/s   110 MB   0.0527  balanced      attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
        26  1407 ms       196 MB  26.7 %   114 tok/s   108 MB   0.0898                attn IQ4_NL, embd IQ4_NL, ffn Q8_0, KV f16, batch 1, threads 2, no repack
@@ -71,13 +71,15 @@ fn the_summary_of_a_search() {
     balanced: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
         beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
         autotune export smollm2 --trial 24 --to smollm2-24 --results [results]
-    fastest: trial 20, attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-        beside Q2_K: 1.22 × faster, 21.0 MB less peak memory, indistinguishable pass@1, KL 0.0660 lower
-        autotune export smollm2 --trial 20 --to smollm2-20 --results [results]
+    fastest: trial 38, attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
+        beside Q4_K_M: 1.45 × faster, 22.7 MB less peak memory, indistinguishable pass@1, KL 0.207 higher
+        autotune export smollm2 --trial 38 --to smollm2-38 --results [results]
     best quality: trial 2, Q8_0
+        beside Q4_K_M: 1.06 × faster, 28.0 MB more peak memory, indistinguishable pass@1, KL 0.0515 lower
         a preset that no trial dominates
         autotune export smollm2 --trial 2 --to smollm2-2 --results [results]
     smallest: trial 19, attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
+        beside Q4_K_M: 1.52 × slower, 40.9 MB less peak memory, 8.9 points less pass@1, KL 0.272 higher
         beside Q5_K_M: 1.29 × slower, 38.9 MB less peak memory, 10.0 points less pass@1, KL 0.256 higher
         autotune export smollm2 --trial 19 --to smollm2-19 --results [results]
     ");
@@ -112,8 +114,21 @@ fn the_page_asks_nobody_for_anything() {
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     // The answer stands before the fronts, these before the trials, and how it was done comes last.
     let place = |id: &str| html.find(&format!("id=\"{id}\"")).unwrap();
-    let order = ["answer", "fronts", "why", "trust", "predictions", "failures", "trials", "drill", "facts"]
-        .map(place);
+    let order = [
+        "answer",
+        "fronts",
+        "why",
+        "progress",
+        "trust",
+        "uncertainty",
+        "again",
+        "predictions",
+        "failures",
+        "trials",
+        "drill",
+        "facts",
+    ]
+    .map(place);
     assert!(order.is_sorted(), "{order:?}");
 }
 
@@ -373,9 +388,9 @@ fn a_browser_opens_it_without_complaint() {
     </script>"##;
     let other = fake_study::fill(&Store::open(&folder.path().join(DATABASE_FILE)).unwrap(), "other", 12, 20);
     let store = open(&folder);
-    let overlays = [Analysis::load(&store, other).unwrap()];
-    let html = report::render(&Analysis::load_in_depth(&store, study).unwrap(), &overlays, report::Live::No)
-        .unwrap();
+    let analysis = Analysis::load_in_depth(&store, study).unwrap();
+    let overlays = [Overlay::named(Analysis::load(&store, other).unwrap(), &analysis)];
+    let html = report::render(&analysis, &overlays, report::Live::No).unwrap();
     let probed = folder.path().join("probed.html");
     std::fs::write(&probed, html.replace("</body>", &format!("{probe}</body>"))).unwrap();
     for width in [400, 900, 1400] {
@@ -393,6 +408,90 @@ fn a_browser_opens_it_without_complaint() {
             "at {width}"
         );
     }
+}
+
+#[test]
+fn earlier_studies_can_be_laid_over_the_figure() {
+    let (folder, study) = results();
+    let store = Store::open(&folder.path().join(DATABASE_FILE)).unwrap();
+    fake_study::fill(&store, "before", 6, 20);
+    let mut foreign = fake_study::new_study("foreign", fake_study::BUDGET);
+    foreign.model_hash = "another".into();
+    store.create_study(&foreign).unwrap();
+    let analysis = Analysis::load(&store, study).unwrap();
+    let found = Overlay::earlier(&store, &analysis).unwrap();
+    let names: Vec<(&str, bool)> = found.iter().map(|o| (o.analysis.study.name.as_str(), o.shown)).collect();
+    assert_eq!(names, [("before", false)], "offered, not shown; other models never");
+    // Another database is named by its file, and then shown.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join(DATABASE_FILE);
+    fake_study::fill(&fake_study::store(&file), "elsewhere", 6, 20);
+    let out = folder.path().join("over.html").display().to_string();
+    let other = file.display().to_string();
+    autotune(&folder, &["report", "smollm2", "--overlay", &other, "--overlay", "before", "--out", &out])
+        .assert()
+        .success();
+    let html = std::fs::read_to_string(&out).unwrap();
+    for name in ["elsewhere", "before"] {
+        assert!(html.contains(&format!("\"name\":\"{name}\"")), "{name}");
+    }
+    assert_eq!(html.matches("\"shown\":true").count(), 2);
+    autotune(&folder, &["report", "--overlay", "nosuch"]).assert().code(2);
+}
+
+#[test]
+fn what_was_measured_again_and_what_disturbed_is_told() {
+    let (folder, study) = results();
+    let store = Store::open(&folder.path().join(DATABASE_FILE)).unwrap();
+    let recommended = Analysis::load(&store, study).unwrap().recommendation;
+    let pick = recommended.picks.iter().find(|p| p.comparison.is_some()).unwrap();
+    let beside = pick.comparison.as_ref().unwrap();
+    let tell = |kind: &str, json: serde_json::Value| {
+        let event = autotune::store::NewEvent { kind: kind.into(), json: json.to_string() };
+        store.append_event(study, &event).unwrap();
+    };
+    for round in 0..8 {
+        for (trial, latency) in [(pick.number, 1000.0), (beside.number, 1300.0)] {
+            let latency = latency * (1.0 + 0.01 * f64::from(round % 2));
+            tell(
+                autotune::measure::recheck::EVENT,
+                serde_json::json!({ "round": round, "trial": trial, "latency_ms": latency, "peak_bytes": null }),
+            );
+        }
+    }
+    tell(
+        autotune::store::DISTURBED_EVENT,
+        serde_json::json!({ "trial": 3, "again": true, "why": "others used <b>30 %</b>" }),
+    );
+    let (_, html) = written(&folder, study);
+    for text in [
+        "differed by 1.0 % typically and by 1.0 % at the 95th percentile (14 pairs of 2 trials)",
+        "measured again: faster than",
+        "<td>faster</td>",
+        "others used &lt;b&gt;30 %&lt;/b&gt; (measured again)",
+    ] {
+        assert!(html.contains(text) || html.contains(&text.replacen('m', "M", 1)), "{text}");
+    }
+}
+
+#[test]
+fn what_a_fitted_model_found_stands_before_what_the_trials_show() {
+    let (folder, study) = results();
+    let mut analysis = Analysis::load(&open(&folder), study).unwrap();
+    let plain = report::render(&analysis, &[], report::Live::No).unwrap();
+    assert!(!plain.contains("id=\"importance\""));
+    let share = |name: &str, first, total| report::Share { name: name.into(), first, total };
+    analysis.influence = vec![report::Influence {
+        metric: "peak_memory_bytes".into(),
+        parameters: vec![share("<kv>", 0.05, 0.1), share("weights.ffn", 0.6, 0.71)],
+    }];
+    let html = report::render(&analysis, &[], report::Live::No).unwrap();
+    let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(place("id=\"importance\"") < place("What the results moved with"));
+    assert!(
+        place("60 %<small class=\"muted\"> with others 71 %") < place("&lt;kv&gt;"),
+        "the strongest first"
+    );
 }
 
 #[test]
@@ -437,7 +536,7 @@ fn every_format_holds_the_study() {
     if drawn.status.success() {
         let png = std::fs::read(&out).unwrap();
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
-        assert_eq!(&png[16..24], [0, 0, 8, 192, 0, 0, 6, 184], "2240 by 1720");
+        assert_eq!(&png[16..24], [0, 0, 8, 192, 0, 0, 7, 48], "2240 by 1840");
     } else {
         assert!(String::from_utf8_lossy(&drawn.stderr).contains("no fonts"), "{drawn:?}");
     }

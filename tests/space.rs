@@ -13,6 +13,7 @@ const FACTS: SpaceFacts = SpaceFacts {
     model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192 }),
     workload_context_tokens: 640,
     workload_requests: 4,
+    device_layers: 0,
 };
 
 fn show(loaded: &LoadedSpace) -> String {
@@ -224,15 +225,15 @@ fn errors_name_the_place_the_value_and_the_remedy() {
     .map(error)
     .join("\n");
     insta::assert_snapshot!(all, @r#"
-    x.toml declares no parameter; known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack
+    x.toml declares no parameter; known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers
     x.toml:1:9: not valid TOML: string values must be quoted, expected literal string
     x.toml:1: `description` has the value `7`, but takes a text in quotes
-    x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
-    x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
-    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, IQ4_NL, Q4_K, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, Q8_0, BF16, F16
-    x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, name, description, weights.split
+    x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
+    x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
+    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, IQ4_NL, Q4_K, INT4, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, INT8_DYN, INT8, Q8_0, BF16, F16, F32
+    x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
     x.toml:1: `kv` has the value `'f16'`, but takes a table of parameters
-    x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16
+    x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16, f32
     x.toml:2: `prune.keep_ffn` has the value `1.5`, but takes a number over 0 and up to 1
     x.toml:2: `batch` has the value `2`, but takes each level once
     x.toml:1: `batch` has the value `[]`, but takes from 1 to 64 levels
@@ -268,13 +269,36 @@ fn specs_are_presets_then_files() {
     assert_eq!(load_space("laptop", &FACTS).unwrap().space.name, "laptop");
 
     let text = |spec: &str| load_space(spec, &FACTS).unwrap_err().to_string();
-    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, smoke");
+    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, torch, smoke");
     insta::assert_snapshot!(text("no/such.toml"), @"cannot read the space file no/such.toml");
     std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
     assert!(load_space(path.to_str().unwrap(), &FACTS).is_err(), "no text");
     std::fs::write(&path, "#".repeat(2 << 20)).unwrap();
     assert!(load_space(path.to_str().unwrap(), &FACTS).is_err(), "too large");
     assert!(load_space(folder.path().to_str().unwrap(), &FACTS).is_err(), "a folder");
+}
+
+/// Where there is a GPU, layers on it are a parameter of the spaces that ask for it.
+#[test]
+fn layers_go_to_a_gpu_where_there_is_one() {
+    let levels = |text: &str, device_layers| {
+        let loaded = parse_space(text, "x", &SpaceFacts { device_layers, ..FACTS }).unwrap();
+        show(&loaded)
+    };
+    let derived = "threads = 1\ngpu_layers = { from = \"host\" }";
+    assert_eq!(levels(derived, 0), "threads (ordinal): 1\n");
+    assert_eq!(levels(derived, 31), "threads (ordinal): 1\ngpu_layers (ordinal): 0 15 31\n");
+    let listed = "threads = 1\ngpu_layers = [0, 10, 99]";
+    insta::assert_snapshot!(levels(listed, 31), @r"
+    threads (ordinal): 1
+    gpu_layers (ordinal): 0 10
+    note `gpu_layers`: 99 left out: the model has 31 layers to put on a GPU
+    ");
+    insta::assert_snapshot!(levels(listed, 0), @r"
+    threads (ordinal): 1
+    note `gpu_layers`: 99 left out: this engine finds no GPU here
+    note `gpu_layers`: 10 left out: this engine finds no GPU here
+    ");
 }
 
 fn any_facts() -> impl Strategy<Value = SpaceFacts> {
@@ -289,6 +313,7 @@ fn any_facts() -> impl Strategy<Value = SpaceFacts> {
             model,
             workload_context_tokens: tokens,
             workload_requests: requests,
+            device_layers: threads / 2,
         }
     })
 }

@@ -82,6 +82,24 @@ fn a_study_survives_crashes_hangs_and_greed() {
 }
 
 #[test]
+fn energy_can_be_what_a_study_goes_by() {
+    let bench = Bench::new(json!([]));
+    let mut model = bench::model(&json!([]));
+    model["thread_watts"] = json!(3.0);
+    bench.write("mock.json", model.to_string());
+    let flags = ["--budget", "400MB", "--trials", "9", "--cost", "energy", "--battery-wh", "15"];
+    let said = bench.run_tune(&flags).code(0);
+    for trial in bench.trials() {
+        let (joules, share) =
+            (trial.value("joules_per_token").unwrap(), trial.value("battery_share_per_1000_tokens").unwrap());
+        assert!(joules > 0.0 && (share - 1000.0 * joules / (15.0 * 3600.0)).abs() < 1e-12);
+    }
+    assert!(said.stdout.contains("least energy") && !said.stdout.contains("fastest"), "{}", said.stdout);
+    let page = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    assert!(page.contains("energy of an output token") && !page.contains("not measurable here"));
+}
+
+#[test]
 fn json_prints_an_object_a_line_and_nothing_else() {
     let bench = peaceful();
     let said = bench.run_tune(&["--budget", "400MB", "--trials", "3", "--json"]).code(0);
@@ -156,4 +174,31 @@ fn flags_of_tune_before_another_command_are_refused() {
 fn without_flags_the_usage_is_told() {
     let said = peaceful().run(&[]).code(2).names("--budget").names("Usage:");
     assert_eq!(said.stdout, "");
+}
+
+#[test]
+fn on_a_terminal_one_calm_view_is_drawn_over() {
+    let bench = peaceful();
+    let tune = bench.tune(&["--budget", "400MB", "--trials", "8"]);
+    let words = std::iter::once(tune.get_program()).chain(tune.get_args());
+    let line: Vec<String> = words.map(|w| format!("'{}'", w.to_string_lossy())).collect();
+    // `script` gives it a terminal.
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(tune.get_current_dir().unwrap());
+    command.env("TERM", "xterm").stdin(std::process::Stdio::null());
+    command.envs(tune.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(output) = command.output() else {
+        println!("skipped: no `script` to make a terminal with");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("\u{1b}["), "it is drawn over: {said}");
+    for part in ["  so far ", "  best   ", "  front  ", " of 8 trials", "★"] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    // A line stays for each trial that came to the front, none for the others.
+    let stayed = said.lines().filter(|l| l.contains(" (0 s)") && !l.contains('★')).count();
+    assert_eq!(stayed, 0, "{said}");
+    assert!(said.contains("on the front under 400 MB"), "the data comes last: {said}");
 }

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::Instant;
 
-use autotune::engine::{EngineKind, FlashAttention, Row, RunConfig, Session, argmax};
+use autotune::engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session, argmax};
 use autotune::measure::stats::quantile_interval;
 use autotune::space::KvType;
 use llama_cpp_sys_2 as ffi;
@@ -108,6 +108,7 @@ fn main() {
         flash: FlashAttention::Auto,
         repack: true,
         gpu_layers: 0,
+        device: Device::Cpu,
     };
     let mut session = EngineKind::LlamaCpp.open().unwrap().load(Path::new(path), &run).unwrap();
     let mut plain = Plain::load(Path::new(path), threads as i32);

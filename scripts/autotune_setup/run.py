@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import shutil
 
-from . import buildtools, cargo_config, data, system
+from . import buildtools, cargo_config, data, libtorch, system
 from .console import SetupError, say, size_text
 
 
@@ -30,6 +30,7 @@ def pending_downloads(deps, model, tests):
     present = [
         buildtools.find_cmake(deps),
         buildtools.find_libclang(deps),
+        libtorch.find(deps),
         not model or data.MODEL.present(deps),
         not tests or data.HUMANEVAL.present(deps),
     ]
@@ -46,8 +47,9 @@ def set_up(root, model, tests):
 
         cmake = buildtools.require_cmake(deps)
         libclang = buildtools.require_libclang(deps)
-        cargo_config.write(root, {**cmake.entries, **libclang.entries})
-        say(f"build tools: {cmake.description}; {libclang.description}")
+        torch = libtorch.require(deps)
+        cargo_config.write(root, {**cmake.entries, **libclang.entries, **torch.entries})
+        say(f"build tools: {cmake.description}; {libclang.description}; {torch.description}")
 
         if model:
             path = data.MODEL.require(deps)
@@ -66,12 +68,14 @@ def check(root):
     """Print a line for each part; 0 when everything that is required is there."""
     deps = root / ".deps"
     cmake, libclang = buildtools.find_cmake(deps), buildtools.find_libclang(deps)
+    torch = libtorch.find(deps)
     rust, compiler = system.rust_problem(root), system.compiler_problem()
     rows = [
         ("Rust", rust is None, rust or "new enough", True),
         ("C and C++ compiler, make", compiler is None, compiler or "compile and link", True),
         ("cmake", cmake is not None, cmake.description if cmake else "would come from PyPI", True),
         ("libclang", libclang is not None, libclang.description if libclang else "would come from PyPI", True),
+        ("libtorch", torch is not None, torch.description if torch else "would come from PyPI (543 MB)", True),
         ("demo model", data.MODEL.present(deps), f".deps/{data.MODEL.relative}", True),
         ("HumanEval", data.HUMANEVAL.present(deps), f".deps/{data.HUMANEVAL.relative}, for the tests", False),
         ("Node.js", bool(system.find_node()), system.find_node() or "JavaScript tasks are skipped without", False),

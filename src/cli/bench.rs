@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::args::{BenchArgs, EngineName};
+use super::args::BenchArgs;
 use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::{settings, tune};
-use crate::engine::EngineKind;
+use crate::engine::{EngineBuffer, EngineKind};
+use crate::host::gpu_use::GpuUse;
 use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
 use crate::measure::protocol::TimingPlan;
 use crate::measure::stats::Interval;
@@ -20,6 +21,7 @@ use crate::measure::timing::{TimingLimits, TimingSamples};
 use crate::measure::workload::Workload;
 use crate::report::{Align, table};
 use crate::space::{Candidate, Config, KvType};
+use crate::study::metrics::battery_share;
 use crate::study::prepare::timing_text;
 use crate::study::presets;
 use crate::units::Bytes;
@@ -38,6 +40,7 @@ struct BenchRow {
     batch: u32,
     ubatch: u32,
     repack: bool,
+    gpu_layers: u32,
     context: u32,
     /// `done`, or what went wrong.
     end: String,
@@ -52,6 +55,10 @@ struct BenchRow {
     anonymous_memory_bytes: Option<u64>,
     file_memory_bytes: Option<u64>,
     weight_bytes: Option<u64>,
+    /// The engine's own account of its memory.
+    engine_buffers: Vec<EngineBuffer>,
+    /// What the GPUs did, with the device memory that the peak holds; none without layers there.
+    gpu: Option<GpuUse>,
     worker_cpu_s: f64,
     worker_wall_s: f64,
     /// What else the machine did, and its pace.
@@ -60,6 +67,8 @@ struct BenchRow {
     doubt: Option<String>,
     /// None: not measurable here.
     joules_per_token: Option<f64>,
+    /// Mean over the worker's whole run; none: not measurable here.
+    mean_power_w: Option<f64>,
     /// Of the battery that was stated: the share that 1,000 output tokens take.
     battery_share_per_1000_tokens: Option<f64>,
     samples: Option<TimingSamples>,
@@ -71,17 +80,20 @@ struct BenchRow {
 /// Wrong flags, a model that is none, a worker that cannot be started.
 pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let path = settings::model_path(args.model.as_deref())?;
-    let engine = match args.engine {
-        EngineName::LlamaCpp => EngineKind::LlamaCpp,
-        EngineName::Mock => EngineKind::Mock,
-    };
-    engine.open().map_err(|e| Expected::environment(e.to_string()))?;
+    let engine: EngineKind = args.engine.into();
+    engine.version().map_err(|e| Expected::environment(e.to_string()))?;
+    let offloads = engine.open().is_ok_and(|e| e.offloads());
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let budget_bytes = args.budget.as_deref().map(settings::budget_bytes).transpose()?;
     if !(args.target > 0.0 && args.target < 1.0) {
         let text = format!("--target: {} is no share; write for example 0.02 for 2 %", args.target);
         return Err(Expected::usage(text).into());
+    }
+    settings::battery(args.battery_wh)?;
+    if args.gpu_layers.iter().any(|n| *n > 0) && !offloads {
+        let text = "--gpu-layers: this engine finds no GPU here; build with --features cuda, metal or vulkan for one";
+        return Err(Expected::environment(text.to_owned()).into());
     }
     let limits = TimingLimits {
         target: args.target,
@@ -90,7 +102,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         min_requests: args.requests,
     };
     let configs = combinations(args, &workload)?;
-    let supervisor = Supervisor::of_this_program()?;
+    let supervisor = Supervisor::of_this_program()?.on(settings::device(&args.device, engine)?);
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
     let cancelled = || interrupt.is_set();
     let mut rows = Vec::new();
@@ -138,7 +150,7 @@ fn combinations(args: &BenchArgs, workload: &Workload) -> anyhow::Result<Vec<Con
     for &threads in &threads {
         for &(kv_k, kv_v) in &kv {
             for &batch in &batches {
-                for &ubatch in &args.ubatch {
+                for (&ubatch, &gpu_layers) in product(&args.ubatch, &args.gpu_layers) {
                     let base = Config::from_candidate(&Candidate::default())?;
                     all.push(Config {
                         threads,
@@ -148,6 +160,7 @@ fn combinations(args: &BenchArgs, workload: &Workload) -> anyhow::Result<Vec<Con
                         ubatch,
                         context: presets::context_for(workload),
                         repack: !args.no_repack,
+                        gpu_layers,
                         ..base
                     });
                 }
@@ -157,6 +170,10 @@ fn combinations(args: &BenchArgs, workload: &Workload) -> anyhow::Result<Vec<Con
     Ok(all)
 }
 
+fn product<'a, A, B>(first: &'a [A], second: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
+    first.iter().flat_map(move |a| second.iter().map(move |b| (a, b)))
+}
+
 /// `f16`, or K and V apart: `q8_0/f16`.
 fn kv_pair(text: &str) -> Result<(KvType, KvType), Expected> {
     let one = |name: &str| KvType::ALL.into_iter().find(|t| t.name().eq_ignore_ascii_case(name.trim()));
@@ -164,20 +181,25 @@ fn kv_pair(text: &str) -> Result<(KvType, KvType), Expected> {
     match (one(k), one(v)) {
         (Some(k), Some(v)) => Ok((k, v)),
         _ => Err(Expected::usage(format!(
-            "--kv: `{text}` is no cache type; use f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
+            "--kv: `{text}` is no cache type; use f32, f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
         ))),
     }
 }
 
 fn named(config: &Config) -> String {
     format!(
-        "{} threads, KV {}/{}, batch {}, ubatch {}",
+        "{} threads, KV {}/{}, batch {}, ubatch {}{}",
         config.threads,
         config.kv_k.name(),
         config.kv_v.name(),
         config.batch,
-        config.ubatch
+        config.ubatch,
+        on_gpu(config.gpu_layers)
     )
+}
+
+fn on_gpu(layers: u32) -> String {
+    if layers > 0 { format!(", {layers} layers on the GPU") } else { String::new() }
 }
 
 fn row(
@@ -219,6 +241,7 @@ fn row(
         batch: config.batch.min(workload.requests),
         ubatch: config.ubatch,
         repack: config.repack,
+        gpu_layers: config.gpu_layers,
         context: config.context,
         end,
         summary,
@@ -232,11 +255,14 @@ fn row(
         worker_cpu_s: m.outcome.cpu.as_secs_f64(),
         worker_wall_s: m.outcome.wall.as_secs_f64(),
         machine: m.machine,
-        doubt: m.machine.and_then(|state| state.doubt(None)),
+        doubt: m.doubt(None),
+        mean_power_w: m.mean_power_w(),
+        engine_buffers: m.loaded.as_ref().map(|(_, info)| info.buffers.clone()).unwrap_or_default(),
+        gpu: m.outcome.gpu,
         joules_per_token,
         battery_share_per_1000_tokens: joules_per_token
             .zip(args.battery_wh)
-            .map(|(joules, wh)| 1000.0 * joules / (3600.0 * wh)),
+            .map(|(joules, wh)| battery_share(joules, wh)),
         samples: m.samples,
     }
 }
@@ -267,11 +293,23 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
                 let battery = row.battery_share_per_1000_tokens.map_or_else(String::new, |share| {
                     format!(", {:.2} % of the battery for 1,000 tokens", 100.0 * share)
                 });
-                let (threads, batch) = (row.threads, row.batch);
+                let power = row.mean_power_w.map_or_else(String::new, |w| format!(", {w:.1} W"));
+                let (threads, batch, gpu) = (row.threads, row.batch, on_gpu(row.gpu_layers));
                 printer.data(&format!(
-                    "Energy, {threads} threads, batch {batch}: {joules:.3} J a token{battery}"
+                    "Energy, {threads} threads, batch {batch}{gpu}: {joules:.3} J a token{power}{battery}"
                 ));
             }
+        }
+    }
+    for row in rows {
+        let parts: Vec<String> = row
+            .engine_buffers
+            .iter()
+            .map(|b| format!("{} {} ({})", b.what, Bytes(b.bytes), b.place))
+            .chain(row.gpu.iter().map(|g| format!("in all on the device {}", Bytes(g.peak_bytes))))
+            .collect();
+        if !parts.is_empty() {
+            printer.data(&format!("Memory, the engine's account, batch {}: {}", row.batch, parts.join(", ")));
         }
     }
     for (number, row) in rows.iter().enumerate() {
@@ -282,8 +320,8 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
     for row in rows.iter().filter(|r| r.end != "done") {
         let (threads, batch) = (row.threads, row.batch);
         let kv = format!("{}/{}", row.kv_k, row.kv_v);
-        printer
-            .data(&format!("{threads} threads, KV {kv}, batch {batch}, ubatch {}: {}", row.ubatch, row.end));
+        let (ubatch, gpu, end) = (row.ubatch, on_gpu(row.gpu_layers), &row.end);
+        printer.data(&format!("{threads} threads, KV {kv}, batch {batch}, ubatch {ubatch}{gpu}: {end}"));
     }
 }
 

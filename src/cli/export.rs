@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::args::ExportArgs;
+use super::args::{ExportArgs, ExportFormat};
 use super::database::{expected, open_for_reading};
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::trials::report_error;
 use super::tune;
-use crate::handover::{Facts, Package, PackageError, write_model};
+use crate::compress::convert::{ConvertError, convert};
+use crate::handover::{Facts, Package, PackageError, torchscript, write_model};
 use crate::measure::protocol::{Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::model::Checkpoint;
 use crate::model::gguf::temp_beside;
 use crate::report::Analysis;
 use crate::space::Config;
@@ -61,6 +63,21 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         true => Source::Kept(kept),
         false => Source::Built(rebuild(&study, &trial, &model, args, printer)?),
     };
+    if args.format != ExportFormat::Gguf {
+        make_folder(&model)?;
+        let failed = |e: ConvertError| match e {
+            ConvertError::Write { .. } => Expected::environment(e.to_string()),
+            e => Expected::usage(e.to_string()),
+        };
+        if args.format == ExportFormat::Safetensors {
+            convert(built.path(), &model, None).map_err(failed)?;
+        } else {
+            let checkpoint = Checkpoint::open(built.path())?;
+            torchscript::write(&checkpoint, &model).map_err(failed)?;
+        }
+        printer.data(&model.display().to_string());
+        return Ok(Exit::Success);
+    }
     match &package {
         Some(package) => {
             let written = package.write(built.path()).map_err(refused)?;

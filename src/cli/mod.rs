@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod compare;
 mod completions;
+mod convert;
 mod database;
 mod evaluate;
 pub mod exit;
@@ -72,6 +73,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
+        Command::Convert(args) => convert::run(&args, printer),
         Command::Evaluate(args) => evaluate::run(&args, printer),
         Command::Importance(args) => importance::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
@@ -86,6 +88,9 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Simulate(args) => simulate::run(&args, printer),
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Man(args) => man::run(&args, printer),
-        Command::Worker => Ok(if crate::study::worker::run() { Exit::Success } else { Exit::Failure }),
+        Command::Worker => {
+            let done = crate::study::worker::run(crate::engine::EngineKind::open, None);
+            Ok(if done { Exit::Success } else { Exit::Failure })
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::{EngineName, PlanArgs};
+use super::args::PlanArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::{settings, tune};
@@ -12,7 +12,7 @@ use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use crate::study::{Bounds, Quality, StudyProblem, describe, kit, objectives, presets};
+use crate::study::{Bounds, Cost, Quality, StudyProblem, describe, kit, objectives, presets};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -49,29 +49,29 @@ struct Plan {
 pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let budget_bytes = settings::budget_bytes(&args.budget)?;
     let path = settings::model_path(args.model.as_deref())?;
-    let engine = match args.engine {
-        EngineName::LlamaCpp => crate::engine::EngineKind::LlamaCpp,
-        EngineName::Mock => crate::engine::EngineKind::Mock,
-    };
+    let engine: crate::engine::EngineKind = args.engine.into();
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
     let host = tune::probe(Path::new("."))?;
+    let device_layers = tune::device_layers(engine, kit.as_ref());
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
         model: Some(kit.facts()),
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
+        device_layers,
     };
-    let LoadedSpace { space, .. } =
-        load_space(&args.space, &facts).map_err(|e| Expected::usage(told(&e.into())))?;
+    let LoadedSpace { space, .. } = load_space(&settings::space_for(engine, &args.space), &facts)
+        .map_err(|e| Expected::usage(told(&e.into())))?;
+    tune::check_types(&space, kit.as_ref())?;
     let problem = StudyProblem::new(
         &space,
         kit.as_ref(),
         workload,
         tune::ceilings(&host),
         budget_bytes,
-        &objectives(Quality::default(), &Bounds::default()),
+        &objectives(Cost::default(), Quality::default(), &Bounds::default()),
     )
     .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {
@@ -84,11 +84,11 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             fits: peak <= budget_bytes,
         })
     };
-    let shipped = kit.shipped_quantized().is_some();
-    let presets: Vec<Planned> = presets::candidates(&workload, host.usable_threads(), shipped)
-        .into_iter()
-        .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
-        .collect();
+    let presets: Vec<Planned> =
+        presets::candidates(kit.as_ref(), &workload, host.usable_threads(), device_layers)
+            .into_iter()
+            .filter_map(|(name, c)| planned(name, &Config::from_candidate(&c).ok()?))
+            .collect();
     let mut random = Random::new(1, 0, 0);
     let fitting = (0..DRAWN)
         .filter(|_| {

@@ -3,9 +3,9 @@
 
 use std::io::IsTerminal;
 
-use super::live::{Ends, LiveView};
+use super::live::{Ends, LiveView, one_row};
 use super::printer::Printer;
-use crate::store::{NewEvent, Store, StudyId};
+use crate::store::{NewEvent, Store, StudyId, TrialState};
 use crate::study::{Event, Observer};
 
 /// Shows events, and keeps the ones that matter in the database's log.
@@ -14,7 +14,10 @@ pub struct Progress<'a> {
     log: Option<(&'a Store, StudyId)>,
     json: bool,
     view: Option<LiveView>,
+    /// The trial at work with all that its rungs said.
     line: String,
+    /// Its candidate in short.
+    candidate: String,
 }
 
 impl<'a> Progress<'a> {
@@ -22,7 +25,7 @@ impl<'a> Progress<'a> {
     pub fn new(printer: &'a mut Printer, json: bool, ends: Ends) -> Self {
         let live = !printer.is_quiet() && std::io::stderr().is_terminal();
         let view = live.then(|| LiveView::new(ends));
-        Self { printer, log: None, json, view, line: String::new() }
+        Self { printer, log: None, json, view, line: String::new(), candidate: String::new() }
     }
 
     /// Keeps events in a study's log from now on.
@@ -51,9 +54,10 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn work(&self, line: &str) {
-        if let Some(view) = &self.view {
-            view.work(line);
+    fn work(&mut self, trial: u64, doing: &str) {
+        if let Some(view) = &mut self.view {
+            let so_far = self.line.split_once(" | ").map_or("", |(_, said)| said);
+            view.work(&format!("trial {trial}, {doing}: {}", self.candidate), so_far);
         }
     }
 
@@ -68,23 +72,30 @@ impl<'a> Progress<'a> {
             Event::TrialStarted { trial, origin, candidate } => {
                 let who = origin.split(':').next().unwrap_or_default();
                 self.line = format!("{trial:>3} {who:<8} {candidate}");
-                self.work(&self.line);
+                self.candidate.clone_from(candidate);
+                self.work(*trial, "begun");
             }
-            Event::Progress { what, done, total, .. } => {
-                self.work(&format!("{what} {done}/{total} of {}", self.line));
+            Event::Progress { trial, what, done, total } => {
+                self.work(*trial, &format!("{what} {done}/{total}"));
             }
-            Event::RungFinished { summary, .. } => {
+            Event::RungFinished { trial, rung, summary, .. } => {
                 self.line = format!("{} | {summary}", self.line);
-                self.work(&self.line);
+                self.work(*trial, rung.name());
             }
-            Event::TrialEnded { state, reason, seconds, .. } => {
+            Event::TrialEnded { trial, state, reason, seconds } => {
                 let end = match reason {
                     Some(reason) => format!(" | {state}: {reason}"),
                     None => String::new(),
                 };
-                self.say(&format!("{}{end} ({seconds:.0} s)", self.line));
-                if let (Some(view), Some((store, study))) = (&mut self.view, self.log) {
-                    view.ended(store, study);
+                let line = format!("{}{end} ({seconds:.0} s)", self.line);
+                match (&mut self.view, self.log) {
+                    (Some(view), Some((store, study))) => {
+                        let front = view.ended(store, study, *trial);
+                        if front || *state == TrialState::Failed {
+                            self.say(&one_row(&format!("{} {line}", if front { '★' } else { '✗' })));
+                        }
+                    }
+                    _ => self.say(&line),
                 }
             }
             Event::StudyEnded { reason, .. } => self.say(reason),

@@ -11,7 +11,7 @@ use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::trials::report_error;
-use crate::report::{self, Analysis, Live, ReportError};
+use crate::report::{self, Analysis, Live, Overlay, ReportError};
 use crate::store::{Store, StudyRecord, StudyState};
 
 /// How often a watched study is looked at.
@@ -48,14 +48,32 @@ fn default_out(study: &StudyRecord, extension: &str) -> PathBuf {
 fn page(store: &Store, study: &StudyRecord, args: &ReportArgs, live: Live) -> anyhow::Result<PathBuf> {
     let out = args.out.clone().unwrap_or_else(|| report::default_path(Path::new("reports"), &study.name));
     let analysis = Analysis::load_in_depth(store, study.id).map_err(report_error)?;
-    let mut overlays = Vec::new();
-    for name in &args.overlay {
-        let other = store.study(Some(name)).map_err(expected)?;
-        overlays.push(Analysis::load(store, other.id).map_err(report_error)?);
-    }
+    let overlays = overlays(store, &analysis, args)?;
     let html = report::render(&analysis, &overlays, live).map_err(report_error)?;
     write(&out, html.as_bytes())?;
     Ok(out)
+}
+
+/// The studies that were named; without any, the earlier ones of the same model.
+fn overlays(store: &Store, analysis: &Analysis, args: &ReportArgs) -> anyhow::Result<Vec<Overlay>> {
+    if args.overlay.is_empty() {
+        return Overlay::earlier(store, analysis).map_err(report_error);
+    }
+    let mut overlays = Vec::new();
+    for name in &args.overlay {
+        // A name of a study, or the file of another database, whose newest study it then is.
+        let file = Path::new(name);
+        let other = match file.is_file() {
+            true => {
+                let elsewhere = Store::open_existing(file).map_err(expected)?;
+                let study = elsewhere.study(None).map_err(expected)?;
+                Analysis::load(&elsewhere, study.id)
+            }
+            false => Analysis::load(store, store.study(Some(name)).map_err(expected)?.id),
+        };
+        overlays.push(Overlay::named(other.map_err(report_error)?, analysis));
+    }
+    Ok(overlays)
 }
 
 fn write(out: &Path, bytes: &[u8]) -> anyhow::Result<()> {

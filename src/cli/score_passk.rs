@@ -13,12 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    args::{PasskArgs, SandboxMode},
+    args::{AnswerStyle, PasskArgs, SandboxMode},
     exit::{Exit, Expected},
     printer::Printer,
 };
 use crate::quality::{
-    passk::{PassAtK, PasskError, TaskCount, pass_at_k},
+    extract::{Style, completion},
+    passk::{Method, PassAtK, PasskError, TaskCount, pass_at_k},
     sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict},
     tasks::{self, Sample, TaskLanguage, TaskSet},
 };
@@ -58,7 +59,7 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let samples = if args.samples == Path::new(CANONICAL) {
         tasks::canonical_samples(&set)
     } else {
-        tasks::read_samples(&args.samples, &set)
+        tasks::read_samples(&args.samples, &set).map(|samples| extracted(args.answers, &set, samples))
     }
     .map_err(usage)?;
     check_k(&set, &samples, &args.k)?;
@@ -86,6 +87,19 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let scores = scores(args, &set, &samples, &judgements, left_out, sandbox.layers())?;
     print(args, &scores, printer)?;
     Ok(Exit::Success)
+}
+
+/// The completions in what models wrote.
+fn extracted(answers: AnswerStyle, set: &TaskSet, mut samples: Vec<Sample>) -> Vec<Sample> {
+    let style = match answers {
+        AnswerStyle::Completion => return samples,
+        AnswerStyle::Continuation => Style::Continuation,
+        AnswerStyle::Chat => Style::Chat,
+    };
+    for sample in &mut samples {
+        sample.completion = completion(&set.tasks[sample.task], &sample.completion, style);
+    }
+    samples
 }
 
 fn usage(error: impl std::fmt::Display) -> anyhow::Error {
@@ -223,8 +237,12 @@ fn print(args: &PasskArgs, scores: &Scores<'_>, printer: &mut Printer) -> anyhow
     for score in &scores.pass_at_k {
         let sampling =
             score.sampling_se.map_or(String::new(), |se| format!(", sampling error {:.1}", se * 100.0));
+        let method = match score.interval.method {
+            Method::Wilson => "Wilson",
+            Method::TaskBootstrap => "bootstrap",
+        };
         printer.data(&format!(
-            "pass@{}  {:.1} %  (95 % interval over tasks {:.1} to {:.1}{sampling}; {} tasks, {} samples)",
+            "pass@{}  {:.1} %  (95 % interval over tasks {:.1} to {:.1}, {method}{sampling}; {} tasks, {} samples)",
             score.k,
             score.mean * 100.0,
             score.interval.low * 100.0,

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{EngineName, QualityAxis, SandboxMode, TuneArgs};
+use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
 use super::bounds;
 use super::exit::Expected;
-use crate::engine::EngineKind;
 use crate::engine::draw::Draws;
+use crate::engine::{Device, EngineKind};
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
 use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
-use crate::study::{Quality, Settings};
+use crate::study::{Cost, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
 
 /// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
@@ -45,26 +45,43 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         QualityAxis::Codebleu => Quality::CodeBleu,
         QualityAxis::Kl => Quality::Kl,
     };
+    let engine: EngineKind = args.engine.into();
+    let recover_s =
+        args.recover.as_deref().map(|t| duration("--recover", t)).transpose()?.map_or(0, |d| d.as_secs());
+    if engine != EngineKind::Torch
+        && (recover_s > 0 || ImportanceBy::from(args.importance) == ImportanceBy::Gradient)
+    {
+        EngineKind::Torch.version().map_err(|e| {
+            Expected::environment(format!("--recover and --importance gradient need torch: {e}"))
+        })?;
+    }
+    let cost = match args.cost {
+        CostAxis::Latency => Cost::Latency,
+        CostAxis::Energy => Cost::Energy,
+    };
     let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
         model_path: model_path(args.model.as_deref())?,
         budget_bytes,
-        engine: match args.engine {
-            EngineName::LlamaCpp => EngineKind::LlamaCpp,
-            EngineName::Mock => EngineKind::Mock,
-        },
-        space: args.space.clone(),
+        engine,
+        device: device(&args.device, engine)?,
+        space: space_for(engine, &args.space),
         workload,
         tasks: absolute_tasks(&args.tasks),
         task_limit: args.task_limit,
         calibration: args.calibration.as_deref().map(absolute),
+        importance: args.importance.into(),
+        recover_s,
         sampler: args.sampler.clone(),
         seed: args.seed,
         trials: args.trials,
         time_s: time.map(|t| t.as_secs()),
         sandbox: if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() },
         quality,
+        cost,
+        battery_wh: battery(args.battery_wh)?,
+        device_layers: 0,
         bounds: bounds::resolve(args, quality)?,
         draws: draws(args, quality)?,
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
@@ -72,6 +89,24 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         reports: args.reports.clone(),
         rates: None,
     })
+}
+
+/// Reads `--device`.
+///
+/// # Errors
+/// No device, or one that the engine cannot be asked for.
+pub fn device(text: &str, engine: EngineKind) -> Result<Device, Expected> {
+    let device = text.parse().map_err(|e| Expected::usage(format!("--device: {e}")))?;
+    if device != Device::Cpu && engine != EngineKind::Torch {
+        let text = format!("--device {device} is for --engine torch, but the engine is {}", engine.name());
+        return Err(Expected::usage(text));
+    }
+    Ok(device)
+}
+
+/// The space that is searched unless another is named: an engine's weight types are its own.
+pub fn space_for(engine: EngineKind, named: &str) -> String {
+    if engine == EngineKind::Torch && named == DEFAULT_SPACE { "torch".to_owned() } else { named.to_owned() }
 }
 
 /// What is drawn besides the greedy answers.
@@ -111,6 +146,19 @@ impl From<SandboxMode> for Mode {
             SandboxMode::Strict => Self::Strict,
             SandboxMode::Off => Self::Off,
         }
+    }
+}
+
+/// Reads `--battery-wh`.
+///
+/// # Errors
+/// No capacity.
+pub fn battery(watt_hours: Option<f64>) -> Result<Option<f64>, Expected> {
+    match watt_hours {
+        Some(wh) if !(wh > 0.0 && wh.is_finite()) => Err(Expected::usage(format!(
+            "--battery-wh: {wh} is no capacity; a phone has 10 to 20 watt-hours, a laptop 40 to 100"
+        ))),
+        stated => Ok(stated),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use sha2::{Digest, Sha256};
 
 use super::args::{ResumeArgs, TuneArgs};
 use super::database::{expected, open_for_writing};
@@ -14,20 +15,21 @@ use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
+use crate::compress::convert::convert;
 use crate::engine::EngineKind;
 use crate::fault::told;
-use crate::host::{self, HostInfo, ProbeOptions};
+use crate::host::{self, HostInfo, ProbeOptions, energy};
 use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
-use crate::space::{LoadedSpace, Space, SpaceFacts, load_space};
+use crate::space::{LoadedSpace, Space, SpaceFacts, Value, load_space};
 use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
 use crate::study::confirm::{self, Confirmation};
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
-    Ceilings, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
+    Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
     TaskGrading, check_budget, importance, kit, objectives, rates, region,
 };
 
@@ -61,12 +63,22 @@ impl Begun {
     /// As for [`tune`].
     pub(super) fn new(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<(Self, Graders)> {
         let mut settings = settings::resolve(args)?;
+        settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
         let kit = open_kit(&settings)?;
         let host = probe(&args.store.results)?;
         if settings.bounds.joules_per_token.is_some() && !host.power.energy_counter {
             let text = "--max-energy needs an energy counter, and this process may read none here (`autotune probe` shows it); leave the flag out";
             return Err(Expected::environment(text).into());
         }
+        if settings.cost == Cost::Energy
+            && settings.engine != EngineKind::Mock
+            && energy::machine(true).is_empty()
+        {
+            let text = "--cost energy: energy is not measurable here: neither the processor's counters (RAPL, /sys/class/powercap) nor those \
+                        of an NVIDIA GPU can be read";
+            return Err(Expected::environment(text.to_owned()).into());
+        }
+        settings.device_layers = device_layers(settings.engine, kit.as_ref());
         settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
         let LoadedSpace { space, notes } =
             load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
@@ -74,6 +86,7 @@ impl Begun {
         for note in &notes {
             printer.remark(&format!("space: {note}"));
         }
+        check_types(&space, kit.as_ref())?;
         // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
         check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
         let graders = Graders::new(&settings)?;
@@ -194,6 +207,13 @@ impl Run<'_> {
             ended,
         });
         let report = self.report_path();
+        if self.settings.battery_wh.is_some()
+            && self.settings.engine != EngineKind::Mock
+            && energy::machine(true).is_empty()
+        {
+            let text = "energy is not measurable here, so no share of the battery is told".to_owned();
+            progress.hear(&Event::Remark { text });
+        }
         for text in graders.left_out {
             progress.hear(&Event::Remark { text });
         }
@@ -277,7 +297,7 @@ impl Run<'_> {
         progress: &mut Progress<'_>,
         body: Body<'_, T>,
     ) -> anyhow::Result<T> {
-        let supervisor = Supervisor::of_this_program()?;
+        let supervisor = Supervisor::of_this_program()?.on(self.settings.device);
         let preparation = Preparation {
             kit: self.kit,
             settings: self.settings,
@@ -387,9 +407,16 @@ fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &H
         settings.workload,
         ceilings,
         settings.budget_bytes,
-        &objectives(settings.quality, &settings.bounds),
+        &objectives(settings.cost, settings.quality, &settings.bounds),
     )
     .with_rates(settings.rates.clone())
+    .with_device(settings.device_layers)
+}
+
+/// Layers that a GPU of this machine can take, the output matrix counted as one; 0 where the engine finds none.
+pub(super) fn device_layers(engine: EngineKind, kit: &dyn Kit) -> u32 {
+    let offloads = engine.open().is_ok_and(|e| e.offloads());
+    if offloads { kit.facts().layers.saturating_add(1) } else { 0 }
 }
 
 /// How long the engine's kernels take here, which latency is predicted from.
@@ -402,6 +429,51 @@ pub(super) fn rates(
     let supervisor = Supervisor::of_this_program()?;
     let folder = host::default_cache_dir();
     Ok(rates::obtain(&supervisor, engine, request, &host.fingerprint, folder.as_deref(), &|| false))
+}
+
+/// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
+fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<PathBuf> {
+    if !model.is_dir() {
+        return Ok(model.to_owned());
+    }
+    let mut files: Vec<String> = std::fs::read_dir(model)?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let data = entry.metadata().ok()?;
+            Some(format!("{:?} {} {:?}", entry.file_name(), data.len(), data.modified().ok()))
+        })
+        .collect();
+    files.sort();
+    let digest = Sha256::digest(format!("{} {}", model.display(), files.join("\n")).as_bytes());
+    let key: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let name = model.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+    let folder = std::path::absolute(results)?.join("cache").join("converted");
+    let out = folder.join(format!("{name}-{key}.gguf"));
+    if !out.is_file() {
+        printer.remark(&format!("turning {} into a GGUF", model.display()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        convert(model, &out, None).map_err(|e| Expected::usage(e.to_string()))?;
+    }
+    Ok(out)
+}
+
+/// Refuses a space of another engine's weight types.
+pub(super) fn check_types(space: &Space, kit: &dyn Kit) -> Result<(), Expected> {
+    let weights = space.params.iter().filter(|p| p.name.starts_with("weights."));
+    for (param, level) in weights.flat_map(|p| p.levels.iter().map(move |l| (p, l))) {
+        if let Value::Text(name) = level
+            && !kit.has_type(name)
+        {
+            return Err(Expected::usage(format!(
+                "--space {}: {} has the type {name}, which {} does not have; `--space torch` is for --engine torch, the others are for \
+                 llama.cpp",
+                space.name,
+                param.name,
+                kit.engine().name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
@@ -441,6 +513,7 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
         model: Some(kit.facts()),
         workload_context_tokens: settings.workload.context_tokens(),
         workload_requests: settings.workload.requests,
+        device_layers: settings.device_layers,
     }
 }
 
@@ -448,10 +521,10 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
     let stem = settings.model_path.file_stem().map(|s| s.to_string_lossy().trim().to_lowercase());
     // A bare number would be taken for a study's number.
     let stem = stem.filter(|s| !s.is_empty() && s.parse::<i64>().is_err());
-    let engine = settings.engine.open().map_err(|e| Expected::environment(e.to_string()))?;
+    let version = settings.engine.version().map_err(|e| Expected::environment(e.to_string()))?;
     let versions = serde_json::json!({
         "autotune": env!("CARGO_PKG_VERSION"),
-        engine.name(): engine.version(),
+        settings.engine.name(): version,
     });
     Ok(NewStudy {
         name: stem.unwrap_or_else(|| "model".to_owned()),
@@ -463,7 +536,11 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         model_path: settings.model.clone(),
         model_hash: kit.hash().to_owned(),
         engine: settings.engine.name().to_owned(),
-        objectives_json: serde_json::to_string(&objectives(settings.quality, &settings.bounds))?,
+        objectives_json: serde_json::to_string(&objectives(
+            settings.cost,
+            settings.quality,
+            &settings.bounds,
+        ))?,
         host_fingerprint: host.fingerprint.clone(),
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::json;
 
-use super::args::{EngineName, ValidateArgs};
+use super::args::ValidateArgs;
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
 use super::interrupt::Interrupt;
@@ -29,10 +29,7 @@ use crate::validate::{Bench, Plan, Status, Subject, Verdicts, judge};
 /// # Errors
 /// The command line is wrong, a file is missing, or the machine lacks something.
 pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let engine = match args.engine {
-        EngineName::LlamaCpp => EngineKind::LlamaCpp,
-        EngineName::Mock => EngineKind::Mock,
-    };
+    let engine: EngineKind = args.engine.into();
     let (artifact, listed) = find(&args.artifact)?;
     let (artifact, trained) = subject(engine, artifact)?;
     let reference = match &args.reference {

@@ -116,6 +116,14 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Names the importance that pruning goes by, in place of that from activations.
+    #[must_use]
+    pub fn with_importance(self, importance: Importance) -> Self {
+        // The first one set is the one that counts.
+        let _ = self.importance.set(importance);
+        self
+    }
+
     /// The architecture of the reference.
     #[must_use]
     pub fn arch(&self) -> &Architecture {

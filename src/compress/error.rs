@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::model::gguf::GgufError;
-use crate::model::{ArchError, GgmlType, UnknownType};
+use crate::model::{ArchError, GgmlType, UnknownTorchType, UnknownType};
 
 /// Why compressing failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,8 @@ pub enum CompressError {
     Gguf(#[from] GgufError),
     #[error("model file {}: {cause}", path.display())]
     Arch { path: PathBuf, cause: ArchError },
+    #[error(transparent)]
+    TorchType(#[from] UnknownTorchType),
     #[error("weight type of `{slot}`: {cause}")]
     Type { slot: String, cause: UnknownType },
     #[error("weight type of `{slot}`: `{found}` holds activations or integers, not weights")]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CompressError;
 use super::floats::column_norms;
+use crate::engine::lab::LayerGradients;
 use crate::model::Architecture;
 use crate::model::gguf::Gguf;
 
@@ -81,6 +82,38 @@ impl Importance {
         Ok(Self { layers })
     }
 
+    /// Scores by the weights alone: the squared norm of the columns that a channel or head feeds, as shares of the whole model's; of a
+    /// layer, the squared norm of what it adds by, its down and output projections.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn magnitude(gguf: &Gguf, arch: &Architecture) -> Result<Self, CompressError> {
+        let mut layers = Vec::with_capacity(arch.layers.len());
+        for (i, shape) in arch.layers.iter().enumerate() {
+            let norms = |role: &str| -> Result<Vec<f64>, CompressError> {
+                column_norms(gguf, gguf.require(&format!("blk.{i}.{role}.weight"))?)
+            };
+            let ffn = if shape.ffn > 0 { norms("ffn_down")? } else { Vec::new() };
+            let heads = if shape.kv_heads > 0 { norms("attn_output")? } else { Vec::new() };
+            let per_group = (shape.group() * arch.head_dim).max(1) as usize;
+            let layer = (ffn.iter().sum::<f64>() + heads.iter().sum::<f64>()) as f32;
+            layers.push(LayerScores {
+                kv_groups: heads.chunks(per_group).map(|g| g.iter().sum::<f64>() as f32).collect(),
+                ffn: ffn.iter().map(|n| *n as f32).collect(),
+                layer,
+            });
+        }
+        Ok(Self { layers })
+    }
+
+    /// Scores from the loss's dependence on each part, to first order.
+    #[must_use]
+    pub fn from_gradients(gradients: Vec<LayerGradients>) -> Self {
+        let layers =
+            gradients.into_iter().map(|g| LayerScores { kv_groups: g.kv_groups, ffn: g.ffn, layer: g.layer });
+        Self { layers: layers.collect() }
+    }
+
     /// Everything equally important: for predictions before there are statistics.
     #[must_use]
     pub fn even(arch: &Architecture) -> Self {
@@ -134,6 +167,21 @@ pub(crate) mod tests {
         }
         stats.layer_cosine = (0..arch.layers.len()).map(|i| 0.5 + 0.01 * i as f32).collect();
         stats
+    }
+
+    #[test]
+    fn magnitude_follows_the_weights_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.gguf");
+        Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 5, None).unwrap();
+        let g = Gguf::open(&path).unwrap();
+        let arch = Architecture::read(&g).unwrap();
+        let scores = Importance::magnitude(&g, &arch).unwrap();
+        let exact = column_norms(&g, g.require("blk.1.ffn_down.weight").unwrap()).unwrap();
+        assert_eq!(scores.layers[1].ffn[3], exact[3] as f32);
+        let sum = |s: &[f32]| s.iter().sum::<f32>();
+        let layer = &scores.layers[0];
+        assert!((sum(&layer.kv_groups) + sum(&layer.ffn) - layer.layer).abs() < 1e-2 * layer.layer);
     }
 
     #[test]

@@ -6,12 +6,15 @@
 //! - `Builder` (feature `llama`): the artifact itself, assembled from tensors that are each quantized once and cached by content.
 //! - `make_reference` (feature `llama`): the float model that everything is measured against.
 //!
+//! - [`convert`]: GGUF to a folder of Hugging Face and back. [`torch`]: artifacts of the torch engine.
+//!
 //! The order of work for one candidate: prune plan → layout (names, shapes and types of the result) → metadata → tensors.
 
 #[cfg(feature = "llama")]
 mod build;
 #[cfg(feature = "llama")]
 mod cache;
+pub mod convert;
 mod error;
 mod floats;
 mod importance;
@@ -30,6 +33,8 @@ mod recipe;
 mod reference;
 #[cfg(feature = "llama")]
 mod rescale;
+pub mod sparse;
+pub mod torch;
 mod types;
 
 #[cfg(feature = "llama")]
@@ -41,5 +46,5 @@ pub use presets::{AS_SHIPPED, Preset};
 pub use prune::{KeptLayer, PrunePlan, PruneRequest};
 pub use recipe::recipe_key;
 #[cfg(feature = "llama")]
-pub use reference::{Reference, make_reference};
+pub use reference::{Reference, equalize, make_reference};
 pub use types::{Fallback, fit_type};

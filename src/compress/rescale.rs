@@ -9,11 +9,15 @@
 //! - rows of the FFN's up projection against columns of the down projection (the gate passes a nonlinearity and stays);
 //! - rows of V against the columns of the output projection that read them, for all query heads of the group;
 //! - the last norm against the output matrix, unless it serves as embedding, too.
+//!
+//! The same freedom can help instead: columns that meet large activations are made larger before they are rounded, and what feeds them
+//! smaller, so that the grid is finest where it counts (AWQ; Lin et al. 2023, arXiv:2306.00978).
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+use super::ActivationStats;
 use crate::model::{Architecture, TensorName, TensorRole};
 
 /// Factors are log-uniform between these two: mild, so that F16 loses nothing by them.
@@ -26,6 +30,18 @@ pub(super) struct Factors {
     pub rows: Option<Vec<f32>>,
     pub cols: Option<Vec<f32>>,
 }
+
+/// Where factors come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scale<'a> {
+    /// At random, by a seed.
+    Random(u64),
+    /// From the activations that the columns of a joint's reader meet: their root mean square to this power, about a mean of one.
+    Activations(&'a ActivationStats, f32),
+}
+
+/// Factors by activations lie between this and its inverse.
+const WIDEST: f32 = 16.0;
 
 /// A place where channels can be scaled.
 #[derive(Clone, Copy)]
@@ -48,18 +64,64 @@ fn draw(seed: u64, joint: Joint, layer: u32, n: u32) -> Vec<f32> {
     (0..n).map(|_| (low + (high - low) * rng.random::<f32>()).exp()).collect()
 }
 
+/// The factors of a joint by what its reader meets; ones where nothing is known of it.
+fn by_activations(
+    stats: &ActivationStats,
+    power: f32,
+    joint: Joint,
+    layer: u32,
+    n: u32,
+    group: usize,
+    head: usize,
+) -> Vec<f32> {
+    let n = n as usize;
+    let reader = match joint {
+        Joint::AttnNorm => "attn_q",
+        Joint::FfnNorm => "ffn_gate",
+        Joint::Up => "ffn_down",
+        Joint::Value => "attn_output",
+        Joint::OutputNorm => return vec![1.0; n],
+    };
+    let Some(squares) = stats.mean_square.get(&format!("blk.{layer}.{reader}.weight")) else {
+        return vec![1.0; n];
+    };
+    // The heads of a group read the same values.
+    let squares: Vec<f32> = match joint {
+        Joint::Value => squares
+            .chunks(head * group.max(1))
+            .flat_map(|heads| {
+                (0..head).map(move |i| heads.iter().skip(i).step_by(head).sum::<f32>() / group.max(1) as f32)
+            })
+            .collect(),
+        _ => squares.clone(),
+    };
+    if squares.len() != n {
+        return vec![1.0; n];
+    }
+    let logs: Vec<f32> = squares.iter().map(|s| s.max(1e-12).ln()).collect();
+    let mean = logs.iter().sum::<f32>() / n.max(1) as f32;
+    logs.iter().map(|l| ((mean - l) * power / 2.0).exp().clamp(WIDEST.recip(), WIDEST)).collect()
+}
+
 fn inverse(factors: Vec<f32>) -> Vec<f32> {
     factors.into_iter().map(f32::recip).collect()
 }
 
-/// The factors of one tensor under a seed.
-pub(super) fn factors(arch: &Architecture, seed: u64, name: TensorName) -> Factors {
+/// The factors of one tensor.
+pub(super) fn factors(arch: &Architecture, scale: Scale<'_>, name: TensorName) -> Factors {
     use TensorRole as R;
     let layer = name.layer.unwrap_or(0);
     let Some(shape) = arch.layers.get(layer as usize).copied() else { return Factors::default() };
-    let norm = |joint| draw(seed, joint, layer, arch.hidden);
-    let up = || draw(seed, Joint::Up, layer, shape.ffn);
-    let value = || draw(seed, Joint::Value, layer, shape.kv_heads * arch.head_dim);
+    let of = |joint, n| match scale {
+        Scale::Random(seed) => draw(seed, joint, layer, n),
+        Scale::Activations(stats, power) => {
+            let (group, head) = (shape.group() as usize, arch.head_dim as usize);
+            by_activations(stats, power, joint, layer, n, group, head)
+        }
+    };
+    let norm = |joint| of(joint, arch.hidden);
+    let up = || of(Joint::Up, shape.ffn);
+    let value = || of(Joint::Value, shape.kv_heads * arch.head_dim);
     let (rows, cols) = match name.role {
         R::AttnNorm => (None, Some(norm(Joint::AttnNorm))),
         R::FfnNorm => (None, Some(norm(Joint::FfnNorm))),
@@ -114,7 +176,7 @@ mod tests {
             qkv_bias: true,
             rope_base: 1e4,
         };
-        let of = |name: &str| factors(&arch, 9, TensorName::parse(name));
+        let of = |name: &str| factors(&arch, Scale::Random(9), TensorName::parse(name));
         let is_one = |a: &[f32], b: &[f32]| {
             assert_eq!(a.len(), b.len());
             assert!(a.iter().zip(b).all(|(x, y)| (x * y - 1.0).abs() < 1e-6));
@@ -135,5 +197,34 @@ mod tests {
         }
         assert_ne!(of("blk.0.attn_v.weight").rows, of("blk.1.attn_v.weight").rows);
         assert_eq!(of("output_norm.weight"), Factors::default());
+    }
+
+    #[test]
+    fn columns_that_meet_large_activations_grow() {
+        let arch = Architecture {
+            kind: ArchKind::Llama,
+            hidden: 4,
+            head_dim: 2,
+            layers: vec![LayerShape { heads: 4, kv_heads: 2, ffn: 3 }],
+            vocab: 10,
+            context_length: 10,
+            tied: true,
+            qkv_bias: false,
+            rope_base: 1e4,
+        };
+        let mut stats = ActivationStats::default();
+        let mut set = |name: &str, squares: &[f32]| stats.mean_square.insert(name.into(), squares.to_vec());
+        set("blk.0.ffn_down.weight", &[1.0, 100.0, 0.01]);
+        set("blk.0.attn_output.weight", &[1.0, 1.0, 1.0, 1.0, 9.0, 1.0, 7.0, 1.0]);
+        let of = |name: &str| factors(&arch, Scale::Activations(&stats, 0.5), TensorName::parse(name));
+        let down = of("blk.0.ffn_down.weight").cols.unwrap();
+        assert!(down[1] > down[0] && down[0] > down[2], "{down:?}");
+        // Ten times the activation, to the power of a half, about the mean.
+        assert!((down[1] / down[0] - 10f32.sqrt()).abs() < 1e-3, "{down:?}");
+        let up = of("blk.0.ffn_up.weight").rows.unwrap();
+        assert!(up.iter().zip(&down).all(|(a, b)| (a * b - 1.0).abs() < 1e-5));
+        let output = of("blk.0.attn_output.weight").cols.unwrap();
+        assert_eq!((output.len(), output[4] == output[6], output[4] > output[0]), (8, true, true));
+        assert_eq!(of("blk.0.attn_q.weight").cols.unwrap(), [1.0; 4], "nothing is known of it");
     }
 }

@@ -115,7 +115,7 @@ fn look(session: &mut dyn Session, row: usize, result: &mut Exercised) -> Result
 mod tests {
     use super::*;
     use crate::engine::mock::{MockArtifact, Script};
-    use crate::engine::{EngineKind, FlashAttention, RunConfig};
+    use crate::engine::{Device, EngineKind, FlashAttention, RunConfig};
     use crate::space::KvType;
 
     fn session(script: Script) -> Box<dyn Session> {
@@ -128,6 +128,7 @@ mod tests {
             row_us: 1.0,
             noise: 0.0,
             forgets: 0.0,
+            watts: 0.0,
             script,
         };
         std::fs::write(&path, serde_json::to_string(&artifact).unwrap()).unwrap();
@@ -143,6 +144,7 @@ mod tests {
             flash: FlashAttention::Off,
             repack: false,
             gpu_layers: 0,
+            device: Device::Cpu,
         };
         EngineKind::Mock.open().unwrap().load(&path, &run).unwrap()
     }

@@ -52,6 +52,9 @@ pub struct MockArtifact {
     pub noise: f64,
     /// Fraction of the tasks that it forgets, 0 to 1.
     pub forgets: f64,
+    /// Scripted power, in watts; 0: not measurable.
+    #[serde(default)]
+    pub watts: f64,
     /// What else it does.
     #[serde(default)]
     pub script: Script,
@@ -70,6 +73,9 @@ pub struct MockModel {
     pub kv_heads: u32,
     /// FFN width of each layer.
     pub ffn: u32,
+    /// Power of each thread, in watts; 0: not measurable.
+    #[serde(default)]
+    pub thread_watts: f64,
     /// What happens to candidates whose canonical description contains a text (a type, `threads=2`), the first that matches.
     #[serde(default)]
     pub scripts: Vec<(String, Script)>,
@@ -118,6 +124,7 @@ impl MockModel {
             row_us: 50.0 / speed,
             noise: 6.0 * loss.min(1.0),
             forgets: loss.min(1.0),
+            watts: self.thread_watts * f64::from(config.threads),
             script: script.unwrap_or_default(),
         }
     }
@@ -151,6 +158,7 @@ impl Engine for Mock {
             weight_bytes: script.peak_bytes,
             trained_context: 1 << 20,
             context: run.context,
+            buffers: Vec::new(),
         };
         Ok(Box::new(MockSession {
             script,
@@ -349,13 +357,17 @@ impl Session for MockSession {
     fn scripted_peak_bytes(&self) -> Option<u64> {
         Some(self.script.peak_bytes)
     }
+
+    fn scripted_joules(&self) -> Option<f64> {
+        (self.script.watts > 0.0).then_some(self.script.watts * self.clock.as_secs_f64())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::generate::{Prompt, generate};
-    use crate::engine::{EngineKind, FlashAttention};
+    use crate::engine::{Device, EngineKind, FlashAttention};
     use crate::space::KvType;
 
     fn run() -> RunConfig {
@@ -371,6 +383,7 @@ mod tests {
             flash: FlashAttention::Off,
             repack: false,
             gpu_layers: 0,
+            device: Device::Cpu,
         }
     }
 
@@ -384,6 +397,7 @@ mod tests {
             row_us: 1.0,
             noise: 0.0,
             forgets,
+            watts: 0.0,
             script: Script::Behave,
         };
         std::fs::write(&path, serde_json::to_string(&artifact).unwrap()).unwrap();

@@ -9,6 +9,7 @@ pub mod generate;
 #[cfg(feature = "llama")]
 pub mod ggml;
 pub mod kernels;
+pub mod lab;
 #[cfg(feature = "llama")]
 pub mod llama;
 mod logits;
@@ -41,10 +42,19 @@ pub enum EngineKind {
     /// The embedded llama.cpp.
     #[serde(rename = "llama.cpp")]
     LlamaCpp,
+    /// libtorch; its worker is a program of its own.
+    #[serde(rename = "torch")]
+    Torch,
     /// Deterministic and scripted, for tests.
     #[serde(rename = "mock")]
     Mock,
 }
+
+/// The name of the program that runs the torch engine; it lies beside `autotune`.
+pub const TORCH_WORKER: &str = "autotune-torch";
+
+/// Opens engines: [`EngineKind::open`], or what knows one more.
+pub type OpenEngine = fn(EngineKind) -> Result<Box<dyn Engine>, EngineError>;
 
 impl EngineKind {
     /// The name that the command line and the store use.
@@ -52,21 +62,100 @@ impl EngineKind {
     pub fn name(self) -> &'static str {
         match self {
             EngineKind::LlamaCpp => "llama.cpp",
+            EngineKind::Torch => "torch",
             EngineKind::Mock => "mock",
         }
     }
 
-    /// The engine itself.
+    /// The engine itself. Torch is not opened here, since whoever refers to it loads libtorch: see [`TORCH_WORKER`].
     ///
     /// # Errors
-    /// The engine was not compiled in.
+    /// The engine was not compiled in, or not into this program.
     pub fn open(self) -> Result<Box<dyn Engine>, EngineError> {
         match self {
             #[cfg(feature = "llama")]
             EngineKind::LlamaCpp => Ok(Box::new(llama::LlamaCpp::new())),
             #[cfg(not(feature = "llama"))]
             EngineKind::LlamaCpp => Err(EngineError::NotCompiled { engine: "llama.cpp", feature: "llama" }),
+            EngineKind::Torch if cfg!(feature = "torch") => Err(EngineError::Elsewhere),
+            EngineKind::Torch => Err(EngineError::NotCompiled { engine: "torch", feature: "torch" }),
             EngineKind::Mock => Ok(Box::new(mock::Mock)),
+        }
+    }
+}
+
+/// What the torch engine is built for, as its version tells it.
+pub const LIBTORCH: &str = "libtorch 2.11";
+
+impl EngineKind {
+    /// The library's version and what it was built for, without loading it where it is another program's.
+    ///
+    /// # Errors
+    /// The engine was not compiled in, or its program is not beside this one.
+    pub fn version(self) -> Result<String, EngineError> {
+        if self != EngineKind::Torch || cfg!(not(feature = "torch")) {
+            return self.open().map(|engine| engine.version());
+        }
+        let here = std::env::current_exe().unwrap_or_default();
+        match torch_worker(&here) {
+            worker if worker.is_file() => Ok(LIBTORCH.to_owned()),
+            worker => Err(EngineError::NoWorker { path: worker.display().to_string() }),
+        }
+    }
+}
+
+/// The torch engine's program, which lies beside `program`.
+#[must_use]
+pub fn torch_worker(program: &Path) -> std::path::PathBuf {
+    program.with_file_name(format!("{TORCH_WORKER}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Where an engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A CUDA GPU, by its number.
+    Cuda(u32),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Device::Cpu => f.pad("cpu"),
+            Device::Cuda(n) => f.pad(&format!("cuda:{n}")),
+        }
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> Self {
+        device.to_string()
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            other => other
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Device::Cuda)
+                .ok_or_else(|| format!("`{other}` is no device; write cpu or cuda:0")),
         }
     }
 }
@@ -108,6 +197,9 @@ pub struct RunConfig {
     pub repack: bool,
     /// Layers on the GPU; 0: none.
     pub gpu_layers: u32,
+    /// Where the torch engine computes.
+    #[serde(default)]
+    pub device: Device,
 }
 
 /// One token to decode.
@@ -133,6 +225,17 @@ pub enum EngineError {
         engine: &'static str,
         /// The cargo feature that brings it.
         feature: &'static str,
+    },
+    /// The torch engine was asked of a program that does not hold it.
+    #[error("the torch engine runs in {TORCH_WORKER} only")]
+    Elsewhere,
+    /// The torch engine's program is not where it belongs.
+    #[error(
+        "the torch engine's program is missing ({path}); `cargo build --release` makes it, and it belongs beside autotune"
+    )]
+    NoWorker {
+        /// Where it would be.
+        path: String,
     },
     /// The artifact does not load.
     #[error("failed to load {path}: {detail}")]
@@ -185,6 +288,29 @@ pub struct SessionInfo {
     pub trained_context: u32,
     /// Usable context of each sequence, in tokens.
     pub context: u32,
+    /// The engine's own account of its memory; empty where it gives none.
+    #[serde(default)]
+    pub buffers: Vec<EngineBuffer>,
+}
+
+/// A piece of memory that an engine says to have taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineBuffer {
+    /// What for: `model`, `kv`, `compute`, `output`.
+    pub what: String,
+    /// Where, in the engine's words: `CPU`, `CPU_Mapped` (pages of the file), `CPU_REPACK`, `CUDA0`.
+    pub place: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl SessionInfo {
+    /// Bytes that the engine says to have taken for something; none where it does not say.
+    #[must_use]
+    pub fn bytes_of(&self, what: &str) -> Option<u64> {
+        let mut found = self.buffers.iter().filter(|b| b.what == what).map(|b| b.bytes).peekable();
+        found.peek().is_some().then(|| found.sum())
+    }
 }
 
 /// Loads artifacts.
@@ -194,6 +320,11 @@ pub trait Engine {
 
     /// The library's version and what it was built for.
     fn version(&self) -> String;
+
+    /// Whether there is a device that layers can be put on.
+    fn offloads(&self) -> bool {
+        false
+    }
 
     /// Loads an artifact and makes it ready to decode.
     ///
@@ -255,6 +386,11 @@ pub trait Session {
 
     /// Peak memory that a scripted engine pretends to use, in bytes; none for real engines, whose memory is measured.
     fn scripted_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Energy that a scripted engine pretends to have used, in joules; none for real engines, and where it is not measurable.
+    fn scripted_joules(&self) -> Option<f64> {
         None
     }
 }

@@ -302,6 +302,7 @@ fn sample(ty: GgmlType, columns: u32, rows: u32) -> Result<Vec<u8>, KernelError>
 
 fn cache_type(kv: KvType) -> ffi::ggml_type {
     match kv {
+        KvType::F32 => ffi::GGML_TYPE_F32,
         KvType::F16 => ffi::GGML_TYPE_F16,
         KvType::Bf16 => ffi::GGML_TYPE_BF16,
         KvType::Q8_0 => ffi::GGML_TYPE_Q8_0,

@@ -52,6 +52,31 @@ pub fn wait_child(pid: u32) -> io::Result<ChildUsage> {
     })
 }
 
+/// Limits the data segment of another process of ours (anonymous memory that it may write to, stacks of threads included), in bytes:
+/// beyond, the kernel refuses it memory.
+///
+/// # Errors
+/// No such process, no permission, or no such limit on this system.
+#[cfg(target_os = "linux")]
+pub fn limit_data(pid: u32, bytes: u64) -> io::Result<()> {
+    let id = libc::pid_t::try_from(pid).map_err(|_| io::Error::other("process id out of range"))?;
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the pointer is to a live local of the right type; the old limit is not asked for.
+    match unsafe { libc::prlimit(id, libc::RLIMIT_DATA, &limit, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// There is no such limit for another process here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn limit_data(_pid: u32, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +92,33 @@ mod tests {
         assert!(usage.max_rss_bytes > 100_000);
         let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn().unwrap();
         assert_eq!(wait_child(child.id()).unwrap().signal, Some(9));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_is_refused_memory_beyond_its_limit() {
+        use std::io::Write;
+        use std::process::Stdio;
+
+        let limited = |bytes: Option<u64>| {
+            // Reads a line, then doubles it to 64 MB.
+            let script = "read x; i=0; while [ $i -lt 26 ]; do x=$x$x; i=$((i+1)); done; echo ${#x}";
+            let mut child = Command::new("sh")
+                .args(["-c", script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            if let Some(bytes) = bytes {
+                limit_data(child.id(), bytes).unwrap();
+            }
+            child.stdin.take().unwrap().write_all(b"a\n").unwrap();
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+        };
+        assert_eq!(limited(None).trim(), "67108864");
+        assert_eq!(limited(Some(32 << 20)).trim(), "");
+        assert!(limit_data(u32::MAX, 1).is_err());
     }
 
     #[test]

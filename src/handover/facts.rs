@@ -1,6 +1,6 @@
 //! What the hand-over says of a trial, in one place for metadata, README and Modelfile.
 
-use crate::report::{Analysis, Commands, Comparison, file_stem};
+use crate::report::{Analysis, Commands, Comparison, Pick, file_stem};
 use crate::space::{Config, ConfigError, WeightPlan};
 use crate::store::TrialRecord;
 
@@ -17,7 +17,7 @@ pub struct Facts<'a> {
     pub file: String,
     /// Commands that run the file from the folder that it lies in.
     pub commands: Commands,
-    /// What it gains over the nearest preset, when it is one of the recommended few.
+    /// What it gains over the preset that most people take, or the nearest, when it is one of the recommended few.
     pub comparison: Option<&'a Comparison>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Facts<'a> {
         let file = format!("{}-{}.{extension}", file_stem(&analysis.study.name), trial.number);
         let commands = analysis.commands(trial).for_file(&analysis.study, trial, &file);
         let pick = analysis.recommendation.picks.iter().find(|p| p.number == trial.number);
-        let comparison = pick.and_then(|p| p.comparison.as_ref());
+        let comparison = pick.and_then(Pick::lead);
         Ok(Self { analysis, trial, config, file, commands, comparison })
     }
 

@@ -1,6 +1,6 @@
 //! What a user walks away with: the artifact under its full name, what was measured of it, and the commands that run it.
 //!
-//! [`stamp`] copies a GGUF with the study's facts in its metadata (tensor data untouched, so the logits are those that were measured);
+//! [`stamp()`] copies a GGUF with the study's facts in its metadata (tensor data untouched, so the logits are those that were measured);
 //! [`Package`] writes the folder of `autotune export --to`: model, `README.md`, `Modelfile`, `trial.json`, `SHA256SUMS`. Reads reports and
 //! models, knows no live study.
 
@@ -10,6 +10,7 @@ mod modelfile;
 mod package;
 mod readme;
 mod stamp;
+pub mod torchscript;
 
 pub use checksum::{SUMS_FILE, SumError, check_sums, sha256_file};
 pub use facts::Facts;

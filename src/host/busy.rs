@@ -20,8 +20,10 @@ pub struct Look {
     cores: u32,
     /// Time for which some task waited for a core, in microseconds.
     waited_us: Option<u64>,
-    /// Throttling events of all cores.
+    /// Times that cores were throttled for heat.
     throttled: u64,
+    /// Times that cores were throttled by a limit of power.
+    power_limited: u64,
 }
 
 /// What disturbed a measurement.
@@ -35,6 +37,9 @@ pub struct Disturbance {
     pub waiting_share: Option<f64>,
     /// Times that a core was throttled for heat.
     pub throttled: u64,
+    /// Times that a core was throttled by a limit of power, where the kernel counts them.
+    #[serde(default)]
+    pub power_limited: u64,
 }
 
 /// Others may use this share of all cores before a measurement counts as disturbed.
@@ -62,7 +67,8 @@ impl Look {
             steal_ticks,
             cores: u32::try_from(cores).unwrap_or(1).max(1),
             waited_us: parse_pressure(&read("proc/pressure/cpu")),
-            throttled: throttle_events(root),
+            throttled: throttle_events(root, "core_throttle_count"),
+            power_limited: throttle_events(root, "core_power_limit_count"),
         }
     }
 
@@ -89,6 +95,7 @@ impl Look {
                 .zip(before.waited_us)
                 .map(|(now, then)| (now.saturating_sub(then) as f64 / 1e6 / wall.as_secs_f64()).min(1.0)),
             throttled: self.throttled.saturating_sub(before.throttled),
+            power_limited: self.power_limited.saturating_sub(before.power_limited),
         }
     }
 }
@@ -106,6 +113,9 @@ impl Disturbance {
         }
         if self.throttled > 0 {
             said.push("the processor was throttled for heat".to_owned());
+        }
+        if self.power_limited > 0 {
+            said.push("the processor was throttled by its power limit".to_owned());
         }
         (!said.is_empty()).then(|| said.join(", "))
     }
@@ -126,10 +136,10 @@ fn parse_pressure(text: &str) -> Option<u64> {
     line.split_whitespace().find_map(|f| f.strip_prefix("total="))?.parse().ok()
 }
 
-fn throttle_events(root: &Path) -> u64 {
+fn throttle_events(root: &Path, counter: &str) -> u64 {
     let cpus = fs::read_dir(root.join("sys/devices/system/cpu")).into_iter().flatten().flatten();
     cpus.filter_map(|cpu| {
-        let file = cpu.path().join("thermal_throttle/core_throttle_count");
+        let file = cpu.path().join("thermal_throttle").join(counter);
         fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()
     })
     .sum()
@@ -175,6 +185,8 @@ mod tests {
         );
         let quiet = after.after(&before, Duration::from_secs(1000), Duration::from_secs(8));
         assert_eq!(Disturbance { throttled: 0, ..quiet }.told(), None);
+        let limited = Disturbance { power_limited: 2, ..Disturbance::default() };
+        assert_eq!(limited.told().unwrap(), "the processor was throttled by its power limit");
     }
 
     #[test]

@@ -106,12 +106,12 @@ impl EnergyMeter for NvmlEnergy {
     }
 }
 
-/// All counters of this machine.
+/// All counters of this machine; those of its GPUs only for what runs on one, since a GPU that does nothing for us is no part of the
+/// cost.
 #[must_use]
-pub fn machine() -> Vec<Counter> {
+pub fn machine(gpus: bool) -> Vec<Counter> {
     let mut all = Rapl::under(Path::new("/")).read();
-    // A GPU that does nothing for us is no part of the cost: no artifact runs on one unless layers are put there.
-    if cfg!(feature = "cuda") {
+    if gpus {
         all.extend(NvmlEnergy.read());
     }
     all

@@ -16,6 +16,7 @@ mod cpu;
 pub mod energy;
 mod fingerprint;
 mod gpu;
+pub mod gpu_use;
 mod info;
 mod power;
 mod probe;
@@ -28,4 +29,4 @@ pub use info::{
     MemoryInfo, OsInfo, PowerInfo,
 };
 pub use probe::{HostError, ProbeOptions, Sources, default_cache_dir, probe, probe_with};
-pub use tier::Tier;
+pub use tier::{Demand, Tier};

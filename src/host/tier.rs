@@ -21,6 +21,20 @@ pub enum Tier {
     Server,
 }
 
+/// How a tier runs a model where nothing was searched: 4-bit weights on phones, 8-bit at the edge, and half precision, which is the finest
+/// that is built from a float source, on desktops and servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// llama.cpp's preset of the weights.
+    pub weights: &'static str,
+    /// Context of each request, in tokens.
+    pub context: u32,
+    /// Requests that are decoded together.
+    pub requests: u32,
+    /// Compute threads.
+    pub threads: u32,
+}
+
 const GIB: u64 = 1 << 30;
 
 impl Tier {
@@ -46,6 +60,26 @@ impl Tier {
             Tier::Desktop => "desktop",
             Tier::Server => "server",
         }
+    }
+
+    /// The tier of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Tier::Tiny, Tier::Mobile, Tier::Edge, Tier::Desktop, Tier::Server]
+            .into_iter()
+            .find(|t| t.name() == name)
+    }
+
+    /// How a machine of the tier is asked to run a model.
+    #[must_use]
+    pub fn demand(self) -> Demand {
+        let (weights, context, requests, threads) = match self {
+            Tier::Tiny | Tier::Mobile => ("Q4_K_M", 4096, 1, 4),
+            Tier::Edge => ("Q8_0", 8192, 2, 6),
+            Tier::Desktop => ("F16", 16_384, 4, 8),
+            Tier::Server => ("F16", 32_768, 8, 16),
+        };
+        Demand { weights, context, requests, threads }
     }
 
     /// The preset of `search-spaces/` that was made for it; the smallest tier takes the next one's.

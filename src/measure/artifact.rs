@@ -11,10 +11,11 @@ use super::summary::TimingSummary;
 use super::supervisor::{End, Limits, Outcome, SpawnError, Supervisor};
 use super::timing::TimingSamples;
 use super::workload::Workload;
-use crate::engine::{EngineKind, FlashAttention, RunConfig, SessionInfo};
+use crate::engine::{Device, EngineKind, FlashAttention, RunConfig, SessionInfo};
 use crate::host::busy::{Disturbance, Look};
 use crate::host::calibrate::{Pace, pace};
 use crate::host::energy::{self, Energy};
+use crate::host::gpu_use::GpuUse;
 use crate::space::Config;
 
 /// What to measure, and how.
@@ -93,6 +94,22 @@ impl MachineState {
 }
 
 impl Measured {
+    /// What speaks against the measurement, in words: what happened on the machine, or on its GPUs. `usual` is the pace of earlier ones.
+    #[must_use]
+    pub fn doubt(&self, usual: Option<Pace>) -> Option<String> {
+        let gpu = self.outcome.gpu.as_ref().and_then(GpuUse::told);
+        let said = [self.machine.and_then(|m| m.doubt(usual)), gpu].map(|text| text.into_iter());
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+
+    /// Mean power while the worker ran, in watts; none where energy cannot be read.
+    #[must_use]
+    pub fn mean_power_w(&self) -> Option<f64> {
+        let seconds = self.outcome.wall.as_secs_f64();
+        (seconds > 0.0).then_some(self.energy.as_ref()?.joules / seconds)
+    }
+
     /// Joules for each output token, over all that was timed and the loading; none where energy cannot be read.
     #[must_use]
     pub fn joules_per_token(&self, workload: &Workload) -> Option<f64> {
@@ -125,7 +142,8 @@ pub fn timing_run(config: &Config, workload: &Workload) -> RunConfig {
         kv_v: config.kv_v,
         flash: if config.kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
         repack: config.repack,
-        gpu_layers: 0,
+        gpu_layers: config.gpu_layers,
+        device: Device::Cpu,
     }
 }
 
@@ -142,7 +160,8 @@ pub fn measure(
     // A scripted engine has a clock of its own, which nothing disturbs.
     let real = request.engine != EngineKind::Mock;
     let threads = request.run.threads;
-    let before = real.then(|| (pace(threads), energy::machine(), Look::now()));
+    let offloads = request.run.gpu_layers > 0;
+    let before = real.then(|| (pace(threads), energy::machine(offloads), Look::now()));
     let limits = Limits { time: request.timeout, memory_bytes: request.budget_bytes };
     let job = Job::Measure {
         engine: request.engine,
@@ -158,10 +177,12 @@ pub fn measure(
         Message::Loaded { load_ms, info, .. } => loaded = Some((load_ms, info)),
         other => each(other),
     })?;
-    let mut measured = Measured { outcome, samples, loaded, machine: None, energy: None };
+    let energy =
+        outcome.scripted_joules.map(|joules| Energy { joules, counters: vec!["scripted".to_owned()] });
+    let mut measured = Measured { outcome, samples, loaded, machine: None, energy };
     if let Some((pace_before, counters, look)) = before {
         let disturbance = Look::now().since(&look, measured.outcome.cpu);
-        measured.energy = energy::between(&counters, &energy::machine());
+        measured.energy = energy::between(&counters, &energy::machine(offloads));
         measured.machine = Some(MachineState { disturbance, pace_before, pace_after: pace(threads) });
     }
     Ok(measured)
@@ -170,6 +191,7 @@ pub fn measure(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::gpu_use::{DeviceReading, Throttle};
 
     #[test]
     fn a_machine_that_was_busy_or_drifted_is_doubted() {
@@ -185,7 +207,33 @@ mod tests {
         let moved = MachineState { pace_after: pace(80.0), ..calm };
         assert_eq!(moved.doubt(None).unwrap(), "the machine's pace changed by -20 %");
         let busy = Disturbance { others_share: 0.3, ..Disturbance::default() };
-        let told = MachineState { disturbance: busy, ..calm }.doubt(None).unwrap();
-        assert_eq!(told, "other programs used 30 % of the cores");
+        let busy = MachineState { disturbance: busy, ..calm };
+        assert_eq!(busy.doubt(None).unwrap(), "other programs used 30 % of the cores");
+
+        let gpu = GpuUse {
+            peak_bytes: 5,
+            reading: DeviceReading::Process,
+            others: 2,
+            busy_before: None,
+            clock_mhz: None,
+            power_w: None,
+            throttled: vec![Throttle::Power],
+        };
+        let outcome = Outcome {
+            end: End::Done,
+            peak_bytes: Some(10),
+            split_bytes: None,
+            wall: Duration::from_secs(4),
+            cpu: Duration::ZERO,
+            gpu: Some(gpu),
+            scripted_joules: None,
+        };
+        let energy = Some(Energy { joules: 6.0, counters: vec!["package-0".to_owned()] });
+        let measured = Measured { outcome, samples: None, loaded: None, machine: Some(busy), energy };
+        assert_eq!(
+            measured.doubt(None).unwrap(),
+            "other programs used 30 % of the cores, 2 other processes were on the GPU, the GPU was throttled by its power limit"
+        );
+        assert_eq!(measured.mean_power_w(), Some(1.5));
     }
 }

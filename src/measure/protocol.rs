@@ -9,7 +9,8 @@ use super::timing::{TimingLimits, TimingSamples};
 use super::workload::Workload;
 use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
-use crate::engine::{EngineKind, RunConfig, SessionInfo};
+use crate::engine::lab::{RecoverProgress, RecoverRequest};
+use crate::engine::{Device, EngineKind, RunConfig, SessionInfo};
 use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
@@ -37,6 +38,27 @@ pub enum BuildRequest {
         config: Config,
         /// Activation statistics (JSON).
         stats: Option<PathBuf>,
+        /// What pruning goes by.
+        #[serde(default)]
+        importance: ImportanceSource,
+        /// Folder of tensors that were quantized before.
+        cache: PathBuf,
+        /// Where the artifact goes.
+        out: PathBuf,
+        /// Threads that quantize.
+        threads: u32,
+    },
+    /// A candidate of the torch engine: a GGUF with its packed types.
+    Torch {
+        /// The float reference.
+        reference: PathBuf,
+        /// The candidate.
+        config: Config,
+        /// Activation statistics (JSON).
+        stats: Option<PathBuf>,
+        /// What pruning goes by.
+        #[serde(default)]
+        importance: ImportanceSource,
         /// Folder of tensors that were quantized before.
         cache: PathBuf,
         /// Where the artifact goes.
@@ -53,6 +75,19 @@ pub enum BuildRequest {
         /// Where the artifact goes.
         out: PathBuf,
     },
+}
+
+/// What pruning goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportanceSource {
+    /// Activations on calibration text, with the weights that they meet.
+    #[default]
+    Activations,
+    /// The weights alone.
+    Magnitude,
+    /// The loss's gradients on calibration text, in this file (JSON).
+    Gradients(PathBuf),
 }
 
 /// An artifact that was built.
@@ -73,6 +108,22 @@ pub struct Built {
     /// Shape and types of each layer, where the format has layers.
     #[serde(default)]
     pub layers: Option<BuiltLayers>,
+    /// The training that it went through, if any.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+}
+
+/// A recovery that was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Time spent training, in seconds.
+    pub spent_s: f64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Divergence from the teacher on held-out windows of the calibration text before, in nats a token.
+    pub before: f64,
+    /// The same after.
+    pub after: f64,
 }
 
 /// The layers of an artifact.
@@ -143,6 +194,24 @@ pub enum Job {
         /// Where the statistics go (JSON).
         out: PathBuf,
     },
+    /// Find out how the loss on calibration text depends on the parts of a model.
+    Gradients {
+        /// The model, of floats.
+        model: PathBuf,
+        /// The calibration text.
+        text: String,
+        /// Tokens of it to use, at most.
+        max_tokens: u32,
+        /// Compute threads.
+        threads: u32,
+        /// Where the scores go (JSON).
+        out: PathBuf,
+    },
+    /// Train a student towards its teacher.
+    Recover {
+        /// Whom, by whom, and how long.
+        request: RecoverRequest,
+    },
     /// Time a workload.
     Measure {
         /// The engine.
@@ -209,12 +278,55 @@ pub enum Job {
 }
 
 impl Job {
+    /// The engine that the job needs; none where it needs none, or the program's own in any case.
+    #[must_use]
+    pub fn engine(&self) -> Option<EngineKind> {
+        match self {
+            Job::Build { .. } | Job::Activations { .. } => None,
+            Job::Gradients { .. } | Job::Recover { .. } => Some(EngineKind::Torch),
+            Job::Measure { engine, .. }
+            | Job::Rates { engine, .. }
+            | Job::Reference { engine, .. }
+            | Job::Assess { engine, .. }
+            | Job::Exercise { engine, .. } => Some(*engine),
+        }
+    }
+
+    /// The job with the torch engine on a device.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        match &mut self {
+            Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => {}
+            Job::Recover { request } => request.device = device,
+            Job::Measure { run, .. }
+            | Job::Reference { run, .. }
+            | Job::Assess { run, .. }
+            | Job::Exercise { run, .. } => run.device = device,
+        }
+        self
+    }
+
+    /// Whether it puts a model, or a part of one, on a GPU.
+    #[must_use]
+    pub fn offloads(&self) -> bool {
+        match self {
+            Job::Measure { run, .. }
+            | Job::Reference { run, .. }
+            | Job::Assess { run, .. }
+            | Job::Exercise { run, .. } => run.gpu_layers > 0 || run.device != Device::Cpu,
+            Job::Recover { request } => request.device != Device::Cpu,
+            Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => false,
+        }
+    }
+
     /// A word for logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Job::Build { .. } => "build",
             Job::Activations { .. } => "activations",
+            Job::Gradients { .. } => "gradients",
+            Job::Recover { .. } => "recover",
             Job::Measure { .. } => "measure",
             Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
@@ -259,6 +371,8 @@ pub enum Message {
         /// Lines of the held-out code as the candidate would write them.
         lines: Vec<Line>,
     },
+    /// A recovery took a step, or ended.
+    Recovering(RecoverProgress),
     /// A prompt was continued.
     Generated(Generation),
     /// An exercise ended.
@@ -273,6 +387,9 @@ pub enum Message {
         file_bytes: Option<u64>,
         /// What a scripted engine pretends, in bytes.
         scripted_peak_bytes: Option<u64>,
+        /// Energy that a scripted engine pretends, in joules.
+        #[serde(default)]
+        scripted_joules: Option<f64>,
     },
     /// The job failed; nothing follows.
     Failed {

@@ -290,7 +290,7 @@ fn ms(duration: Duration) -> f64 {
 pub(super) mod tests {
     use super::*;
     use crate::engine::mock::{MockArtifact, Script};
-    use crate::engine::{EngineKind, FlashAttention, RunConfig};
+    use crate::engine::{Device, EngineKind, FlashAttention, RunConfig};
     use crate::space::KvType;
 
     pub(crate) fn session(slots: u32) -> Box<dyn Session> {
@@ -303,6 +303,7 @@ pub(super) mod tests {
             row_us: 100.0,
             noise: 0.0,
             forgets: 0.0,
+            watts: 0.0,
             script: Script::Behave,
         };
         std::fs::write(&path, serde_json::to_string(&artifact).unwrap()).unwrap();
@@ -318,6 +319,7 @@ pub(super) mod tests {
             flash: FlashAttention::Auto,
             repack: true,
             gpu_layers: 0,
+            device: Device::Cpu,
         };
         EngineKind::Mock.open().unwrap().load(&path, &run).unwrap()
     }

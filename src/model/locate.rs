@@ -13,8 +13,10 @@ pub enum LocateError {
     /// No such file.
     #[error("there is no model at {0}; give --model a GGUF file, or hf:owner/repo/file.gguf")]
     Missing(PathBuf),
-    /// A folder where a file is needed.
-    #[error("{0} is a folder; give --model the GGUF file inside it")]
+    /// A folder that is no checkpoint.
+    #[error(
+        "{0} is a folder without config.json; give --model the GGUF file inside it, or a Hugging Face folder"
+    )]
     Folder(PathBuf),
     /// Neither a model nor the demo.
     #[error(
@@ -38,7 +40,7 @@ pub enum LocateError {
     },
 }
 
-/// Finds the file of a model; fetches it when it is on the hub and not in the cache (`HF_HOME`, `HF_ENDPOINT` are honoured).
+/// Finds the file of a model, or its folder of Hugging Face; fetches it when it is on the hub and not in the cache (`HF_HOME`, `HF_ENDPOINT` are honoured).
 ///
 /// # Errors
 /// There is no such model.
@@ -53,7 +55,9 @@ pub fn locate(model: Option<&str>) -> Result<PathBuf, LocateError> {
 }
 
 fn existing(path: &Path) -> Result<PathBuf, LocateError> {
-    if path.is_dir() {
+    if path.is_dir() && path.join(super::hf::CONFIG).is_file() {
+        Ok(path.to_owned())
+    } else if path.is_dir() {
         Err(LocateError::Folder(path.to_owned()))
     } else if path.exists() {
         Ok(path.to_owned())

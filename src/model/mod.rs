@@ -1,21 +1,31 @@
 //! The checkpoint: reading and writing GGUF files, the architecture, what each tensor is for.
 //!
 //! - [`gguf`]: our own bounds-checked reader and streaming writer of GGUF v2/v3.
+//! - [`hf`]: checkpoints of Hugging Face: configuration, safetensors, names.
+//! - [`Checkpoint`]: either format, seen alike; with [`rope`] and [`tokenizer`].
 //! - [`GgmlType`]: the table of storage types, with their blocks.
 //! - [`Architecture`]: layers, heads, widths, read from a file's metadata and checked against its tensors.
 //! - [`TensorName`]: role and layer of a tensor by its name.
 //! - [`ModelFacts`]: what the user is told about a model.
 
 pub mod gguf;
+pub mod hf;
 pub mod locate;
+pub mod rope;
 pub mod synthetic;
+pub mod tokenizer;
+pub mod torchscript;
 
 mod arch;
+mod checkpoint;
 mod facts;
 mod ggml_type;
 mod role;
+mod torch_type;
 
 pub use arch::{ArchError, ArchKind, Architecture, LayerShape, RopePairing};
+pub use checkpoint::{Checkpoint, CheckpointError, RawTensor};
 pub use facts::{ModelFacts, is_quantized};
 pub use ggml_type::{GgmlType, UnknownType};
 pub use role::{TensorName, TensorRole, WeightGroup};
+pub use torch_type::{DYNAMIC_SCALES, INT4_GROUP, SCALES, TorchType, UnknownTorchType};

@@ -57,6 +57,9 @@ fn llama_cli(config: &Config, file: &str) -> String {
 /// What server and command line tool take alike.
 fn shared_flags(config: &Config) -> String {
     let mut command = format!(" -t {} -ub {}", config.threads, config.ubatch);
+    if config.gpu_layers > 0 {
+        command.push_str(&format!(" -ngl {}", config.gpu_layers));
+    }
     if config.kv_k != KvType::F16 {
         command.push_str(&format!(" -ctk {}", config.kv_k.name()));
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::front::{cost, dominates, eligible, non_dominated};
+use super::front::{cost, dominates, eligible, front_of};
 use super::metric::Reading;
 use super::text::{Align, table};
 use super::{Analysis, Metric};
@@ -141,8 +141,7 @@ fn front<'a>(analysis: &'a Analysis, objectives: &[Objective]) -> Vec<&'a TrialR
         .iter()
         .filter(|t| eligible(t, objectives, analysis.study.budget_bytes).is_ok())
         .collect();
-    let costs: Vec<Vec<f64>> = rows.iter().map(|t| costs(t, objectives)).collect();
-    non_dominated(&costs).into_iter().map(|i| rows[i]).collect()
+    front_of(&rows, objectives).into_iter().map(|i| rows[i]).collect()
 }
 
 fn point(
@@ -169,7 +168,8 @@ fn point(
     }
 }
 
-fn doubts(a: &Analysis, b: &Analysis) -> Vec<String> {
+/// What makes two studies compare badly.
+pub(super) fn doubts(a: &Analysis, b: &Analysis) -> Vec<String> {
     let (a, b) = (&a.study, &b.study);
     let setting = |json: &str, key: &str| {
         serde_json::from_str::<serde_json::Value>(json).ok().and_then(|v| v.get(key).cloned())

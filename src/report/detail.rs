@@ -76,7 +76,7 @@ impl Analysis {
             };
             self.details.insert(number, detail);
         }
-        self.reference = ["F16", "as-shipped", "Q8_0"].iter().find_map(|name| {
+        self.reference = ["F16", "F32", "as-shipped", "Q8_0"].iter().find_map(|name| {
             let graded = |n: u64| self.details.get(&n).is_some_and(|d| !d.generations.is_empty());
             let trial =
                 self.trials.iter().find(|t| t.origin.preset_name() == Some(name) && graded(t.number))?;

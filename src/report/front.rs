@@ -6,8 +6,12 @@ use super::metric::{Family, Metric, PEAK, Reading};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
 
 /// The rule, as the report prints it.
-pub const RULE: &str = "A trial is on the front when no other eligible trial is at least as good in every objective and better in one; \
-     measured values decide, and the 95 % intervals are shown beside them. Eligible are complete trials whose measured peak memory is within the budget.";
+pub const RULE: &str = "A trial is on the front when no other eligible trial dominates it: is at least as good in every objective by its measured value, and \
+     better in one beyond doubt, their 95 % intervals lying apart (peak memory, which has none: from half a percent on, as much as it varies from one \
+     process to the next). Eligible are complete trials whose measured peak memory is within the budget.";
+
+/// Peaks of one configuration in several processes lie within this share of one another.
+const PEAK_VARIES: f64 = 0.005;
 
 /// Why a trial cannot stand on a front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,54 @@ pub fn cost(direction: Direction, value: f64) -> f64 {
         Direction::Min => value,
         Direction::Max => -value,
     }
+}
+
+/// The cost of a trial in one objective, with the ends of its 95 % interval; less is better.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Interval {
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Interval {
+    fn of(trial: &TrialRecord, objective: &Objective) -> Self {
+        let Some(reading) = Reading::of(trial, &objective.metric) else {
+            return Self { value: f64::INFINITY, low: f64::INFINITY, high: f64::INFINITY };
+        };
+        let value = reading.value;
+        let varies = if objective.metric == PEAK { PEAK_VARIES / 2.0 * value.abs() } else { 0.0 };
+        let (low, high) = reading.interval().unwrap_or((value - varies, value + varies));
+        let (a, b) = (cost(objective.direction, low), cost(objective.direction, high));
+        Self { value: cost(objective.direction, value), low: a.min(b), high: a.max(b) }
+    }
+}
+
+/// The indices of the trials that no other dominates beyond doubt ([`RULE`]), by the first objective.
+#[must_use]
+pub fn front_of(trials: &[&TrialRecord], objectives: &[Objective]) -> Vec<usize> {
+    let costs: Vec<Vec<Interval>> =
+        trials.iter().map(|t| objectives.iter().map(|o| Interval::of(t, o)).collect()).collect();
+    surely_non_dominated(&costs)
+}
+
+/// The relation is not transitive (intervals are of different widths), so each row is compared with all before it; the front first, for
+/// it dominates most.
+fn surely_non_dominated(costs: &[Vec<Interval>]) -> Vec<usize> {
+    let values = |i: usize| costs[i].iter().map(|c| c.value).collect::<Vec<_>>();
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_by(|&a, &b| compare(&values(a), &values(b)).then(a.cmp(&b)));
+    let (mut front, mut behind): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    for i in order {
+        let dominated = front.iter().chain(&behind).any(|&f| surely_dominates(&costs[f], &costs[i]));
+        if dominated { behind.push(i) } else { front.push(i) }
+    }
+    front
+}
+
+/// Whether `a` is nowhere worse than `b` by its value, and somewhere better beyond doubt.
+fn surely_dominates(a: &[Interval], b: &[Interval]) -> bool {
+    a.iter().zip(b).all(|(x, y)| x.value <= y.value) && a.iter().zip(b).any(|(x, y)| x.high < y.low)
 }
 
 /// The indices of the rows (costs, less is better, all finite, equal lengths) that no other row dominates, by the first cost.
@@ -102,7 +154,39 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_may_be_chance_dominates_nothing() {
+        let known = |value| Interval { value, low: value, high: value };
+        let about = |value: f64| Interval { value, low: value - 5.0, high: value + 5.0 };
+        // Better in both, but perhaps by chance; then beyond doubt in one.
+        let front = |rows: &[[Interval; 2]]| {
+            surely_non_dominated(&rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(7.0)]]), [0, 1]);
+        assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(8.0)]]), [0]);
+        assert_eq!(front(&[[about(100.0), known(7.0)], [about(111.0), known(7.0)]]), [0]);
+        // The second is dominated by the first; the third by the second alone, for the first is not surely better.
+        let wide = Interval { value: 104.0, low: 90.0, high: 110.0 };
+        let rows = [[wide, known(1.0)], [known(105.0), known(2.0)], [known(108.0), known(2.0)]];
+        assert_eq!(front(&rows), [0]);
+        let rows = [[wide, about(1.0)], [known(105.0), known(2.0)], [known(108.0), known(2.0)]];
+        assert_eq!(front(&rows), [0, 1]);
+    }
+
     proptest! {
+        #[test]
+        fn exact_values_give_the_plain_front(
+            rows in proptest::collection::vec(proptest::collection::vec(0u8..6, 3), 0..40)
+        ) {
+            let costs: Vec<Vec<f64>> =
+                rows.iter().map(|r| r.iter().map(|x| f64::from(*x)).collect()).collect();
+            let exact: Vec<Vec<Interval>> = costs
+                .iter()
+                .map(|r| r.iter().map(|&value| Interval { value, low: value, high: value }).collect())
+                .collect();
+            prop_assert_eq!(surely_non_dominated(&exact), non_dominated(&costs));
+        }
+
         #[test]
         fn the_front_is_what_nothing_dominates(
             rows in proptest::collection::vec(proptest::collection::vec(0u8..6, 3), 0..40)

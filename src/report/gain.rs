@@ -49,6 +49,8 @@ pub struct Comparison {
     pub fits: bool,
     /// The differences, in the order of the objectives.
     pub parts: Vec<Part>,
+    /// Verdicts on the tasks that both were graded on, where there are any.
+    pub paired: Option<Paired>,
 }
 
 impl Comparison {
@@ -99,7 +101,7 @@ fn listed(words: &[&str]) -> String {
 }
 
 /// Verdicts of two trials on the same tasks and samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Paired {
     /// Samples that only the trial passed.
     pub only_trial: u64,
@@ -181,6 +183,7 @@ pub fn compare(
         number: preset.number,
         fits,
         parts,
+        paired: paired.filter(|p| p.both > 0),
     }
 }
 

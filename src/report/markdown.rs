@@ -27,10 +27,7 @@ pub fn markdown(analysis: &Analysis) -> String {
     text.push_str("\n## Recommended\n\n");
     for pick in &recommendation.picks {
         let Some(trial) = analysis.trial(pick.number) else { continue };
-        let gain = pick
-            .comparison
-            .as_ref()
-            .map_or("a preset that no trial dominates".to_owned(), Comparison::headline);
+        let gain = pick.lead().map_or("a preset that no trial dominates".to_owned(), Comparison::headline);
         let _ = writeln!(
             text,
             "- **{}**: trial {} ({}): {gain}\n  `{}`",

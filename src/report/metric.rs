@@ -12,6 +12,8 @@ pub enum Family {
     Memory,
     /// How good the generated code is, or how near to the reference.
     Quality,
+    /// Joules and watts.
+    Energy,
     /// Anything else.
     Other,
 }
@@ -27,6 +29,10 @@ pub enum Unit {
     Rate,
     /// A fraction, printed in percent.
     Share,
+    /// Joules.
+    Joules,
+    /// Watts.
+    Watts,
     /// A number without a unit of its own (nats, CodeBLEU).
     Plain,
 }
@@ -49,7 +55,7 @@ pub struct Metric {
 }
 
 use Direction::{Max, Min};
-use Family::{Memory, Quality, Speed};
+use Family::{Energy, Memory, Quality, Speed};
 
 /// Name, label, short label, family, unit, direction.
 #[rustfmt::skip]
@@ -68,6 +74,10 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("throughput_tokens_per_s", "throughput", "throughput", Speed, Unit::Rate, Max),
     ("load_ms", "load time", "load", Speed, Unit::Ms, Min),
     ("peak_memory_bytes", "peak memory", "peak memory", Memory, Unit::Bytes, Min),
+    ("device_memory_bytes", "device memory", "device", Memory, Unit::Bytes, Min),
+    ("joules_per_token", "energy of an output token", "energy", Energy, Unit::Joules, Min),
+    ("mean_power_w", "mean power", "power", Energy, Unit::Watts, Min),
+    ("battery_share_per_1000_tokens", "battery for 1,000 tokens", "battery", Energy, Unit::Share, Min),
     ("artifact_bytes", "file size", "file", Memory, Unit::Bytes, Min),
     ("pass_at_1", "pass@1", "pass@1", Quality, Unit::Share, Max),
     ("pass_at_1_sampled", "pass@1 (drawn)", "pass@1 drawn", Quality, Unit::Share, Max),
@@ -84,6 +94,8 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("syntax_valid", "syntactically valid", "valid", Quality, Unit::Share, Max),
     ("codebleu", "CodeBLEU", "CodeBLEU", Quality, Unit::Plain, Max),
     ("canonical_nll", "NLL of canonical solutions", "NLL", Quality, Unit::Plain, Min),
+    ("others_cpu_share", "cores used by other programs", "others", Family::Other, Unit::Share, Min),
+    ("steal_share", "cores taken by the hypervisor", "steal", Family::Other, Unit::Share, Min),
     ("predicted_latency_ms", "predicted latency", "pred. latency", Speed, Unit::Ms, Min),
     ("corrected_latency_ms", "corrected prediction of latency", "corr. latency", Speed, Unit::Ms, Min),
     ("predicted_peak_memory_bytes", "predicted peak memory", "pred. peak", Memory, Unit::Bytes, Min),
@@ -133,6 +145,8 @@ impl Metric {
             Unit::Ms => format!("{} ms", digits(value)),
             Unit::Bytes if value >= 0.0 => Bytes(value as u64).to_string(),
             Unit::Bytes => format!("−{}", Bytes(-value as u64)),
+            Unit::Joules => format!("{} J", digits(value)),
+            Unit::Watts => format!("{} W", digits(value)),
             Unit::Rate => format!("{} tok/s", digits(value)),
             Unit::Share => format!("{:.1} %", value * 100.0),
             Unit::Plain => digits(value),
@@ -142,21 +156,26 @@ impl Metric {
     /// The value with its interval, where there is one: `812 ms [790 to 835]`.
     #[must_use]
     pub fn show_interval(&self, reading: Reading) -> String {
-        match reading.interval() {
-            Some((low, high)) => {
-                format!("{} [{} to {}]", self.show(reading.value), self.bare(low), self.bare(high))
-            }
+        match self.ends(reading) {
+            Some((low, high)) => format!("{} [{low} to {high}]", self.show(reading.value)),
             None => self.show(reading.value),
         }
     }
 
-    /// A value without its unit, for the ends of an interval.
-    pub(super) fn bare(&self, value: f64) -> String {
-        let text = self.show(value);
-        match text.split_once(' ') {
-            Some((number, _)) if value.is_finite() && self.unit != Unit::Bytes => number.to_owned(),
-            _ => text,
-        }
+    /// The ends of the interval, without the unit where it is that of the value: `790`, `835`; but `9990 ms` beside `10.1 s`.
+    #[must_use]
+    pub fn ends(&self, reading: Reading) -> Option<(String, String)> {
+        let (low, high) = reading.interval()?;
+        let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+        let texts = [self.show(low), self.show(high)];
+        let of_value = unit(&self.show(reading.value));
+        let bare = self.unit != Unit::Bytes && texts.iter().all(|t| unit(t) == of_value);
+        let [low, high] = texts.map(|t| match t.split_once(' ') {
+            Some((number, _)) if bare => number.to_owned(),
+            _ => t,
+        });
+        // An interval that is narrower than the digits shown says nothing.
+        (low != high).then_some((low, high))
     }
 
     /// Whether `a` is better than `b`.
@@ -247,6 +266,9 @@ mod tests {
         assert_eq!(show("queue_wait_ms", 0.0), "0 ms");
         let reading = Reading { value: 812.0, low: Some(790.0), high: Some(835.0) };
         assert_eq!(Metric::of("ttft_p50_ms").show_interval(reading), "812 ms [790 to 835]");
+        let across = Reading { value: 10_100.0, low: Some(9_990.0), high: Some(10_300.0) };
+        assert_eq!(Metric::of("ttft_p50_ms").show_interval(across), "10.1 s [9990 ms to 10.3 s]");
+        assert_eq!(show("joules_per_token", 0.512), "0.512 J");
     }
 
     #[test]

@@ -11,9 +11,11 @@ mod export;
 mod figure;
 mod front;
 mod gain;
+mod influence;
 mod markdown;
 mod metric;
 mod moved;
+mod overlay;
 mod page;
 mod recommend;
 mod relative;
@@ -28,14 +30,16 @@ pub use detail::{Detail, LayerShape, LayerStrip};
 pub use draw::{figure_png, figure_svg};
 pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
+pub use influence::{Influence, Share};
 pub use markdown::markdown;
 pub use metric::{Family, Metric, Reading, Unit};
 pub use moved::{IMPORTANCE_NOTE, REGION_NOTE};
-pub use page::{Live, render};
-pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, recommend};
+pub use overlay::Overlay;
+pub use page::{Growth, Live, render};
+pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, USUAL, recommend};
 pub use relative::{REFERENCE_NOTE, Relative};
 pub use short::Shortener;
-pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
+pub use summary::{Analysis, Cell, Disturbed, FrontRow, FrontSummary, PickRow};
 pub use text::{Align, RELATIVE_HEAD, one_line, table, titles};
 pub use write::{default_path, replace_file, write};
 
@@ -90,7 +94,8 @@ pub fn to_recheck(store: &Store, study: StudyId) -> Result<Vec<u64>> {
     let analysis = Analysis::load(store, study)?;
     let mut numbers = Vec::new();
     for pick in &analysis.recommendation.picks {
-        if let Some(beside) = &pick.comparison {
+        // A preset is measured again only as what a found one stands beside.
+        for beside in pick.comparisons().filter(|_| pick.comparison.is_some()) {
             numbers.extend([pick.number, beside.number]);
         }
     }

@@ -1,7 +1,10 @@
 //! What the study's end left for the report: which parameters moved each objective, and the region that was searched.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
+use super::influence::Influence;
 use super::summary::Analysis;
 
 /// The note that keeps the Sobol indices of the fitted surrogate.
@@ -11,26 +14,8 @@ pub const REGION_NOTE: &str = "region";
 
 /// Sobol indices, as the note has them.
 #[derive(Debug, Deserialize)]
-pub(super) struct Moved {
-    /// Complete trials that the surrogate was fitted to.
-    pub(super) trials: usize,
-    /// For each objective.
-    pub(super) objectives: Vec<MovedObjective>,
-}
-
-/// Of one objective.
-#[derive(Debug, Deserialize)]
-pub(super) struct MovedObjective {
-    pub(super) metric: String,
-    pub(super) parameters: Vec<MovedBy>,
-}
-
-/// Shares of its variance that a parameter explains.
-#[derive(Debug, Deserialize)]
-pub(super) struct MovedBy {
-    pub(super) name: String,
-    pub(super) first: f64,
-    pub(super) total: f64,
+struct Moved {
+    objectives: Vec<Influence>,
 }
 
 /// A bound of the region.
@@ -41,9 +26,10 @@ pub(super) struct Bound {
     pub(super) derived: bool,
 }
 
-/// The indices, where the study kept any.
-pub(super) fn moved(analysis: &Analysis) -> Option<Moved> {
-    serde_json::from_str(analysis.notes.get(IMPORTANCE_NOTE)?).ok()
+/// The indices of each objective, where the study kept any.
+pub(super) fn influence(notes: &BTreeMap<String, String>) -> Vec<Influence> {
+    let kept = notes.get(IMPORTANCE_NOTE).and_then(|text| serde_json::from_str::<Moved>(text).ok());
+    kept.map_or_else(Vec::new, |moved| moved.objectives)
 }
 
 /// The bound of an objective, where the study kept one.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::front::{cost, eligible, non_dominated};
+use super::front::{cost, eligible, front_of};
 use super::gain::{Comparison, Paired, compare};
 use super::metric::{Family, Metric, PEAK, Reading};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
@@ -15,6 +15,8 @@ pub enum Title {
     Knee,
     /// Best in the first objective of speed.
     Fastest,
+    /// Best in the first objective of energy.
+    LeastEnergy,
     /// Best in the first objective of quality; among those within its error, best by a finer measure.
     BestQuality,
     /// Best in the first objective of memory.
@@ -28,6 +30,7 @@ impl Title {
         match self {
             Self::Knee => "balanced",
             Self::Fastest => "fastest",
+            Self::LeastEnergy => "least energy",
             Self::BestQuality => "best quality",
             Self::Smallest => "smallest",
         }
@@ -43,7 +46,25 @@ pub struct Pick {
     pub number: u64,
     /// What it gains over the nearest preset; none when it is a preset itself, or no preset was graded.
     pub comparison: Option<Comparison>,
+    /// What it gains over the preset that most people take, [`USUAL`], where that is another one and was graded.
+    pub usual: Option<Comparison>,
 }
+
+impl Pick {
+    /// The comparison that tells a reader most: with what they would have taken, else with the nearest.
+    #[must_use]
+    pub fn lead(&self) -> Option<&Comparison> {
+        self.usual.as_ref().or(self.comparison.as_ref())
+    }
+
+    /// Both comparisons, that with the nearest preset first.
+    pub fn comparisons(&self) -> impl Iterator<Item = &Comparison> {
+        self.comparison.iter().chain(&self.usual)
+    }
+}
+
+/// The preset that most people take when they take one.
+pub const USUAL: &str = "Q4_K_M";
 
 /// How the study came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,40 +115,48 @@ pub fn recommend(
 ) -> Recommendation {
     let rows: Vec<&TrialRecord> =
         trials.iter().filter(|t| eligible(t, objectives, budget_bytes).is_ok()).collect();
-    let value = |trial: &TrialRecord, o: &Objective| {
-        Reading::of(trial, &o.metric).map_or(f64::INFINITY, |r| cost(o.direction, r.value))
-    };
-    let costs: Vec<Vec<f64>> =
-        rows.iter().map(|t| objectives.iter().map(|o| value(t, o)).collect()).collect();
-    let front: Vec<&TrialRecord> = non_dominated(&costs).into_iter().map(|i| rows[i]).collect();
+    let front: Vec<&TrialRecord> = front_of(&rows, objectives).into_iter().map(|i| rows[i]).collect();
     let presets: Vec<&TrialRecord> =
         rows.iter().copied().filter(|t| t.origin.preset_name().is_some()).collect();
 
     let (region, floor) = region(&front, &presets, objectives);
     let mut picks: Vec<Pick> = Vec::new();
-    for title in [Title::Knee, Title::Fastest, Title::BestQuality, Title::Smallest] {
+    for title in [Title::Knee, Title::Fastest, Title::LeastEnergy, Title::BestQuality, Title::Smallest] {
         let Some(trial) = winner(title, &region, objectives) else { continue };
         match picks.iter_mut().find(|p| p.number == trial.number) {
             Some(pick) => pick.titles.push(title),
-            None => picks.push(Pick { titles: vec![title], number: trial.number, comparison: None }),
+            None => {
+                picks.push(Pick { titles: vec![title], number: trial.number, comparison: None, usual: None })
+            }
         }
     }
     let space = Scale::of(front.iter().chain(&presets).copied(), objectives);
     for pick in &mut picks {
         let Some(trial) = front.iter().find(|t| t.number == pick.number) else { continue };
-        if trial.origin.preset_name().is_some() {
-            continue;
+        if trial.origin.preset_name().is_none() {
+            pick.comparison = nearest(trial, trials, &presets, &space).map(|(preset, fits)| {
+                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
+            });
         }
-        pick.comparison = nearest(trial, trials, &presets, &space).map(|(preset, fits)| {
-            compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
-        });
+        let taken = pick.comparison.as_ref().map(|c| c.number);
+        pick.usual = usual(trials)
+            .filter(|preset| preset.number != trial.number && Some(preset.number) != taken)
+            .map(|preset| {
+                let fits = eligible(preset, objectives, budget_bytes).is_ok();
+                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
+            });
     }
     let outcome = if front.is_empty() { why_nothing(trials, budget_bytes) } else { Outcome::Found };
     Recommendation { front: front.iter().map(|t| t.number).collect(), picks, outcome, floor }
 }
 
-/// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below
-/// every preset in quality. Falls back to the whole front.
+/// The trial of the usual preset, where it was graded.
+fn usual(trials: &[TrialRecord]) -> Option<&TrialRecord> {
+    trials.iter().find(|t| t.origin.preset_name() == Some(USUAL) && t.state == TrialState::Complete)
+}
+
+/// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below the
+/// interval of the usual preset's quality (without it, not below every preset). Falls back to the whole front.
 fn region<'a>(
     front: &[&'a TrialRecord],
     presets: &[&TrialRecord],
@@ -143,14 +172,30 @@ fn region<'a>(
         })
         .collect();
     if let Some(o) = quality.filter(|o| o.bound.is_none()) {
+        let metric = Metric::of(&o.metric);
+        let usual = presets.iter().find(|t| t.origin.preset_name() == Some(USUAL));
         let worst = presets
             .iter()
             .filter_map(|t| Some(Reading::of(t, &o.metric)?.value))
             .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
-        if let Some(worst) = worst {
-            let metric = Metric::of(&o.metric);
-            said.push(format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)));
-            bounds.push((o, worst));
+        let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
+            (Some(r), _) => {
+                let (low, high) = r.interval().unwrap_or((r.value, r.value));
+                let end = if o.direction == Direction::Max { low } else { high };
+                Some((
+                    end,
+                    format!("{} no worse than {USUAL}'s interval allows, {}", metric.label, metric.show(end)),
+                ))
+            }
+            (None, Some(worst)) => Some((
+                worst,
+                format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)),
+            )),
+            (None, None) => None,
+        };
+        if let Some((bound, words)) = bound {
+            said.push(words);
+            bounds.push((o, bound));
         }
     }
     let inside: Vec<&TrialRecord> = front
@@ -188,6 +233,10 @@ fn winner<'a>(title: Title, region: &[&'a TrialRecord], objectives: &[Objective]
         Title::Knee => (region.to_vec(), None),
         Title::Fastest => {
             let o = first(Family::Speed)?;
+            (region.to_vec(), Some((&o.metric, o.direction)))
+        }
+        Title::LeastEnergy => {
+            let o = first(Family::Energy)?;
             (region.to_vec(), Some((&o.metric, o.direction)))
         }
         Title::Smallest => {
@@ -481,6 +530,7 @@ mod tests {
                 prop_assert!(r.front.contains(&pick.number));
                 let is_preset = find(pick.number).origin.preset_name().is_some();
                 prop_assert!(!(is_preset && pick.comparison.is_some()));
+                prop_assert!(pick.comparisons().all(|c| c.number != pick.number));
                 if let Some(c) = &pick.comparison {
                     prop_assert!(find(c.number).origin.preset_name().is_some());
                 }

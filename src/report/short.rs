@@ -63,6 +63,9 @@ impl Shortener {
         if says("repack") == Some(&Value::Bool(false)) {
             parts.push("no repack".into());
         }
+        if let Some(layers) = says("gpu_layers") {
+            parts.push(format!("{layers} layers on the GPU"));
+        }
         for (name, value) in &candidate.0 {
             if self.varying.contains(name) && !is_known(name) {
                 parts.push(format!("{name} {value}"));
@@ -86,6 +89,7 @@ fn is_known(name: &str) -> bool {
                 | "threads"
                 | "ubatch"
                 | "repack"
+                | "gpu_layers"
         )
 }
 

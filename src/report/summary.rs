@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::command::Commands;
 use super::detail::Detail;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
+use super::influence::Influence;
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
 use super::relative::{REFERENCE, Relative};
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
-use crate::store::{Objective, Store, StudyId, StudyRecord, TrialRecord};
+use crate::store::{DISTURBED_EVENT, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
 
 /// Everything that a report says, before it is laid out.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Analysis {
     pub recommendation: Recommendation,
     /// Trials that were measured again in turns at the study's end.
     pub rechecks: Vec<Recheck>,
+    /// Measurements that something disturbed.
+    pub disturbed: Vec<Disturbed>,
     /// What each trial lost and gained against the uncompressed model.
     pub relative: Relative,
     /// Short forms of candidates.
@@ -44,10 +48,20 @@ pub struct Analysis {
     pub details: BTreeMap<u64, Detail>,
     /// The preset whose solutions the others' are set beside.
     pub reference: Option<u64>,
+    /// What moves each objective, where somebody fitted a model and told; empty otherwise.
+    pub influence: Vec<Influence>,
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
-const MORE_COLUMNS: [&str; 5] = ["decode_tokens_per_s", "artifact_bytes", "pass_at_1", "kl_mean", "codebleu"];
+const MORE_COLUMNS: [&str; 7] = [
+    "decode_tokens_per_s",
+    "artifact_bytes",
+    "joules_per_token",
+    "battery_share_per_1000_tokens",
+    "pass_at_1",
+    "kl_mean",
+    "codebleu",
+];
 
 impl Analysis {
     /// Reads a study and analyses it.
@@ -61,7 +75,9 @@ impl Analysis {
         let declared: Vec<Objective> = serde_json::from_str(&study.objectives_json)
             .map_err(|source| ReportError::Objectives { study: study.name.clone(), source })?;
         let uncompressed = |metric: &str| {
-            let reference = trials.iter().find(|t| t.origin.preset_name() == Some(REFERENCE))?;
+            let reference = trials
+                .iter()
+                .find(|t| t.origin.preset_name().is_some_and(|name| REFERENCE.contains(&name)))?;
             reference.value(metric)
         };
         let declared = declared.iter().map(|o| o.resolved(uncompressed(&o.metric))).collect();
@@ -82,16 +98,14 @@ impl Analysis {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let rechecks = store
-            .events(study.id, 0)?
-            .iter()
-            .filter(|e| e.kind == recheck::EVENT)
-            .filter_map(|e| serde_json::from_str(&e.json).ok())
-            .collect();
+        let events = store.events(study.id, 0)?;
+        let rechecks = told(&events, recheck::EVENT);
+        let disturbed = told(&events, DISTURBED_EVENT);
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
         let relative = Relative::load(store, study.id, &trials)?;
         let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
+        let influence = super::moved::influence(&notes);
         let (details, reference) = (BTreeMap::new(), None);
         Ok(Self {
             study,
@@ -101,11 +115,13 @@ impl Analysis {
             columns,
             recommendation,
             rechecks,
+            disturbed,
             relative,
             shortener,
             results,
             details,
             reference,
+            influence,
         })
     }
 
@@ -151,8 +167,9 @@ impl Analysis {
     /// measured.
     #[must_use]
     pub fn recheck(&self, pick: &Pick) -> Option<String> {
-        let beside = pick.comparison.as_ref()?;
-        recheck::compare(&self.rechecks, pick.number, beside.number)?.sentence(&beside.preset)
+        pick.comparisons().find_map(|beside| {
+            recheck::compare(&self.rechecks, pick.number, beside.number)?.sentence(&beside.preset)
+        })
     }
 
     /// What to print at the end of a search.
@@ -190,6 +207,7 @@ impl Analysis {
                     name: self.name(trial),
                     gain: pick.comparison.as_ref().map(Comparison::sentence),
                     comparison: pick.comparison.clone(),
+                    usual: pick.usual.clone(),
                     recheck: self.recheck(pick),
                     commands: self.commands(trial),
                 })
@@ -206,6 +224,22 @@ impl Analysis {
             picks,
         }
     }
+}
+
+/// A timed trial that something disturbed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disturbed {
+    /// The trial's number.
+    pub trial: u64,
+    /// Whether it was measured again for that.
+    pub again: bool,
+    /// What disturbed it.
+    pub why: String,
+}
+
+/// Events of one kind; what cannot be read is left out.
+fn told<T: DeserializeOwned>(events: &[Event], kind: &str) -> Vec<T> {
+    events.iter().filter(|e| e.kind == kind).filter_map(|e| serde_json::from_str(&e.json).ok()).collect()
 }
 
 fn columns(objectives: &[Objective], trials: &[TrialRecord]) -> Vec<Metric> {
@@ -297,6 +331,8 @@ pub struct PickRow {
     pub gain: Option<String>,
     /// The same, in parts.
     pub comparison: Option<Comparison>,
+    /// What it gains over the preset that most people take, where that is not the nearest.
+    pub usual: Option<Comparison>,
     /// What measuring both again, in turns, says of their latency.
     pub recheck: Option<String>,
     /// How to get and run it.

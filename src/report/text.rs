@@ -95,6 +95,7 @@ impl FrontSummary {
         for pick in &self.picks {
             let gain = pick.gain.as_deref().unwrap_or("a preset that no trial dominates");
             lines.push(format!("{}: trial {}, {}", titles(&pick.titles), pick.number, pick.name));
+            lines.extend(pick.usual.as_ref().map(|c| format!("    {}", c.sentence())));
             lines.push(format!("    {gain}"));
             lines.extend(pick.recheck.as_ref().map(|said| format!("    {said}")));
             lines.push(format!("    {}", pick.commands.export));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Analysis, ReportError, Result, file_stem, page};
+use super::{Analysis, Overlay, ReportError, Result, file_stem, page};
 use crate::store::{Store, StudyId};
 
 /// Writes the page of a study to a file, creating its folder. The file is replaced in one step: who reads meanwhile sees the old or the new.
@@ -12,7 +12,8 @@ use crate::store::{Store, StudyId};
 /// # Errors
 /// The store cannot be read, or the file cannot be written (an earlier one then stays as it was).
 pub fn write(store: &Store, study: StudyId, out: &Path) -> Result<()> {
-    let html = page::render(&Analysis::load_in_depth(store, study)?, &[], page::Live::No)?;
+    let analysis = Analysis::load_in_depth(store, study)?;
+    let html = page::render(&analysis, &Overlay::earlier(store, &analysis)?, page::Live::No)?;
     replace_file(out, html.as_bytes()).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }
 

@@ -8,6 +8,8 @@ use super::{Candidate, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvType {
+    /// 32-bit floating point: exact, and twice the usual size.
+    F32,
     /// 16-bit floating point, the usual default.
     F16,
     /// bfloat16.
@@ -22,12 +24,13 @@ pub enum KvType {
 
 impl KvType {
     /// Every type, widest first.
-    pub const ALL: [KvType; 4] = [KvType::F16, KvType::Bf16, KvType::Q8_0, KvType::Q4_0];
+    pub const ALL: [KvType; 5] = [KvType::F32, KvType::F16, KvType::Bf16, KvType::Q8_0, KvType::Q4_0];
 
     /// The name used in candidates and by llama.cpp's `--cache-type-k`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            KvType::F32 => "f32",
             KvType::F16 => "f16",
             KvType::Bf16 => "bf16",
             KvType::Q8_0 => "q8_0",
@@ -39,6 +42,7 @@ impl KvType {
     #[must_use]
     pub fn row_bytes(self, n: u64) -> u64 {
         match self {
+            KvType::F32 => n * 4,
             KvType::F16 | KvType::Bf16 => n * 2,
             KvType::Q8_0 => n.div_ceil(32) * 34,
             KvType::Q4_0 => n.div_ceil(32) * 18,
@@ -95,6 +99,9 @@ pub struct Config {
     pub ubatch: u32,
     /// Whether the engine may repack weights for the CPU (faster, but a second copy in memory).
     pub repack: bool,
+    /// Layers on the GPU (the output matrix counts as one more); 0: none.
+    #[serde(default)]
+    pub gpu_layers: u32,
 }
 
 /// A candidate that has no typed reading.
@@ -120,7 +127,7 @@ pub(crate) const DEFAULT_UBATCH: u32 = 512;
 
 impl Config {
     /// Reads a candidate. Parameters that it does not name take: types `F16`, nothing pruned, KV `f16`, batch 1, context 1024,
-    /// one thread, micro-batch 512, repacking on.
+    /// one thread, micro-batch 512, repacking on, nothing on a GPU.
     ///
     /// # Errors
     /// An unknown name or a value out of its range.
@@ -137,6 +144,7 @@ impl Config {
             threads: 1,
             ubatch: DEFAULT_UBATCH,
             repack: true,
+            gpu_layers: 0,
         };
         let mut groups = Vec::new();
         for (name, value) in &candidate.0 {
@@ -150,6 +158,7 @@ impl Config {
                 "batch" => config.batch = count(name, value, 1)?,
                 "context" => config.context = count(name, value, 1)?,
                 "threads" => config.threads = count(name, value, 1)?,
+                "gpu_layers" => config.gpu_layers = count(name, value, 0)?,
                 "ubatch" => config.ubatch = count(name, value, 1)?,
                 "repack" => match value {
                     Value::Bool(b) => config.repack = *b,
@@ -218,7 +227,7 @@ fn kv(name: &str, value: &Value) -> Result<KvType, ConfigError> {
     KvType::ALL
         .into_iter()
         .find(|t| matches!(value, Value::Text(v) if v == t.name()))
-        .ok_or_else(|| wrong(name, value, "f16, bf16, q8_0 or q4_0"))
+        .ok_or_else(|| wrong(name, value, "f32, f16, bf16, q8_0 or q4_0"))
 }
 
 #[cfg(test)]
@@ -252,7 +261,7 @@ mod tests {
             Config::from_candidate(&Candidate::default().with(name, v)).unwrap_err().to_string()
         };
         assert_eq!(bad("weights.nose", Value::Int(1)), "unknown parameter `weights.nose`");
-        assert!(bad("kv.k", Value::Text("q5".into())).contains("f16, bf16, q8_0 or q4_0"));
+        assert!(bad("kv.k", Value::Text("q5".into())).contains("f32, f16, bf16, q8_0 or q4_0"));
         assert!(bad("prune.keep_ffn", Value::Real(1.5)).contains("`1.5`"));
         assert!(bad("batch", Value::Int(0)).contains("`0`"));
     }

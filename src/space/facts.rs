@@ -30,6 +30,9 @@ pub struct SpaceFacts {
     pub workload_context_tokens: u32,
     /// Requests that come at the same time.
     pub workload_requests: u32,
+    /// Layers that a GPU of this machine can take, the output matrix counted as one; 0 without a GPU that the engine can use.
+    #[serde(default)]
+    pub device_layers: u32,
 }
 
 /// Something that the space file asked for and that is not in the space.
@@ -72,6 +75,13 @@ pub enum NoteReason {
         /// Those that it has.
         layers: u32,
     },
+    /// Layers on a GPU where there is none.
+    NoDevice,
+    /// More layers on the GPU than there are.
+    DeviceLayers {
+        /// Those that there are, the output matrix counted as one.
+        layers: u32,
+    },
     /// A fraction so small that nothing is kept.
     NothingKept,
     /// A fraction that keeps as many whole units as a level already there.
@@ -103,6 +113,10 @@ impl fmt::Display for NoteReason {
             }
             NoteReason::Layers { layers } | NoteReason::TooShallow { layers } => {
                 write!(f, "the model has {layers} {}", plural(*layers, "layer"))
+            }
+            NoteReason::NoDevice => f.write_str("this engine finds no GPU here"),
+            NoteReason::DeviceLayers { layers } => {
+                write!(f, "the model has {layers} {} to put on a GPU", plural(*layers, "layer"))
             }
             NoteReason::NothingKept => f.write_str("nothing would be kept"),
             NoteReason::SameCount { kept, of } => {

@@ -13,15 +13,16 @@ use super::file_error::SpaceFileError;
 use super::fit::{self, Unfit};
 use super::known::{DEPTHS, KNOWN};
 use super::nearest::nearest;
-use super::{Param, Space};
+use super::{Param, Space, Value};
 
 /// The presets, by name, as they are in `search-spaces/`.
-const PRESETS: [(&str, &str); 6] = [
+const PRESETS: [(&str, &str); 7] = [
     ("laptop", include_str!("../../search-spaces/laptop.toml")),
     ("mobile", include_str!("../../search-spaces/mobile.toml")),
     ("edge", include_str!("../../search-spaces/edge.toml")),
     ("desktop", include_str!("../../search-spaces/desktop.toml")),
     ("server", include_str!("../../search-spaces/server.toml")),
+    ("torch", include_str!("../../search-spaces/torch.toml")),
     ("smoke", include_str!("../../search-spaces/smoke.toml")),
 ];
 
@@ -93,6 +94,10 @@ pub fn parse_space(text: &str, file: &str, facts: &SpaceFacts) -> Result<LoadedS
     for param in params {
         let (levels, removed) = fit::fit(&param, facts).map_err(|unfit| describe(unfit, file, &param))?;
         notes.extend(removed);
+        // Nothing on a GPU is what a candidate that does not speak of it means.
+        if param.known.key == "gpu_layers" && levels == [Value::Int(0)] {
+            continue;
+        }
         let names = if split { thirds(&param, facts, &mut notes) } else { vec![param.name.clone()] };
         let kind = param.known.kind();
         fitted.extend(names.into_iter().map(|name| Param { name, kind, levels: levels.clone() }));

@@ -84,6 +84,10 @@ fn cannot(known: &Known, level: &Value, facts: &SpaceFacts, counts: &mut Vec<u64
             }
             longest.filter(|longest| over(n, *longest)).map(|longest| NoteReason::LongContext { longest })
         }
+        ("gpu_layers", Value::Int(n), _) => match facts.device_layers {
+            0 => (*n > 0).then_some(NoteReason::NoDevice),
+            layers => over(n, layers).then_some(NoteReason::DeviceLayers { layers }),
+        },
         ("prune.drop_layers", Value::Int(n), Some(ModelFacts { layers, .. })) => {
             (*n > 0 && *n >= i64::from(layers)).then_some(NoteReason::Layers { layers })
         }
@@ -131,6 +135,12 @@ fn derive(
     Ok(match (known.key, known.domain) {
         ("threads", _) => doublings(capped(facts.usable_threads)),
         ("batch", _) => doublings(capped(facts.workload_requests)),
+        ("gpu_layers", _) => {
+            let all = i64::from(facts.device_layers).min(bounds.up_to.unwrap_or(Domain::MOST));
+            let mut levels = vec![0, all / 2, all];
+            levels.dedup();
+            levels.into_iter().map(Value::Int).collect()
+        }
         ("context", _) => vec![context(param, facts, bounds.at_least, notes)],
         (_, Domain::Fraction) => {
             let of = units(known, model()?);

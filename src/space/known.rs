@@ -2,10 +2,10 @@
 
 use super::{KvType, ParamKind, Value};
 
-/// ggml weight types from few bits to many, with bits per weight (blocks' bytes over their weights, scales included).
+/// Weight types of both engines from few bits to many, with bits per weight (blocks' bytes over their weights, scales included).
 ///
 /// Types of equal size stand in the order of their usual error, the worse first.
-pub(crate) const WEIGHT_TYPES: [(&str, f64); 16] = [
+pub(crate) const WEIGHT_TYPES: [(&str, f64); 20] = [
     ("IQ2_S", 2.5625),
     ("Q2_K", 2.625),
     ("IQ3_XXS", 3.0625),
@@ -14,18 +14,24 @@ pub(crate) const WEIGHT_TYPES: [(&str, f64); 16] = [
     ("Q4_0", 4.5),
     ("IQ4_NL", 4.5),
     ("Q4_K", 4.5),
+    // The torch engine's: two bytes each of scale and zero for 32 weights.
+    ("INT4", 5.0),
     ("Q4_1", 5.0),
     ("Q5_0", 5.5),
     ("Q5_K", 5.5),
     ("Q5_1", 6.0),
     ("Q6_K", 6.5625),
+    // One scale a row; activations rounded too, or not.
+    ("INT8_DYN", 8.0),
+    ("INT8", 8.0),
     ("Q8_0", 8.5),
     ("BF16", 16.0),
     ("F16", 16.0),
+    ("F32", 32.0),
 ];
 
 /// KV cache types from few bits to many; see [`KvType`].
-const KV_TYPES: [KvType; 4] = [KvType::Q4_0, KvType::Q8_0, KvType::Bf16, KvType::F16];
+const KV_TYPES: [KvType; 5] = [KvType::Q4_0, KvType::Q8_0, KvType::Bf16, KvType::F16, KvType::F32];
 
 /// Where the levels of a parameter can be derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +142,7 @@ const fn known(key: &'static str, domain: Domain, source: Option<Source>) -> Kno
 }
 
 /// Every parameter, in the order of a space.
-pub(crate) const KNOWN: [Known; 13] = [
+pub(crate) const KNOWN: [Known; 14] = [
     Known { splits: true, ..known("weights.attn", Domain::WeightType, None) },
     Known { splits: true, ..known("weights.ffn", Domain::WeightType, None) },
     known("weights.embd", Domain::WeightType, None),
@@ -150,6 +156,7 @@ pub(crate) const KNOWN: [Known; 13] = [
     known("threads", Domain::Count { least: 1 }, Some(Source::Host)),
     known("ubatch", Domain::Count { least: 1 }, None),
     known("repack", Domain::Switch, None),
+    known("gpu_layers", Domain::Count { least: 0 }, Some(Source::Host)),
 ];
 
 /// Keys that are no parameters.

@@ -158,8 +158,12 @@ impl StoreError {
         let path = path.to_owned();
         let (code, extended) = match &error {
             rusqlite::Error::SqliteFailure(code, _) => (code.code, code.extended_code),
-            rusqlite::Error::FromSqlConversionFailure(_, _, _) | rusqlite::Error::InvalidColumnType(..) => {
-                return Self::Unreadable { what: "value", detail: error.to_string() };
+            // Tables are strict and their words are checked when they are written: another type or word is damage.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..) => {
+                return Self::Corrupt { path, detail: error.to_string() };
             }
             _ => return Self::Sqlite { path, source: error },
         };

@@ -8,6 +8,8 @@ use super::{Result, Store, StudyId};
 
 /// The kind of the event in which a study records the layers of what it built.
 pub const LAYERS_EVENT: &str = "layers";
+/// The kind of the event in which a study records that something disturbed a measurement.
+pub const DISTURBED_EVENT: &str = "disturbed";
 
 /// Something that happened, to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ mod vocabulary;
 mod worker;
 
 pub use error::StoreError;
-pub use event::{Event, LAYERS_EVENT, NewEvent};
+pub use event::{DISTURBED_EVENT, Event, LAYERS_EVENT, NewEvent};
 pub use open::Store;
 pub use rows::{
     Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,

@@ -4,8 +4,19 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::settings::{ImportanceBy, Settings};
 use crate::space::Config;
 use crate::store::{TrialRecord, TrialState};
+
+/// What decides an artifact's content beside its configuration: the model, what pruning went by, and how long was trained. Of what
+/// nothing is pruned only the model.
+#[must_use]
+pub fn origin(settings: &Settings, model_hash: &str, config: &Config) -> String {
+    if !config.is_pruned() || (settings.importance == ImportanceBy::default() && settings.recover_s == 0) {
+        return model_hash.to_owned();
+    }
+    format!("{model_hash} {:?} {}", settings.importance, settings.recover_s)
+}
 
 /// The name of the artifact of a configuration: a hash of what decides its content (the model, the weight types, what is pruned).
 /// Candidates that only run differently share it.

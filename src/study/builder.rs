@@ -8,11 +8,15 @@ use sha2::{Digest, Sha256};
 
 use super::worker::write_whole;
 #[cfg(feature = "llama")]
-use crate::compress::{Artifact, Builder, make_reference};
+use crate::compress::{ActivationStats, Artifact, Builder, Importance, make_reference, torch};
 use crate::engine::mock::MockModel;
+#[cfg(feature = "llama")]
+use crate::measure::protocol::ImportanceSource;
 use crate::measure::protocol::{BuildRequest, Built};
 #[cfg(feature = "llama")]
 use crate::model::gguf::{Gguf, temp_beside};
+#[cfg(feature = "llama")]
+use crate::space::Config;
 
 /// Builds what is asked for; `progress` hears of tensors done and in all.
 pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Built> {
@@ -32,23 +36,78 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
             Ok(Built { bytes, ..Built::default() })
         }
         #[cfg(feature = "llama")]
-        BuildRequest::Gguf { source, reference, config, stats, cache, out, threads } => {
+        BuildRequest::Gguf { source, reference, config, stats, importance, cache, out, threads } => {
             let reference = Gguf::open(reference)?;
-            let stats = match stats {
-                Some(path) => Some(
-                    serde_json::from_reader(std::io::BufReader::new(std::fs::File::open(path)?))
-                        .with_context(|| format!("{} is damaged; delete it", path.display()))?,
-                ),
-                None => None,
-            };
-            let builder = Builder::new(&reference, cache, *threads as usize, stats)?.with_shipped(source);
+            let stats = read_stats(stats.as_deref())?;
+            let builder = Builder::new(&reference, cache, *threads as usize, stats)?;
+            let builder = with_importance(builder, &reference, importance, config)?.with_shipped(source);
             Ok(told(builder.build(config, out)?, out, config.is_pruned())?)
         }
+        #[cfg(feature = "llama")]
+        BuildRequest::Torch { reference, config, stats, importance, cache, out, threads } => {
+            let reference = Gguf::open(reference)?;
+            let base = torch::base_config(config, &reference)?;
+            let builder = Builder::new(&reference, cache, *threads as usize, read_stats(stats.as_deref())?)?;
+            let builder = with_importance(builder, &reference, importance, config)?;
+            // What the builder makes is the artifact, unless there are bytes to be packed.
+            let floats = temp_beside(out);
+            let built = told(builder.build(&base, &floats)?, &floats, config.is_pruned())?;
+            let packed = torch::pack(config, &Gguf::open(&floats)?, out)?;
+            let (bytes, hash) = match packed {
+                Some(packed) => {
+                    std::fs::remove_file(&floats)?;
+                    packed
+                }
+                None => {
+                    std::fs::rename(&floats, out)?;
+                    (built.bytes, built.hash.clone())
+                }
+            };
+            let sources: Vec<u32> = built.layers.iter().flat_map(|l| &l.layers).map(|l| l.source).collect();
+            let layers = super::layers::of(out, &sources);
+            Ok(Built { bytes, hash, layers, ..built })
+        }
         #[cfg(not(feature = "llama"))]
-        BuildRequest::Reference { .. } | BuildRequest::Gguf { .. } => {
-            anyhow::bail!("this build has no llama.cpp; build with `--features llama`")
+        BuildRequest::Reference { .. } | BuildRequest::Gguf { .. } | BuildRequest::Torch { .. } => {
+            anyhow::bail!(
+                "this build has no llama.cpp, whose quantizers it needs; build with `--features llama`"
+            )
         }
     }
+}
+
+/// Sets what pruning goes by, where something is pruned.
+#[cfg(feature = "llama")]
+fn with_importance<'a>(
+    builder: Builder<'a>,
+    reference: &Gguf,
+    source: &ImportanceSource,
+    config: &Config,
+) -> anyhow::Result<Builder<'a>> {
+    if !config.is_pruned() {
+        return Ok(builder);
+    }
+    Ok(match source {
+        ImportanceSource::Activations => builder,
+        ImportanceSource::Magnitude => {
+            let importance = Importance::magnitude(reference, builder.arch())?;
+            builder.with_importance(importance)
+        }
+        ImportanceSource::Gradients(path) => {
+            let file = std::io::BufReader::new(std::fs::File::open(path)?);
+            let gradients = serde_json::from_reader(file);
+            let gradients = gradients.with_context(|| format!("{} is damaged; delete it", path.display()))?;
+            builder.with_importance(Importance::from_gradients(gradients))
+        }
+    })
+}
+
+#[cfg(feature = "llama")]
+fn read_stats(path: Option<&Path>) -> anyhow::Result<Option<ActivationStats>> {
+    let Some(path) = path else { return Ok(None) };
+    let file = std::io::BufReader::new(std::fs::File::open(path)?);
+    let stats = serde_json::from_reader(file);
+    Ok(Some(stats.with_context(|| format!("{} is damaged; delete it", path.display()))?))
 }
 
 /// What was built, in the protocol's words. An artifact that is the source file itself is linked (or copied) to where it belongs.
@@ -88,6 +147,7 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
         quantized: artifact.quantized as u64,
         reused: artifact.reused as u64,
         layers,
+        recovery: None,
     })
 }
 

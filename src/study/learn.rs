@@ -33,14 +33,24 @@ impl Correction {
     /// Learns from the trials that have both a prediction and a measurement.
     #[must_use]
     pub fn learn(problem: &StudyProblem<'_>, trials: &[TrialRecord]) -> Self {
-        let rows: Vec<(Vec<f64>, f64)> = trials
+        let seen: Vec<(Config, f64, f64)> = trials
             .iter()
             .filter_map(|t| {
-                let (predicted, measured) =
-                    (t.value("predicted_latency_ms")?, t.value("request_latency_p50_ms")?);
-                let target = (measured / predicted).ln();
                 let config = Config::from_candidate(&t.candidate).ok()?;
-                Some((traits(problem, &config)?, target)).filter(|_| target.is_finite())
+                Some((config, t.value("predicted_latency_ms")?, t.value("request_latency_p50_ms")?))
+            })
+            .collect();
+        Self::fit(problem, &seen)
+    }
+
+    /// Learns from configurations with their predicted and their measured latency, in milliseconds.
+    #[must_use]
+    pub fn fit(problem: &StudyProblem<'_>, seen: &[(Config, f64, f64)]) -> Self {
+        let rows: Vec<(Vec<f64>, f64)> = seen
+            .iter()
+            .filter_map(|(config, predicted, measured)| {
+                let target = (measured / predicted).ln();
+                Some((traits(problem, config)?, target)).filter(|_| target.is_finite())
             })
             .collect();
         Self { weights: ridge(&rows) }
@@ -71,6 +81,7 @@ fn traits(problem: &StudyProblem<'_>, config: &Config) -> Option<Vec<f64>> {
         if config.kv_k.is_quantized() { 1.0 } else { 0.0 },
         if config.repack { 0.0 } else { 1.0 },
         f64::from(config.threads) / f64::from(problem.ceilings.threads.max(1)),
+        f64::from(config.gpu_layers) / f64::from(problem.device_layers.max(1)),
     ];
     traits.extend(TYPES.map(|ty| {
         let of: u64 = shape.matrices.iter().filter(|m| !m.output && m.ty == ty).map(|m| m.weights).sum();

@@ -5,10 +5,10 @@ use crate::measure::protocol::Built;
 use crate::measure::stats::Interval;
 use crate::measure::summary::TimingSummary;
 use crate::measure::timing::TimingSamples;
-use crate::measure::workload::Workload;
 use crate::quality::accuracy::{Line, of_lines};
 use crate::quality::divergence::Divergence;
 use crate::store::NewMeasurement;
+use crate::study::Settings;
 
 /// A row from an interval.
 #[must_use]
@@ -24,12 +24,19 @@ fn with_raw(mut row: NewMeasurement, raw: &[f64]) -> NewMeasurement {
 /// Of a build.
 #[must_use]
 pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
-    vec![
+    let mut rows = vec![
         NewMeasurement::exact("artifact_bytes", "bytes", built.bytes as f64),
         NewMeasurement::exact("tensors_quantized", "count", built.quantized as f64),
         NewMeasurement::exact("tensors_reused", "count", built.reused as f64),
         NewMeasurement::exact("type_fallbacks", "count", built.fallbacks.len() as f64),
-    ]
+    ];
+    if let Some(recovery) = &built.recovery {
+        rows.push(NewMeasurement::exact("recovery_s", "s", recovery.spent_s));
+        rows.push(NewMeasurement::exact("recovery_steps", "count", recovery.steps as f64));
+        rows.push(NewMeasurement::exact("recovery_kl_before", "nats", recovery.before));
+        rows.push(NewMeasurement::exact("recovery_kl_after", "nats", recovery.after));
+    }
+    rows
 }
 
 /// Of a prediction: peak memory, and latency before anything was learnt and as the trials so far correct it.
@@ -42,6 +49,12 @@ pub fn of_prediction(peak_bytes: u64, latency_ms: f64, corrected_ms: f64) -> Vec
     ]
 }
 
+/// The share of a battery of so many watt-hours that 1,000 output tokens take.
+#[must_use]
+pub fn battery_share(joules_per_token: f64, watt_hours: f64) -> f64 {
+    1000.0 * joules_per_token / (3600.0 * watt_hours)
+}
+
 /// The machine's pace while a trial was timed.
 pub const PACE: &str = "machine_pace";
 
@@ -50,10 +63,11 @@ pub const PACE: &str = "machine_pace";
 pub fn of_timing(
     samples: &TimingSamples,
     summary: &TimingSummary,
-    workload: &Workload,
+    settings: &Settings,
     measured: &Measured,
     peak_bytes: u64,
 ) -> Vec<NewMeasurement> {
+    let workload = &settings.workload;
     let outcome = &measured.outcome;
     let passes = samples.passes(workload);
     let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
@@ -71,8 +85,25 @@ pub fn of_timing(
         NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
         NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),
     ];
-    if let Some((ms, _)) = &measured.loaded {
+    if let Some((ms, info)) = &measured.loaded {
         rows.push(NewMeasurement::exact("load_ms", "ms", *ms));
+        // The engine's own account.
+        for (what, metric) in [
+            ("model", "engine_weights_bytes"),
+            ("kv", "engine_kv_bytes"),
+            ("compute", "engine_compute_bytes"),
+            ("output", "engine_output_bytes"),
+        ] {
+            rows.extend(info.bytes_of(what).map(|b| NewMeasurement::exact(metric, "bytes", b as f64)));
+        }
+    }
+    if let Some(gpu) = &outcome.gpu {
+        rows.push(NewMeasurement::exact("device_memory_bytes", "bytes", gpu.peak_bytes as f64));
+        rows.extend(gpu.power_w.map(|watts| NewMeasurement::exact("gpu_power_w", "W", watts)));
+        if let Some((low, high)) = gpu.clock_mhz {
+            rows.push(NewMeasurement::exact("gpu_clock_low_mhz", "MHz", f64::from(low)));
+            rows.push(NewMeasurement::exact("gpu_clock_high_mhz", "MHz", f64::from(high)));
+        }
     }
     if let Some(machine) = &measured.machine {
         let d = &machine.disturbance;
@@ -82,6 +113,11 @@ pub fn of_timing(
     }
     if let Some(joules) = measured.joules_per_token(workload) {
         rows.push(NewMeasurement::exact("joules_per_token", "J", joules));
+        rows.extend(measured.mean_power_w().map(|watts| NewMeasurement::exact("mean_power_w", "W", watts)));
+        if let Some(wh) = settings.battery_wh {
+            let share = battery_share(joules, wh);
+            rows.push(NewMeasurement::exact("battery_share_per_1000_tokens", "fraction", share));
+        }
     }
     if let Some((anonymous, file)) = outcome.split_bytes {
         rows.push(NewMeasurement::exact("anonymous_memory_bytes", "bytes", anonymous as f64));

@@ -34,6 +34,8 @@ pub struct Matrices {
 pub struct Shape {
     /// All tensors, in bytes: what is mapped.
     pub weight_bytes: u64,
+    /// What the engine's library takes beyond a small program, in bytes.
+    pub process_bytes: u64,
     /// Tensors that the engine copies into another layout when repacking is on, in bytes.
     pub repacked_bytes: u64,
     /// Weights that every token is multiplied with (no look-up tables), in elements.
@@ -57,7 +59,7 @@ pub struct Shape {
 }
 
 /// Memory of the process before any model: code, libraries, thread stacks, the tokenizer's tables grow with the vocabulary.
-const PROCESS_BYTES: u64 = 14 << 20;
+const PROCESS_BYTES: u64 = 20 << 20;
 /// Tokenizer tables, per vocabulary entry.
 const TOKEN_BYTES: u64 = 330;
 
@@ -73,6 +75,7 @@ pub fn peak_memory_bytes(shape: &Shape, config: &Config) -> u64 {
     let mask = rows * u64::from(config.context) * 4;
     let repacked = if config.repack { shape.repacked_bytes } else { 0 };
     PROCESS_BYTES
+        + shape.process_bytes
         + TOKEN_BYTES * shape.vocabulary
         + shape.weight_bytes
         + repacked
@@ -184,6 +187,7 @@ mod tests {
     fn shape() -> Shape {
         Shape {
             weight_bytes: 100_000_000,
+            process_bytes: 0,
             repacked_bytes: 50_000_000,
             active_weights: 100_000_000,
             k_elements: 192 * 30,

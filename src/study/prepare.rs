@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::event::{Event, Observer};
 use super::kit::{Kit, Materials};
-use super::settings::Settings;
-use crate::engine::{FlashAttention, RunConfig};
-use crate::measure::protocol::{Job, Message};
+use super::settings::{ImportanceBy, Settings};
+use crate::engine::{Device, FlashAttention, RunConfig};
+use crate::measure::protocol::{ImportanceSource, Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
 use crate::space::KvType;
 
@@ -45,6 +45,8 @@ pub struct Prepared {
     pub predictions: PathBuf,
     /// Text that timed prompts are cut from.
     pub timing_text: String,
+    /// Text that activations, gradients and recovery rest on.
+    pub calibration: String,
 }
 
 /// The settings under which divergence and generation are observed: the same for every candidate, chosen so that results do not
@@ -63,6 +65,7 @@ pub fn grading_run(threads: u32, kv_k: KvType, kv_v: KvType, repack: bool) -> Ru
         flash: if kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Off },
         repack,
         gpu_layers: 0,
+        device: Device::Cpu,
     }
 }
 
@@ -97,13 +100,17 @@ impl Preparation<'_> {
         }
         let reference = self.reference(&folder, observer)?;
         let stats = self.activations(&folder, &reference, observer)?;
+        let importance = self.importance(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
-        let materials = Materials { reference, stats, tensors, threads: self.threads };
-        Ok(Prepared { materials, predictions, timing_text: timing_text() })
+        let materials = Materials { reference, stats, importance, tensors, threads: self.threads };
+        let calibration = self.calibration()?;
+        Ok(Prepared { materials, predictions, timing_text: timing_text(), calibration })
     }
 
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
-        let out = folder.join(format!("reference.{}", self.kit.extension()));
+        // Engines of one format share their reference.
+        let extension = self.kit.extension().rsplit('.').next().unwrap_or_default();
+        let out = folder.join(format!("reference.{extension}"));
         if let Some(kind) = self.kit.shipped_quantized() {
             observer.hear(&Event::Remark {
                 text: format!(
@@ -130,11 +137,7 @@ impl Preparation<'_> {
         if !self.kit.wants_activations() {
             return Ok(None);
         }
-        let text = match &self.settings.calibration {
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("failed to read the calibration text {}", path.display()))?,
-            None => CALIBRATION.concat(),
-        };
+        let text = self.calibration()?;
         let out = folder.join(format!("activations-{}.json", short(&text_hash(&text))));
         let job = Job::Activations {
             model: reference.to_owned(),
@@ -145,6 +148,40 @@ impl Preparation<'_> {
         };
         self.step(&job, &out, "activation statistics on calibration code", observer)?;
         Ok(Some(out))
+    }
+
+    /// The calibration text: the user's, or the one that is shipped.
+    fn calibration(&self) -> anyhow::Result<String> {
+        match &self.settings.calibration {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("failed to read the calibration text {}", path.display())),
+            None => Ok(CALIBRATION.concat()),
+        }
+    }
+
+    fn importance(
+        &self,
+        folder: &Path,
+        reference: &Path,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<ImportanceSource> {
+        match self.settings.importance {
+            ImportanceBy::Activation => Ok(ImportanceSource::Activations),
+            ImportanceBy::Magnitude => Ok(ImportanceSource::Magnitude),
+            ImportanceBy::Gradient => {
+                let text = self.calibration()?;
+                let out = folder.join(format!("gradients-{}.json", short(&text_hash(&text))));
+                let job = Job::Gradients {
+                    model: reference.to_owned(),
+                    text,
+                    max_tokens: Settings::CALIBRATION_TOKENS,
+                    threads: self.threads,
+                    out: out.clone(),
+                };
+                self.step(&job, &out, "gradients on calibration code", observer)?;
+                Ok(ImportanceSource::Gradients(out))
+            }
+        }
     }
 
     fn predictions(

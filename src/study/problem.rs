@@ -22,6 +22,8 @@ pub struct StudyProblem<'a> {
     pub ceilings: Ceilings,
     /// Ceiling on the peak memory, in bytes.
     pub budget_bytes: u64,
+    /// Layers that a GPU can take; 0: none.
+    pub device_layers: u32,
     rates: Option<KernelRates>,
     objectives: Vec<search::Objective>,
     declared: Vec<store::Objective>,
@@ -92,6 +94,17 @@ impl Quality {
     }
 }
 
+/// What a request costs, among the objectives. Both are measured where they can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Its median latency.
+    #[default]
+    Latency,
+    /// The energy of each of its output tokens.
+    Energy,
+}
+
 /// The least quality that is of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,9 +127,9 @@ pub struct Bounds {
     pub joules_per_token: Option<f64>,
 }
 
-/// What a study optimises: request latency and peak memory down, quality up.
+/// What a study optimises: the cost of a request and peak memory down, quality up.
 #[must_use]
-pub fn objectives(quality: Quality, bounds: &Bounds) -> Vec<store::Objective> {
+pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::Objective> {
     let least = |metric: &str, bound| store::Objective {
         metric: metric.to_owned(),
         direction: store::Direction::Min,
@@ -124,13 +137,17 @@ pub fn objectives(quality: Quality, bounds: &Bounds) -> Vec<store::Objective> {
         bound,
         share: None,
     };
+    let cost = match cost {
+        Cost::Latency => least("request_latency_p50_ms", bounds.latency_ms),
+        Cost::Energy => least("joules_per_token", bounds.joules_per_token),
+    };
     let mut best = quality.objective();
     match bounds.quality {
         Some(Floor::Value(value)) => best.bound = Some(value),
         Some(Floor::Share(share)) => best.share = Some(share),
         None => {}
     }
-    vec![least("request_latency_p50_ms", bounds.latency_ms), least("peak_memory_bytes", None), best]
+    vec![cost, least("peak_memory_bytes", None), best]
 }
 
 impl<'a> StudyProblem<'a> {
@@ -151,6 +168,7 @@ impl<'a> StudyProblem<'a> {
             workload,
             ceilings,
             budget_bytes,
+            device_layers: 0,
             rates: None,
             objectives: Vec::new(),
             declared,
@@ -178,6 +196,13 @@ impl<'a> StudyProblem<'a> {
     #[must_use]
     pub fn with_rates(mut self, rates: Option<KernelRates>) -> Self {
         self.rates = rates;
+        self
+    }
+
+    /// The same on a machine whose GPU can take so many layers.
+    #[must_use]
+    pub fn with_device(mut self, layers: u32) -> Self {
+        self.device_layers = layers;
         self
     }
 

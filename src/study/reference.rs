@@ -81,9 +81,9 @@ impl ReferenceGrading<'_> {
     /// Predicted peak of the uncompressed model as a trial.
     fn uncompressed_bytes(&self) -> Option<u64> {
         let threads = self.problem.ceilings.threads;
-        let (_, candidate) = presets::candidates(&self.problem.workload, threads, false)
+        let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
-            .find(|(name, _)| name == presets::UNCOMPRESSED)?;
+            .find(|(name, _)| presets::UNCOMPRESSED.contains(&name.as_str()))?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
     }
 

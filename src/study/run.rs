@@ -15,7 +15,7 @@ use super::trial::Climb;
 use super::{Stopped, metrics, presets, sweep};
 use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::Supervisor;
-use crate::search::{self, Ask, Sampler};
+use crate::search::{self, Ask, Problem, Sampler};
 use crate::space::{Candidate, Config};
 use crate::store::{
     Asked, EndState, Failure, LiveTrial, NewTrial, Origin, Store, StudyId, TrialRecord, TrialState,
@@ -125,10 +125,14 @@ impl Study<'_> {
         }
     }
 
-    /// The presets of this study: all of them, or, when few trials are allowed, the most used for up to half of the trials.
+    /// The presets of this study, that of the space's tier first: all of them, or, when few trials are allowed, the most used for up to half
+    /// of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
-        let shipped = self.kit.shipped_quantized().is_some();
-        let mut all = presets::candidates(&self.settings.workload, self.problem.ceilings.threads, shipped);
+        let (workload, threads) = (&self.settings.workload, self.problem.ceilings.threads);
+        let (longest, device) = (self.kit.facts().context_max, self.problem.device_layers);
+        let tier = presets::of_tier(self.kit.presets(), &self.problem.space.name, workload, threads, longest);
+        let mut all: Vec<_> =
+            tier.into_iter().chain(presets::candidates(self.kit, workload, threads, device)).collect();
         if let Some(trials) = self.settings.trials {
             let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
             all.truncate(most.max(1));
@@ -302,9 +306,12 @@ impl Study<'_> {
         let trials = self.store.trials(self.id)?;
         let history = problem.history(&trials);
         let complete = history.complete(problem);
-        let losses: Vec<Vec<f64>> = complete.iter().map(|(_, l)| l.clone()).collect();
-        let front: Vec<u64> =
-            search::pareto_front(&losses).into_iter().map(|i| complete[i].0.number).collect();
+        let estimates: Vec<Vec<search::Estimate>> =
+            complete.iter().map(|(o, _)| o.objectives.iter().copied().flatten().collect()).collect();
+        let front: Vec<u64> = search::pareto_front_with_intervals(problem.objectives(), &estimates)
+            .into_iter()
+            .map(|i| complete[i].0.number)
+            .collect();
         sweep(self.results, &trials, &front, self.artifact_bytes);
         Ok(())
     }
@@ -338,7 +345,8 @@ fn minutes(trials: &[TrialRecord]) -> Option<f64> {
 /// # Errors
 /// [`Unmet`].
 pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
-    let presets = presets::candidates(&problem.workload, problem.ceilings.threads, false);
+    let presets =
+        presets::candidates(problem.kit, &problem.workload, problem.ceilings.threads, problem.device_layers);
     let smallest_preset = presets
         .iter()
         .filter_map(|(name, c)| {
@@ -378,6 +386,8 @@ pub fn describe(candidate: &Candidate) -> String {
             ("prune.keep_ffn" | "prune.keep_kv_heads", v) if v.as_f64() == Some(1.0) => {}
             ("prune.keep_ffn", v) => parts.push(format!("ffn {v}")),
             ("prune.keep_kv_heads", v) => parts.push(format!("heads {v}")),
+            ("gpu_layers", Value::Int(0)) => {}
+            ("gpu_layers", v) => parts.push(format!("g{v}")),
             ("repack", Value::Bool(true)) => {}
             ("repack", _) => parts.push("no repack".to_owned()),
             ("batch", v) => parts.push(format!("b{v}")),

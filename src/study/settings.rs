@@ -4,13 +4,26 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Bounds, Quality};
-use crate::engine::EngineKind;
+use super::problem::{Bounds, Cost, Quality};
 use crate::engine::draw::Draws;
+use crate::engine::{Device, EngineKind};
 use crate::measure::rates::KernelRates;
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::quality::sandbox::Mode;
+
+/// What pruning goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportanceBy {
+    /// Activations on calibration text, with the weights that they meet.
+    #[default]
+    Activation,
+    /// The weights alone.
+    Magnitude,
+    /// The loss's gradients on calibration text, which needs torch.
+    Gradient,
+}
 
 /// A study's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +36,9 @@ pub struct Settings {
     pub budget_bytes: u64,
     /// The engine.
     pub engine: EngineKind,
+    /// Where the torch engine computes.
+    #[serde(default)]
+    pub device: Device,
     /// A preset of the space or a file.
     pub space: String,
     /// What the model will do.
@@ -33,6 +49,12 @@ pub struct Settings {
     pub task_limit: usize,
     /// Calibration text in place of the shipped one.
     pub calibration: Option<PathBuf>,
+    /// What pruning goes by.
+    #[serde(default)]
+    pub importance: ImportanceBy,
+    /// A pruned candidate is trained towards the reference so long before it is quantized, in seconds; 0: not at all.
+    #[serde(default)]
+    pub recover_s: u64,
     /// How candidates are chosen.
     pub sampler: String,
     /// Seed of everything random.
@@ -47,6 +69,15 @@ pub struct Settings {
     /// What stands for quality in the objectives.
     #[serde(default)]
     pub quality: Quality,
+    /// What stands for the cost of a request in the objectives.
+    #[serde(default)]
+    pub cost: Cost,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[serde(default)]
+    pub battery_wh: Option<f64>,
+    /// Layers that a GPU of this machine can take; 0: none.
+    #[serde(default)]
+    pub device_layers: u32,
     /// What the user declared of the objectives besides the budget.
     #[serde(default)]
     pub bounds: Bounds,

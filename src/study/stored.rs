@@ -15,7 +15,10 @@ const PEAK: &str = "peak_memory_bytes";
 /// What the uncompressed model measured, where it is a trial.
 #[must_use]
 pub fn uncompressed(trials: &[TrialRecord], metric: &str) -> Option<f64> {
-    trials.iter().find(|t| t.origin.preset_name() == Some(presets::UNCOMPRESSED))?.value(metric)
+    trials
+        .iter()
+        .find(|t| t.origin.preset_name().is_some_and(|name| presets::UNCOMPRESSED.contains(&name)))?
+        .value(metric)
 }
 
 /// The objectives with the bounds that are known by now.

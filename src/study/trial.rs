@@ -18,13 +18,14 @@ use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
 use crate::host::calibrate::Pace;
 use crate::measure::artifact::{Measured, Request, measure, timing_run};
-use crate::measure::protocol::{Built, Job, Message, TimingPlan};
+use crate::measure::protocol::{BuildRequest, Built, Job, Message, TimingPlan};
 use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 use crate::store::{
-    Artifact, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store, TrialRecord, Verdicts,
+    Artifact, DISTURBED_EVENT, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store,
+    TrialRecord, Verdicts,
 };
 use crate::units::Bytes;
 
@@ -53,7 +54,7 @@ pub struct Climb<'a> {
 }
 
 /// A rung that ended the trial.
-struct Ended {
+pub(super) struct Ended {
     state: EndState,
     failure: Failure,
 }
@@ -74,7 +75,7 @@ impl Ended {
 }
 
 /// Why a rung gave no result.
-enum Halt {
+pub(super) enum Halt {
     /// The trial ends with a reason.
     Ended(Ended),
     /// The study stops or breaks.
@@ -165,7 +166,8 @@ impl Climb<'_> {
 
     /// Where the artifact of a configuration lies. What only concerns running does not count: such candidates share a file.
     fn artifact_path(&self, config: &Config) -> PathBuf {
-        let key = super::artifact_key(config, self.kit.hash());
+        let origin = super::artifacts::origin(self.settings, self.kit.hash(), config);
+        let key = super::artifact_key(config, &origin);
         self.results.join("artifacts").join(format!("{key}.{}", self.kit.extension()))
     }
 
@@ -213,6 +215,10 @@ impl Climb<'_> {
             details["trial"] = trial.number().into();
             self.note(trial, crate::store::LAYERS_EVENT, &details)?;
         }
+        if let Some(recovery) = &built.recovery {
+            let (before, after) = (recovery.before, recovery.after);
+            summary += &format!(", trained {:.0} s: KL {before:.3} to {after:.3}", recovery.spent_s);
+        }
         if !built.kept.is_empty() {
             summary += &format!(", kept {}", built.kept);
             self.note(trial, "pruned", &serde_json::json!({ "trial": trial.number(), "kept": built.kept }))?;
@@ -230,7 +236,25 @@ impl Climb<'_> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let request = self.kit.build_request(config, &self.prepared.materials, path);
+        match self.recovered(number, config, observer)? {
+            None => {
+                let request = self.kit.build_request(config, &self.prepared.materials, path);
+                self.built(request, number, observer)
+            }
+            Some(recovered) => {
+                let request = self.kit.build_request(&recovered.config, &recovered.materials, path);
+                Ok(recovered.tell(self.built(request, number, observer)?))
+            }
+        }
+    }
+
+    /// Builds what is asked for.
+    pub(super) fn built(
+        &self,
+        request: BuildRequest,
+        number: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Built, Halt> {
         let mut built = None;
         let outcome = self.work(&Job::Build { request }, number, observer, &mut |message| {
             if let Message::Built(b) = message {
@@ -272,7 +296,7 @@ impl Climb<'_> {
             .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(samples, &summary, &workload, &measured, peak);
+        rung.measurements = metrics::of_timing(samples, &summary, self.settings, &measured, peak);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -303,24 +327,28 @@ impl Climb<'_> {
             self.store.trials(trial.record().study)?.iter().filter_map(|t| t.value(metrics::PACE)).collect();
         let usual =
             (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
-        let Some(doubt) = state.doubt(usual) else { return Ok(first) };
+        let Some(doubt) = first.doubt(usual) else { return Ok(first) };
         let before = self
             .store
             .events(trial.record().study, 0)?
             .iter()
-            .filter(|e| e.kind == "disturbed" && e.json.contains("\"again\":true"))
+            .filter(|e| e.kind == DISTURBED_EVENT && e.json.contains("\"again\":true"))
             .count();
         let again = before as f64 <= TWICE * earlier.len() as f64;
         observer.hear(&Event::Remark {
             text: format!("trial {number}: {doubt}{}", if again { "; it is measured again" } else { "" }),
         });
-        self.note(trial, "disturbed", &serde_json::json!({ "trial": number, "again": again, "why": doubt }))?;
+        self.note(
+            trial,
+            DISTURBED_EVENT,
+            &serde_json::json!({ "trial": number, "again": again, "why": doubt }),
+        )?;
         if !again {
             return Ok(first);
         }
         let second = once()?;
         let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
-        Ok(if faster || second.machine.is_some_and(|s| s.doubt(usual).is_none()) { second } else { first })
+        Ok(if faster || second.doubt(usual).is_none() { second } else { first })
     }
 
     /// Ends a trial whose measured peak, or energy, is over what was declared. Reads the stored values, since the study may have been killed behind the
@@ -456,7 +484,7 @@ impl Climb<'_> {
     }
 
     /// Runs a job with progress.
-    fn work(
+    pub(super) fn work(
         &self,
         job: &Job,
         number: u64,
@@ -474,7 +502,13 @@ impl Climb<'_> {
     }
 
     /// Turns a worker's end into the trial's.
-    fn settle(&self, number: u64, outcome: &Outcome, rung: &str, budget: Option<u64>) -> Result<(), Halt> {
+    pub(super) fn settle(
+        &self,
+        number: u64,
+        outcome: &Outcome,
+        rung: &str,
+        budget: Option<u64>,
+    ) -> Result<(), Halt> {
         let ended = match &outcome.end {
             End::Done => return Ok(()),
             End::Cancelled => return Err(Halt::Study(Stopped.into())),
@@ -489,8 +523,14 @@ impl Climb<'_> {
                 format!("failed to {rung} within {} s", self.settings.rung_timeout_s),
             ),
             End::OverMemory => {
-                let peak = Bytes(outcome.peak_bytes.unwrap_or(0));
+                let peak = outcome.peak_bytes.unwrap_or(0);
+                let refused = budget.is_some_and(|budget| peak <= budget);
+                let peak = Bytes(peak);
                 match budget {
+                    Some(budget) if refused => Ended::over_budget(format!(
+                        "at {peak} it asked for more than the budget of {} has room for, and was refused it",
+                        Bytes(budget)
+                    )),
                     Some(budget) => {
                         Ended::over_budget(format!("stopped at {peak}, over the budget of {}", Bytes(budget)))
                     }

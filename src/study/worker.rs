@@ -9,7 +9,8 @@ use std::path::Path;
 use super::next_line::{Window, complete};
 use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
-use crate::engine::{EngineKind, Row, RunConfig, Session, Token, argmax};
+use crate::engine::lab::Lab;
+use crate::engine::{EngineError, EngineKind, OpenEngine, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message, TimingPlan};
@@ -28,8 +29,8 @@ impl<W: Write> Line<W> {
     }
 }
 
-/// Reads a job, does it, reports; returns whether it succeeded.
-pub fn run() -> bool {
+/// Reads a job, does it with the engines that `open` opens and with `lab` where it needs gradients, reports; returns whether it succeeded.
+pub fn run(open: OpenEngine, lab: Option<&dyn Lab>) -> bool {
     let mut line = Line(protocol_output());
     let mut text = String::new();
     let read = io::stdin().lock().read_line(&mut text);
@@ -37,7 +38,7 @@ pub fn run() -> bool {
     let outcome = match read {
         Ok(_) => serde_json::from_str::<Job>(&text)
             .map_err(|e| anyhow::anyhow!("the worker got no job: {e}"))
-            .and_then(|job| work(job, &mut line)),
+            .and_then(|job| work(job, open, lab, &mut line)),
         Err(error) => Err(error.into()),
     };
     let message = match outcome {
@@ -47,7 +48,8 @@ pub fn run() -> bool {
                 peak_rss_bytes: memory.map(|m| m.peak),
                 anonymous_bytes: memory.map(|m| m.anonymous),
                 file_bytes: memory.map(|m| m.file),
-                scripted_peak_bytes: scripted,
+                scripted_peak_bytes: scripted.peak_bytes,
+                scripted_joules: scripted.joules,
             }
         }
         Err(error) => Message::Failed { error: told(&error), machine: is_machines(error.as_ref()) },
@@ -80,8 +82,26 @@ fn end_with_the_study() {
     std::process::exit(3);
 }
 
-/// Does the job; returns the peak memory that a scripted engine pretends.
-fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
+/// What a scripted engine pretends.
+#[derive(Default)]
+struct Scripted {
+    peak_bytes: Option<u64>,
+    joules: Option<f64>,
+}
+
+impl Scripted {
+    fn of(session: &dyn Session) -> Self {
+        Self { peak_bytes: session.scripted_peak_bytes(), joules: session.scripted_joules() }
+    }
+}
+
+/// Does the job; returns what a scripted engine pretends.
+fn work<W: Write>(
+    job: Job,
+    open: OpenEngine,
+    lab: Option<&dyn Lab>,
+    line: &mut Line<W>,
+) -> anyhow::Result<Scripted> {
     match job {
         Job::Build { request } => {
             let built = super::builder::build(&request, &mut |done, total| {
@@ -89,14 +109,29 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 let _ = line.say(&Message::Progress { what: "tensors".to_owned(), done, total });
             })?;
             line.say(&Message::Built(built))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Activations { model, text, max_tokens, threads, out } => {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
-            Ok(None)
+            Ok(Scripted::default())
+        }
+        Job::Gradients { model, text, max_tokens, threads, out } => {
+            let lab = lab.ok_or(EngineError::Elsewhere)?;
+            let scores = lab.gradients(&model, &text, max_tokens, threads)?;
+            write_whole(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
+            Ok(Scripted::default())
+        }
+        Job::Recover { request } => {
+            let lab = lab.ok_or(EngineError::Elsewhere)?;
+            let end = lab.recover(&request, &mut |progress| {
+                // Nobody listens: what was learnt is saved.
+                line.say(&Message::Recovering(progress)).is_ok()
+            })?;
+            line.say(&Message::Recovering(end))?;
+            Ok(Scripted::default())
         }
         Job::Measure { engine, artifact, run, workload, text, plan } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             let tokens = session.tokenize(&text, true)?;
             let timed = Timed {
                 session: session.as_mut(),
@@ -112,14 +147,14 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 }
             };
             line.say(&Message::Measured(Box::new(samples)))?;
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Rates { engine, request } => {
             line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             let windows = cut_windows(session.as_ref(), &texts, windows, window_tokens)?;
             let vocabulary = session.info().vocabulary as u32;
             let mut tops = Vec::new();
@@ -137,10 +172,10 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
             }
             let reference = Reference { vocabulary, windows, tops };
             write_whole(&out, |file| Ok(reference.write(file)?))?;
-            Ok(None)
+            Ok(Scripted::default())
         }
         Job::Assess { engine, artifact, run, reference, prompts } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             if let Some(path) = reference {
                 diverge(session.as_mut(), &path, &run, line)?;
             }
@@ -152,26 +187,27 @@ fn work<W: Write>(job: Job, line: &mut Line<W>) -> anyhow::Result<Option<u64>> {
                 })?;
                 said?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
         Job::Exercise { engine, artifact, run, exercises } => {
-            let mut session = load(engine, &artifact, &run, line)?;
+            let mut session = load(open, engine, &artifact, &run, line)?;
             for each in &exercises {
                 let result = exercise(session.as_mut(), each, run.batch_tokens);
                 line.say(&Message::Exercised(result))?;
             }
-            Ok(session.scripted_peak_bytes())
+            Ok(Scripted::of(session.as_ref()))
         }
     }
 }
 
 fn load<W: Write>(
+    open: OpenEngine,
     engine: EngineKind,
     artifact: &Path,
     run: &RunConfig,
     line: &mut Line<W>,
 ) -> anyhow::Result<Box<dyn Session>> {
-    let engine = engine.open()?;
+    let engine = open(engine)?;
     let started = std::time::Instant::now();
     let session = engine.load(artifact, run)?;
     line.say(&Message::Loaded {

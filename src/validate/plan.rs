@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::engine::{FlashAttention, RunConfig};
-use crate::host::Tier;
+use crate::engine::{Device, FlashAttention, RunConfig};
+use crate::host::{Demand, Tier};
 use crate::measure::workload::Workload;
 use crate::space::KvType;
 
@@ -53,12 +53,13 @@ impl Plan {
     /// divergence that is allowed is that of the precision, with room to spare (docs/REPORT.md).
     #[must_use]
     pub fn of(tier: Tier) -> Self {
-        let (context, batch, threads, gib, (kl, top1, same_tokens)) = match tier {
-            Tier::Tiny | Tier::Mobile => (4096, 1, 4, 6, (0.2, 0.75, 0.05)),
-            Tier::Edge => (8192, 2, 6, 8, (0.02, 0.93, 0.3)),
-            Tier::Desktop => (16_384, 4, 8, 12, (0.005, 0.95, 0.5)),
-            Tier::Server => (32_768, 8, 16, 16, (0.001, 0.98, 0.7)),
+        let (gib, (kl, top1, same_tokens)) = match tier {
+            Tier::Tiny | Tier::Mobile => (6, (0.2, 0.75, 0.05)),
+            Tier::Edge => (8, (0.02, 0.93, 0.3)),
+            Tier::Desktop => (12, (0.005, 0.95, 0.5)),
+            Tier::Server => (16, (0.001, 0.98, 0.7)),
         };
+        let Demand { context, requests: batch, threads, .. } = tier.demand();
         let memory_bytes = if tier == Tier::Tiny { 2 * GIB } else { gib * GIB };
         Self {
             tier: tier.name(),
@@ -117,6 +118,7 @@ impl Plan {
             flash: if kv_v.is_quantized() { FlashAttention::On } else { FlashAttention::Auto },
             repack,
             gpu_layers: 0,
+            device: Device::Cpu,
         }
     }
 }

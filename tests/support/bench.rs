@@ -1,5 +1,6 @@
 //! A folder with a mock model in it, the command run there, and what it leaves behind.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -83,6 +84,21 @@ pub fn model(scripts: &Value) -> Value {
 
 pub fn tasks() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mock_tasks.jsonl")
+}
+
+/// The demo model, where it was set up and llama.cpp is compiled in.
+pub fn demo_model() -> Option<PathBuf> {
+    let named = std::env::var_os("AUTOTUNE_DEMO_MODEL").map(PathBuf::from);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/models");
+    let found = || {
+        let files = std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path()));
+        files.filter(|p| p.extension().is_some_and(|e| e == "gguf")).min()
+    };
+    let model = named.or_else(found).filter(|p| p.is_file() && cfg!(feature = "llama"));
+    if model.is_none() {
+        eprintln!("skipped: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+    }
+    model
 }
 
 impl Bench {

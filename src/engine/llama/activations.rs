@@ -10,7 +10,7 @@ use llama_cpp_sys_2 as ffi;
 use super::session::{Context, Model, load_model};
 use super::{LlamaCpp, log};
 use crate::compress::ActivationStats;
-use crate::engine::{EngineError, FlashAttention, RunConfig, Token};
+use crate::engine::{Device, EngineError, FlashAttention, RunConfig, Token};
 use crate::space::KvType;
 
 /// Tokens of one independent piece of text; each piece begins with an empty cache.
@@ -40,6 +40,7 @@ pub fn collect(
         flash: FlashAttention::Off,
         repack: false,
         gpu_layers: 0,
+        device: Device::Cpu,
     };
     let model = load_model(path, &run)?;
     let mut tokens = model.tokenize(text, true)?;

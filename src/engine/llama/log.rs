@@ -5,18 +5,29 @@ use std::sync::Mutex;
 
 use llama_cpp_sys_2 as ffi;
 
+use crate::engine::EngineBuffer;
+
 /// How many lines of errors and warnings are kept.
 const KEPT: usize = 8;
 
 static LAST: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static BUFFERS: Mutex<Vec<EngineBuffer>> = Mutex::new(Vec::new());
 
 unsafe extern "C" fn receive(level: ffi::ggml_log_level, text: *const c_char, _data: *mut c_void) {
-    if text.is_null() || (level != ffi::GGML_LOG_LEVEL_ERROR && level != ffi::GGML_LOG_LEVEL_WARN) {
+    let told = [ffi::GGML_LOG_LEVEL_ERROR, ffi::GGML_LOG_LEVEL_WARN, ffi::GGML_LOG_LEVEL_INFO];
+    if text.is_null() || !told.contains(&level) {
         return;
     }
     // SAFETY: the library passes a NUL-terminated string that lives for this call.
     let line = unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned();
-    if line.is_empty() {
+    if let Some(buffer) = buffer(&line)
+        && let Ok(mut buffers) = BUFFERS.lock()
+    {
+        // A buffer that is made anew replaces the one before.
+        buffers.retain(|b| (&b.what, &b.place) != (&buffer.what, &buffer.place));
+        buffers.push(buffer);
+    }
+    if line.is_empty() || level == ffi::GGML_LOG_LEVEL_INFO {
         return;
     }
     if let Ok(mut last) = LAST.lock() {
@@ -24,6 +35,27 @@ unsafe extern "C" fn receive(level: ffi::ggml_log_level, text: *const c_char, _d
             last.remove(0);
         }
         last.push(line);
+    }
+}
+
+/// A line such as `llama_kv_cache:        CPU KV buffer size =    22.50 MiB`.
+fn buffer(line: &str) -> Option<EngineBuffer> {
+    let (before, after) = line.split_once(" buffer size =")?;
+    let mib: f64 = after.trim().strip_suffix("MiB")?.trim().parse().ok()?;
+    let mut words = before.split_once(':')?.1.split_whitespace();
+    let (place, what) = (words.next()?.to_owned(), words.next()?.to_lowercase());
+    Some(EngineBuffer { what, place, bytes: (mib * f64::from(1 << 20)) as u64 })
+}
+
+/// The buffers that the library made since [`clear_buffers`].
+pub fn buffers() -> Vec<EngineBuffer> {
+    BUFFERS.lock().map(|b| b.clone()).unwrap_or_default()
+}
+
+/// Forgets the buffers so far.
+pub fn clear_buffers() {
+    if let Ok(mut buffers) = BUFFERS.lock() {
+        buffers.clear();
     }
 }
 
@@ -45,5 +77,23 @@ pub fn last() -> String {
     match LAST.lock() {
         Ok(last) if !last.is_empty() => last.join("; "),
         _ => "the library gave no reason".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_read_from_the_log() {
+        let of =
+            |what: &str, place: &str, bytes| EngineBuffer { what: what.into(), place: place.into(), bytes };
+        let line = "llama_kv_cache:        CPU KV buffer size =    22.50 MiB";
+        assert_eq!(buffer(line), Some(of("kv", "CPU", 23_592_960)));
+        let line = "load_tensors:   CPU_Mapped model buffer size =   138.10 MiB";
+        assert_eq!(buffer(line).unwrap().what, "model");
+        let line = "llama_context:        CPU  output buffer size =     0.19 MiB";
+        assert_eq!(buffer(line).unwrap().what, "output");
+        assert_eq!(buffer("llama_context: n_ctx = 4096"), None);
     }
 }

@@ -54,6 +54,11 @@ impl Engine for LlamaCpp {
         )
     }
 
+    fn offloads(&self) -> bool {
+        // SAFETY: asks which devices the library has.
+        unsafe { ffi::llama_supports_gpu_offload() }
+    }
+
     fn load(&self, artifact: &Path, run: &RunConfig) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(session::LlamaSession::load(artifact, run)?))
     }

@@ -118,6 +118,7 @@ pub struct LlamaSession {
 
 fn ggml_type(kv: KvType) -> ffi::ggml_type {
     match kv {
+        KvType::F32 => ffi::GGML_TYPE_F32,
         KvType::F16 => ffi::GGML_TYPE_F16,
         KvType::Bf16 => ffi::GGML_TYPE_BF16,
         KvType::Q8_0 => ffi::GGML_TYPE_Q8_0,
@@ -128,6 +129,7 @@ fn ggml_type(kv: KvType) -> ffi::ggml_type {
 impl LlamaSession {
     /// Loads a GGUF (memory-mapped) and makes a context with one KV stream per sequence.
     pub fn load(artifact: &Path, run: &RunConfig) -> Result<Self, EngineError> {
+        log::clear_buffers();
         let model = load_model(artifact, run)?;
         let context = make_context(&model, run)?;
         let vocab = NonNull::new(model.vocab().cast_mut()).ok_or_else(|| EngineError::Load {
@@ -142,6 +144,7 @@ impl LlamaSession {
                 weight_bytes: ffi::llama_model_size(model.0.as_ptr()),
                 trained_context: u32::try_from(ffi::llama_model_n_ctx_train(model.0.as_ptr())).unwrap_or(0),
                 context: ffi::llama_n_ctx_seq(context.0.as_ptr()),
+                buffers: log::buffers(),
             }
         };
         let batch = Batch::new(run.batch_tokens.max(1));
@@ -163,7 +166,9 @@ pub(super) fn load_model(artifact: &Path, run: &RunConfig) -> Result<Model, Engi
     let raw = unsafe {
         let mut params = ffi::llama_model_default_params();
         params.n_gpu_layers = i32::try_from(run.gpu_layers).unwrap_or(i32::MAX);
-        params.load_mode = ffi::LLAMA_LOAD_MODE_MMAP;
+        // What goes to a device would stay mapped here, too.
+        params.load_mode =
+            if run.gpu_layers > 0 { ffi::LLAMA_LOAD_MODE_NONE } else { ffi::LLAMA_LOAD_MODE_MMAP };
         params.use_extra_bufts = run.repack;
         ffi::llama_model_load_from_file(path.as_ptr(), params)
     };

@@ -1,10 +1,14 @@
 //! The score of PyPI `codebleu` 0.7.0, with the one thing that it leaves to chance (the order of parent variables, which follows the
 //! interpreter's hash seed) fixed to first occurrence.
 
+use std::borrow::Cow;
+
 use super::dataflow::published::Relations;
 use super::keywords::is_keyword;
 use super::language::{Dialect, Language};
-use super::ngram::{ALL_ORDERS, Grams, Token, bleu, published_weighted_penalty, weighted_recall};
+use super::ngram::{
+    ALL_ORDERS, Counted, Grams, InCommon, Token, bleu, published_weighted_penalty, weighted_recall,
+};
 use super::strip::strip_comments;
 use super::syntax::Subtrees;
 use super::text::{python_split, python_strip};
@@ -21,7 +25,7 @@ pub(super) struct Components {
 }
 
 /// A source in the forms that are compared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Parsed {
     subtrees: Subtrees,
     relations: Relations,
@@ -46,10 +50,10 @@ impl Parsed {
 }
 
 /// The n-grams of a reference, in which keywords weigh more.
-fn reference_grams(language: Language, source: &str) -> Grams {
+fn reference_grams(language: Language, source: &str) -> Counted {
     let tokens: Vec<Token> =
         python_split(source).map(|text| Token::new(text, is_keyword(language, text))).collect();
-    Grams::new(&tokens)
+    Counted::new(&tokens)
 }
 
 /// The n-grams of a prediction, whose keywords nobody asks for.
@@ -62,54 +66,71 @@ fn prediction_grams(source: &str) -> Grams {
 #[derive(Debug)]
 pub(super) struct References {
     language: Language,
-    grams: Vec<Grams>,
-    parsed: Vec<Parsed>,
+    grams: Vec<Counted>,
+    /// The largest counts of all references, if there are several.
+    largest: Option<Counted>,
+    /// Each reference without comments, and what became of it.
+    parsed: Vec<(String, Parsed)>,
 }
 
 impl References {
     pub(super) fn new<S: AsRef<str>>(language: Language, references: &[S]) -> Self {
         let sources: Vec<&str> = references.iter().map(|r| python_strip(r.as_ref())).collect();
+        let grams: Vec<Counted> = sources.iter().map(|source| reference_grams(language, source)).collect();
+        let parse = |source: &&str| {
+            let stripped = strip_comments(language, source);
+            let parsed = Parsed::new(language, &stripped, true);
+            (stripped, parsed)
+        };
         Self {
             language,
-            grams: sources.iter().map(|source| reference_grams(language, source)).collect(),
-            parsed: sources
-                .iter()
-                .map(|source| Parsed::new(language, &strip_comments(language, source), true))
-                .collect(),
+            largest: (grams.len() > 1).then(|| Counted::largest(&grams)),
+            grams,
+            parsed: sources.iter().map(parse).collect(),
         }
     }
 
     pub(super) fn score(&self, prediction: &str) -> Components {
         let prediction = python_strip(prediction);
         let grams = prediction_grams(prediction);
-        let references = self.grams.iter();
+        let commons: Vec<InCommon> = self.grams.iter().map(|counted| counted.in_common(&grams)).collect();
+        let largest = self.largest.as_ref().map(|counted| counted.in_common(&grams));
         let mut subtrees = Ratio::default();
         let mut relations = Ratio::default();
         // The package strips the prediction again for each reference, from what the last round left; comments that only
         // then become comments go, too.
-        let print_errors = self.parsed.iter().any(|reference| !reference.valid);
         let mut source = strip_comments(self.language, prediction);
-        let mut parsed = Parsed::new(self.language, &source, print_errors);
+        let mut parsed = self.parse(&source);
         let syntax_valid = parsed.valid;
-        for (round, reference) in self.parsed.iter().enumerate() {
+        for (round, (_, reference)) in self.parsed.iter().enumerate() {
             if round > 0 {
                 let again = strip_comments(self.language, &source);
                 if again != source {
-                    parsed = Parsed::new(self.language, &again, print_errors);
+                    parsed = self.parse(&again);
                     source = again;
                 }
             }
             subtrees.add(reference.subtrees.occurring_in(&parsed.subtrees), reference.subtrees.len());
             relations.add(reference.relations.in_common(&parsed.relations), reference.relations.len());
         }
+        let lengths = self.grams.iter().map(Counted::tokens);
         Components {
-            ngram: bleu(&grams, references.clone(), ALL_ORDERS),
-            weighted_ngram: weighted_recall(&grams, references, ALL_ORDERS, 1.0)
+            ngram: bleu(&grams, largest.as_ref().unwrap_or(&commons[0]), lengths, ALL_ORDERS),
+            weighted_ngram: weighted_recall(self.grams.iter().zip(&commons), ALL_ORDERS, 1.0)
                 * published_weighted_penalty(&grams),
             syntax: subtrees.value(),
             dataflow: relations.value(),
             syntax_valid,
         }
+    }
+
+    /// A prediction without comments in the forms that are compared; one that a reference spells the same is not parsed again.
+    fn parse(&self, stripped: &str) -> Cow<'_, Parsed> {
+        if let Some((_, parsed)) = self.parsed.iter().find(|(source, _)| source == stripped) {
+            return Cow::Borrowed(parsed);
+        }
+        let print_errors = self.parsed.iter().any(|(_, reference)| !reference.valid);
+        Cow::Owned(Parsed::new(self.language, stripped, print_errors))
     }
 }
 
@@ -160,6 +181,19 @@ mod tests {
     fn errors_that_print_alike_match() {
         // Both print as `(compilation_unit (ERROR))`; only the second error has (nameless) children.
         assert_eq!(score(Language::CSharp, "x", &["[x"]).syntax, 0.5);
+    }
+
+    #[test]
+    fn a_string_unpacked_into_as_many_names_as_it_has_parts_has_no_data_flow() {
+        // The package matches the names up with the string's quotes and content, which it keeps no place of, and raises.
+        let dataflow = |language, source| score(language, source, &[source]).dataflow;
+        for source in
+            ["a, b, c = 'xyz'\nd = a + b", "a, b = ''\nd = a + b", "for a, b, c in 'xyz':\n    d = a + b"]
+        {
+            assert_eq!(dataflow(Language::Python, source), 0.0, "{source}");
+        }
+        assert_eq!(dataflow(Language::Python, "a, b = 'xy'\nd = a + b"), 1.0);
+        assert_eq!(dataflow(Language::Python, "a, b = 'x', 'y'\nd = a + b"), 1.0);
     }
 
     #[test]

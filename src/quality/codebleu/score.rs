@@ -76,7 +76,7 @@ pub struct References {
 
 #[derive(Debug)]
 enum Inner {
-    Sound(Vec<sound::Prepared>),
+    Sound(Vec<sound::Reference>),
     Published(published::References),
 }
 
@@ -95,7 +95,7 @@ impl References {
         }
         let inner = match mode {
             Mode::Sound => {
-                Inner::Sound(references.iter().map(|r| sound::Prepared::new(language, r.as_ref())).collect())
+                Inner::Sound(references.iter().map(|r| sound::Reference::new(language, r.as_ref())).collect())
             }
             Mode::Published if !language.is_published() => return Err(CodeBleuError::NotPublished(language)),
             Mode::Published => Inner::Published(published::References::new(language, references)),
@@ -130,9 +130,17 @@ impl References {
                 }
             }
             Inner::Sound(references) => {
-                let prediction = sound::Prepared::new(self.language, prediction);
+                let own;
+                let known = references.iter().find_map(|reference| reference.prepared(prediction));
+                let prediction = match known {
+                    Some(prepared) => prepared,
+                    None => {
+                        own = sound::Prepared::new(self.language, prediction);
+                        &own
+                    }
+                };
                 let scores =
-                    references.iter().map(|reference| sound_total(weights, reference.score(&prediction)));
+                    references.iter().map(|reference| sound_total(weights, reference.score(prediction)));
                 // `References::new` saw to it that there is one.
                 scores
                     .reduce(|best, next| if next.total > best.total { next } else { best })

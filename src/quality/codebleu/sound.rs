@@ -3,7 +3,7 @@
 use super::dataflow::sound::{Matching, Variables};
 use super::language::{Dialect, Language};
 use super::lexer::{Layout, Lexeme};
-use super::ngram::{Grams, Token, bleu, filled_orders, weighted_recall};
+use super::ngram::{Counted, Grams, Token, bleu, filled_orders, weighted_recall};
 use super::syntax::Subtrees;
 use super::tree::Tree;
 
@@ -16,6 +16,14 @@ pub(super) struct Components {
     /// None when the reference has no data flow.
     pub(super) dataflow: Option<f64>,
     pub(super) syntax_valid: bool,
+}
+
+/// A reference, prepared.
+#[derive(Debug)]
+pub(super) struct Reference {
+    source: String,
+    code: Prepared,
+    counted: Counted,
 }
 
 /// A source in the forms that are compared.
@@ -44,10 +52,9 @@ impl Prepared {
         let layout = Layout::new(language, dialect, &tree);
         let (variables, of_nodes) = Variables::extract(language, dialect, &tree, layout.ignored());
         let lexemes = layout.lexemes(&of_nodes);
-        let tokens: Vec<Token> = lexemes.iter().map(|lexeme| lexeme.token).collect();
         let left_out = |at: u32| layout.ignored()[at as usize] || layout.is_quote(at);
         Self {
-            grams: Grams::new(&tokens),
+            grams: Grams::new(&spelled(&lexemes)),
             subtrees: Subtrees::of_program(&tree, left_out, |at| layout.is_redundant_bracket(at)),
             lexemes,
             variables,
@@ -55,26 +62,52 @@ impl Prepared {
         }
     }
 
+    fn relabelled(&self, labels: &[u64]) -> Vec<Token> {
+        let token = |lexeme: &Lexeme| match labels.get(lexeme.variable as usize) {
+            Some(label) => Token::variable(*label),
+            None => lexeme.token,
+        };
+        self.lexemes.iter().map(token).collect()
+    }
+}
+
+/// The tokens as they are written.
+fn spelled(lexemes: &[Lexeme]) -> Vec<Token> {
+    lexemes.iter().map(|lexeme| lexeme.token).collect()
+}
+
+impl Reference {
+    pub(super) fn new(language: Language, source: &str) -> Self {
+        let code = Prepared::new(language, source);
+        Self { source: source.to_owned(), counted: Counted::new(&spelled(&code.lexemes)), code }
+    }
+
+    /// What became of this source, if it is spelled like the reference.
+    pub(super) fn prepared(&self, source: &str) -> Option<&Prepared> {
+        (self.source == source).then_some(&self.code)
+    }
+
     /// Scores a prediction against this reference.
-    pub(super) fn score(&self, prediction: &Self) -> Components {
-        let has_dataflow = self.variables.edges() > 0;
-        if prediction.lexemes.is_empty() || self.lexemes.is_empty() {
+    pub(super) fn score(&self, prediction: &Prepared) -> Components {
+        let own = &self.code;
+        let has_dataflow = own.variables.edges() > 0;
+        if prediction.lexemes.is_empty() || own.lexemes.is_empty() {
             // Nothing is right only where nothing was asked for.
-            let value = if prediction.lexemes.len() == self.lexemes.len() { 1.0 } else { 0.0 };
+            let value = if prediction.lexemes.len() == own.lexemes.len() { 1.0 } else { 0.0 };
             let dataflow = has_dataflow.then_some(value);
             let syntax_valid = prediction.valid;
             return Components { ngram: value, weighted_ngram: value, syntax: value, dataflow, syntax_valid };
         }
         let syntax = balanced(
-            self.subtrees.in_common(&prediction.subtrees),
-            self.subtrees.len(),
+            own.subtrees.in_common(&prediction.subtrees),
+            own.subtrees.len(),
             prediction.subtrees.len(),
         );
         let dataflow = has_dataflow.then(|| {
-            let common = self.variables.edges_in_common(&prediction.variables);
-            balanced(common, self.variables.edges(), prediction.variables.edges())
+            let common = own.variables.edges_in_common(&prediction.variables);
+            balanced(common, own.variables.edges(), prediction.variables.edges())
         });
-        let spelled = NgramScores::new(&prediction.grams, &self.grams);
+        let spelled = NgramScores::new(&prediction.grams, &self.counted);
         // As far as values flow alike, other names are a matter of taste.
         let trust = dataflow.unwrap_or(0.0);
         let named = if trust > 0.0 { self.renamed(prediction, spelled) } else { spelled };
@@ -89,13 +122,13 @@ impl Prepared {
     }
 
     /// The n-gram scores when matched variables are given common names, in the better matching.
-    fn renamed(&self, prediction: &Self, spelled: NgramScores) -> NgramScores {
+    fn renamed(&self, prediction: &Prepared, spelled: NgramScores) -> NgramScores {
+        let (own, others) = (&self.code.variables, &prediction.variables);
         let scores = |matching| {
-            let reference = self.relabelled(&self.variables.labels(&prediction.variables, matching));
-            let prediction = prediction.relabelled(&prediction.variables.labels(&self.variables, matching));
+            let reference = Counted::new(&self.code.relabelled(&own.labels(others, matching)));
+            let prediction = Grams::new(&prediction.relabelled(&others.labels(own, matching)));
             NgramScores::new(&prediction, &reference)
         };
-        let (own, others) = (&self.variables, &prediction.variables);
         // With equal names the matching by name is the spelling, and with an equal order the other matching is, too.
         let by_name = if own.same_names(others) { spelled } else { scores(Matching::Name) };
         if by_name.ngram >= 1.0 || own.same_order(others) {
@@ -103,15 +136,6 @@ impl Prepared {
         } else {
             by_name.better(scores(Matching::Order))
         }
-    }
-
-    fn relabelled(&self, labels: &[u64]) -> Grams {
-        let token = |lexeme: &Lexeme| match labels.get(lexeme.variable as usize) {
-            Some(label) => Token::variable(*label),
-            None => lexeme.token,
-        };
-        let tokens: Vec<Token> = self.lexemes.iter().map(token).collect();
-        Grams::new(&tokens)
     }
 }
 
@@ -123,14 +147,14 @@ struct NgramScores {
 }
 
 impl NgramScores {
-    fn new(prediction: &Grams, reference: &Grams) -> Self {
-        let (of_reference, of_either) =
-            (filled_orders(reference.tokens()), filled_orders(reference.tokens().max(prediction.tokens())));
-        let reference = std::iter::once(reference);
+    fn new(prediction: &Grams, reference: &Counted) -> Self {
+        let of_reference = filled_orders(reference.tokens());
+        let of_either = filled_orders(reference.tokens().max(prediction.tokens()));
+        let common = reference.in_common(prediction);
         Self {
             // A prediction too short for an order misses what the reference has there.
-            ngram: bleu(prediction, reference.clone(), of_either),
-            weighted: weighted_recall(prediction, reference, of_reference, 0.0),
+            ngram: bleu(prediction, &common, std::iter::once(reference.tokens()), of_either),
+            weighted: weighted_recall(std::iter::once((reference, &common)), of_reference, 0.0),
         }
     }
 

@@ -9,7 +9,7 @@ use super::sexp;
 use super::tree::{NONE, Tree};
 
 /// The hashes of a tree's subtrees, sorted: the root's and those of all nodes with children.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Subtrees {
     sorted: Vec<u64>,
 }

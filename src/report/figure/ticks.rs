@@ -47,7 +47,7 @@ impl Axis {
     #[must_use]
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let (low, high) = (self.low / self.divisor, self.high / self.divisor);
-        let wide = self.log && high.ln() - low.ln() >= 4f64.ln();
+        let wide = self.log && high.ln() - low.ln() >= 2.5f64.ln();
         let marks = if wide { log_ticks(low, high) } else { linear_ticks(low, high) };
         let places = decimals(&marks);
         marks
@@ -86,6 +86,8 @@ fn scale(unit: Unit, largest: f64) -> (f64, &'static str) {
         Unit::Bytes => (1.0, "B"),
         Unit::Rate => (1.0, "tok/s"),
         Unit::Share => (0.01, "%"),
+        Unit::Joules => (1.0, "J"),
+        Unit::Watts => (1.0, "W"),
         Unit::Plain => (1.0, ""),
     }
 }
@@ -100,15 +102,21 @@ fn linear_ticks(low: f64, high: f64) -> Vec<(f64, f64)> {
     (first..=last).map(|i| (i as f64 * step, step)).collect()
 }
 
-/// 1, 2, 5 times powers of ten, thinned to powers (of a power) of ten over many decades.
+/// Round multiples of powers of ten, the finer the shorter the axis; thinned to powers (of a power) of ten over many decades.
 fn log_ticks(low: f64, high: f64) -> Vec<(f64, f64)> {
     let (from, to) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let decades = high.log10() - low.log10();
-    let multiples: &[f64] = if decades <= 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let multiples: &[f64] = match decades {
+        d if d > 2.5 => &[1.0],
+        d if d > 1.1 => &[1.0, 2.0, 5.0],
+        d if d > 0.7 => &[1.0, 2.0, 3.0, 5.0, 7.0],
+        _ => &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+    };
+    let step = |multiple: f64, power: i32| 10f64.powi(if multiple.fract() > 0.0 { power - 1 } else { power });
     let every = ((decades / 6.0).ceil() as usize).max(1);
     (from..=to)
         .step_by(every)
-        .flat_map(|power| multiples.iter().map(move |m| (m * 10f64.powi(power), 10f64.powi(power))))
+        .flat_map(|power| multiples.iter().map(move |m| (m * 10f64.powi(power), step(*m, power))))
         .filter(|(value, _)| (low..=high).contains(value))
         .collect()
 }
@@ -132,12 +140,13 @@ mod tests {
     fn marks_are_round_numbers() {
         assert_eq!(
             labels("request_latency_p50_ms", &[512.0, 1490.0], true),
-            ["600", "800", "1000", "1200", "1400", "1600"]
+            ["500", "600", "700", "800", "1000", "1500"]
         );
         assert_eq!(
             labels("request_latency_p50_ms", &[50.0, 1490.0], true),
             ["50", "100", "200", "500", "1000"]
         );
+        assert_eq!(labels("kl_mean", &[0.011, 0.033], true), ["0.015", "0.02", "0.025", "0.03"]);
         assert_eq!(labels("kl_mean", &[1e-4, 0.5], true), ["0.0001", "0.001", "0.01", "0.1"]);
         assert_eq!(labels("pass_at_1", &[0.1, 0.3], false), ["10", "15", "20", "25", "30"]);
         assert_eq!(labels("peak_memory_bytes", &[2.0e8, 3.5e8], false), ["200", "250", "300", "350"]);

@@ -3,7 +3,9 @@
 use maud::{Markup, html};
 
 use super::count;
-use crate::report::{Analysis, Metric, Outcome, Pick, Reading, titles};
+use crate::measure::recheck::{self, Standing};
+use crate::report::metric::digits;
+use crate::report::{Analysis, Metric, Outcome, Pick, Reading, USUAL, titles};
 use crate::store::TrialState;
 
 /// Notes under this prefix are warnings that belong beside the answer (a source that is already quantized, a missing sandbox layer).
@@ -41,16 +43,39 @@ fn lead(analysis: &Analysis, pick: &Pick) -> Markup {
     html! {
         p.lead {
             "Start with " a href=(format!("#t{}", pick.number)) { "trial " (pick.number) } " (" (titles(&pick.titles)) ")"
-            @match &pick.comparison {
+            @match pick.lead() {
                 Some(comparison) => { ": " strong { (comparison.headline()) } "." },
                 None => ", a preset that nothing found so far dominates.",
             }
         }
+        (reason(analysis, pick))
         @if let Some(trial) = analysis.trial(pick.number) {
             @let commands = analysis.commands(trial);
             p { "Take it and run it:" }
             (command(&commands.export))
             @if let Some(run) = &commands.run { (command(run)) }
+        }
+    }
+}
+
+/// What speaks for the answer, in a sentence; the section on trust has the rest.
+fn reason(analysis: &Analysis, pick: &Pick) -> Markup {
+    let Some(beside) = pick.lead() else { return html! {} };
+    let turns = recheck::compare(&analysis.rechecks, pick.number, beside.number)
+        .filter(|c| c.standing != Standing::TooFew)
+        .map(|c| c.ratio);
+    html! {
+        p {
+            "Why believe it: both were built and run on the same machine"
+            @if let Some(r) = turns {
+                ", measured again in " (r.samples) " rounds in turns (" (digits(r.value)) " × the latency, 95 % interval "
+                (digits(r.low)) " to " (digits(r.high)) ")"
+            }
+            @if let Some(p) = beside.paired {
+                ", and their code was executed for the same " (count(p.both as usize, "task")) " (" (p.only_trial) " solved by trial "
+                (pick.number) " alone, " (p.only_other) " by " (beside.preset) " alone, p = " (format!("{:.2}", p.p_value())) ")"
+            }
+            ". " a href="#trust" { "How far to trust this" }
         }
     }
 }
@@ -68,8 +93,8 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
                         dt { (metric.short) }
                         dd {
                             (metric.show(reading.value))
-                            @if let Some((low, high)) = reading.interval() {
-                                small { (metric.bare(low)) " to " (metric.bare(high)) }
+                            @if let Some((low, high)) = metric.ends(reading) {
+                                small { (low) " to " (high) }
                             }
                         }
                     }
@@ -82,12 +107,14 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
                         @if !comparison.fits { " (which does not fit the budget)" } ":"
                     }
                     ul { @for part in &comparison.parts { li class=(format!("{:?}", part.verdict)) { (part.text) } } }
+                    @if let Some(again) = analysis.recheck(pick) { p.muted { (sentence(&again)) } }
                 }
                 None if trial.origin.preset_name().is_some() => {
                     p.muted { "A preset that no trial dominates." }
                 }
                 None => p.muted { "No preset was graded to compare with." }
             }
+            @if let Some(usual) = &pick.usual { p { (sentence(&usual.sentence())) } }
             (command(&commands.export))
             @if let Some(run) = &commands.run { (command(run)) }
         }
@@ -102,6 +129,7 @@ fn how() -> Markup {
             p { "Balanced: nearest to the best of every objective at once, each scaled to the range that the front spans. "
                 "Fastest and smallest: best in the first objective of speed and of memory. "
                 "Best quality: scores within one standard error of the highest count as equal, and the divergence from the reference (or the next finer measure) decides among them." }
+            p { "What scores below the interval of " (USUAL) ", which most people take, is not recommended however fast or small it is; the figure and the table show it all the same." }
             p { "The nearest preset is the one with the most similar values that fits the budget. "
                 "Pass@1 is called indistinguishable when the exact McNemar test on the tasks that both were graded on gives p ≥ 0.05; "
                 "other measures when their 95 % intervals overlap; sizes within 0.5 % are called the same." }

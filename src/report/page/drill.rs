@@ -22,12 +22,19 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     html! {
         section #drill {
             h2 { "One by one" }
-            p.muted { "The front and the presets: time, memory, layers, and what they wrote." }
-            @for (number, detail) in &analysis.details {
-                @if let Some(trial) = analysis.trial(*number) { (one(analysis, trial, detail, reference)) }
-            }
+            p.muted { "The recommended first, then the rest of the front and the presets: time, memory, layers, and what they wrote." }
+            @for (trial, detail) in order(analysis) { (one(analysis, trial, detail, reference)) }
         }
     }
+}
+
+/// What is recommended first, then by number.
+fn order(analysis: &Analysis) -> Vec<(&TrialRecord, &Detail)> {
+    let picked = |n: u64| analysis.recommendation.picks.iter().position(|p| p.number == n);
+    let mut all: Vec<(&TrialRecord, &Detail)> =
+        analysis.details.iter().filter_map(|(n, detail)| Some((analysis.trial(*n)?, detail))).collect();
+    all.sort_by_key(|(trial, _)| (picked(trial.number).unwrap_or(usize::MAX), trial.number));
+    all
 }
 
 fn one(analysis: &Analysis, trial: &TrialRecord, detail: &Detail, reference: Option<&Detail>) -> Markup {
@@ -77,7 +84,7 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
         parts.push(("own pages (cache, buffers, copies)".to_owned(), anonymous));
     }
     if peak > known {
-        let name = if known > 0.0 { "between two looks" } else { "not told apart" };
+        let name = if known > 0.0 { "above the last look" } else { "not told apart" };
         parts.push((name.to_owned(), peak - known));
     }
     let show = |v: f64| Bytes(v as u64).to_string();
@@ -85,6 +92,31 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
         figure {
             (bar(&parts, peak.max(known), show))
             figcaption { "Memory: peak " (show(peak)) " of " (Bytes(analysis.study.budget_bytes)) ", file " (trial.artifact.as_ref().map_or("–".to_owned(), |a| Bytes(a.bytes).to_string())) }
+        }
+        (account(trial))
+    }
+}
+
+/// What the engine says that it keeps.
+fn account(trial: &TrialRecord) -> Markup {
+    const KEPT: [(&str, &str); 4] = [
+        ("engine_weights_bytes", "weights"),
+        ("engine_kv_bytes", "KV cache"),
+        ("engine_compute_bytes", "compute buffers"),
+        ("engine_output_bytes", "logits"),
+    ];
+    let parts: Vec<(String, f64)> = KEPT
+        .iter()
+        .filter_map(|(metric, name)| Some(((*name).to_owned(), trial.value(metric).filter(|v| *v > 0.0)?)))
+        .collect();
+    if parts.is_empty() {
+        return html! {};
+    }
+    let all: f64 = parts.iter().map(|p| p.1).sum();
+    html! {
+        figure {
+            (bar(&parts, all, |v| Bytes(v as u64).to_string()))
+            figcaption { "The engine's own account: " (Bytes(all as u64)) }
         }
     }
 }

@@ -30,9 +30,12 @@
     if (m.unit === "Ms") return Math.abs(x) >= 9999.5 ? digits(x / 1000) + " s" : digits(x) + " ms";
     if (m.unit === "Bytes") return Math.abs(x) >= 9.995e8 ? digits(x / 1e9) + " GB" : Math.abs(x) >= 9.995e5 ? digits(x / 1e6) + " MB" : digits(x / 1e3) + " kB";
     if (m.unit === "Rate") return digits(x) + " tok/s";
+    if (m.unit === "Joules") return digits(x) + " J";
+    if (m.unit === "Watts") return digits(x) + " W";
     if (m.unit === "Share") return (100 * x).toFixed(1) + " %";
     return digits(x);
   }
+  function tick(m, x) { return show(m, x).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, ""); }
   document.body.classList.add("js");
   $("explorer").hidden = false;
 
@@ -45,17 +48,19 @@
     });
   }
   options($("axis-x"), data.x); options($("axis-y"), data.y);
+  if ($("parallel-by")) { options($("parallel-by"), data.y); $("parallel-by").addEventListener("input", parallel); }
   var peak = by.peak_memory_bytes, slider = $("budget");
   var peaks = trials.map(function (t) { return t.v[peak]; }).filter(function (x) { return x > 0; });
   var low = Math.min.apply(null, peaks), high = Math.max(Math.max.apply(null, peaks), data.budget);
   if (!peaks.length) slider.parentNode.hidden = true;
   slider.min = 0; slider.max = 1000; slider.value = 1000;
   function budget() { return +slider.value >= 1000 ? Infinity : low * Math.pow(high / low, slider.value / 1000) * 1.0000001; }
-  (data.others || []).forEach(function (other, i) {
-    var label = document.createElement("label"), box = document.createElement("input");
-    box.type = "checkbox"; box.checked = true; box.id = "other-" + i;
+  data.others.forEach(function (other, i) {
+    var label = document.createElement("label"), box = document.createElement("input"), key = document.createElement("span");
+    box.type = "checkbox"; box.checked = other.shown; box.id = "other-" + i;
     box.addEventListener("change", draw);
-    label.appendChild(box); label.appendChild(document.createTextNode(" front of " + other.name));
+    key.className = "swatch o" + i % 3; key.setAttribute("aria-hidden", "true"); key.textContent = "×";
+    label.append(box, key, " front of " + other.name + (other.doubts ? " (" + other.doubts + ")" : ""));
     $("overlays").appendChild(label);
   });
   ["axis-x", "axis-y", "budget", "with-presets", "with-dominated"].forEach(function (id) { $(id).addEventListener("input", draw); });
@@ -70,9 +75,10 @@
     if (!log && lo >= 0 && a < 0) a = 0;
     this.at = function (x) { return from + (f(x) - a) / (b - a) * (to - from); };
     var first = log ? Math.exp(a) : a, last = log ? Math.exp(b) : b, ticks = [];
-    if (log && last / first > 4) {
+    if (log && last / first > 2.5) {
+      var ratio = last / first, marks = ratio > 100 ? [1] : ratio > 12 ? [1, 2, 5] : ratio > 5 ? [1, 2, 3, 5, 7] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8];
       for (var e = Math.floor(Math.log10(first)); e <= Math.log10(last); e++)
-        [1, 2, 5].forEach(function (k) { var x = k * Math.pow(10, e); if (x >= first && x <= last) ticks.push(x); });
+        marks.forEach(function (k) { var x = k * Math.pow(10, e); if (x >= first && x <= last) ticks.push(x); });
     } else {
       var rough = (last - first) / 6, power = Math.pow(10, Math.floor(Math.log10(rough)));
       var step = [1, 2, 5, 10].map(function (k) { return k * power; }).filter(function (s) { return s >= rough; })[0];
@@ -90,23 +96,33 @@
   }
 
   var tip = $("tip"), plot = $("plot"), chosen = null;
-  function describe(t) {
-    var lines = ["Trial " + t.n + (t.title ? " (" + t.title + ")" : ""), t.name];
+  // Name, value and interval of each metric that was measured.
+  function values(v, lo, hi) {
+    var rows = [];
     data.metrics.forEach(function (m, i) {
-      if (t.v[i] === null || t.v[i] === undefined) return;
-      var text = m.label + ": " + show(m, t.v[i]);
-      if (t.lo[i] !== null && t.lo[i] !== undefined && t.lo[i] < t.hi[i]) text += " [" + show(m, t.lo[i]) + " to " + show(m, t.hi[i]) + "]";
-      lines.push(text);
+      if (!number(v[i])) return;
+      var known = lo && hi && number(lo[i]) && number(hi[i]) && lo[i] < hi[i];
+      rows.push([m.label, show(m, v[i]), known ? show(m, lo[i]) + " to " + show(m, hi[i]) : ""]);
     });
-    return lines;
+    return rows;
   }
+  function number(x) { return typeof x === "number" && isFinite(x); }
+  function add(tag, parent, text) { var node = document.createElement(tag); if (text) node.textContent = text; parent.appendChild(node); return node; }
+  function write(title, name, rows) {
+    tip.textContent = "";
+    add("strong", tip, title); add("p", tip, name);
+    var list = add("dl", tip);
+    rows.forEach(function (row) {
+      add("dt", list, row[0]);
+      var dd = add("dd", list, row[1]);
+      if (row[2]) add("small", dd, row[2]);
+    });
+  }
+  function title(t) { return "Trial " + t.n + (t.title ? " (" + t.title + ")" : ""); }
+  function name(t) { return t.preset ? t.preset + ", a preset" : t.name; }
   function tell(t) {
     chosen = t.n;
-    tip.textContent = "";
-    describe(t).forEach(function (line, i) {
-      var p = document.createElement(i ? "div" : "strong");
-      p.textContent = line; tip.appendChild(p);
-    });
+    write(title(t), name(t), values(t.v, t.lo, t.hi));
     var a = document.createElement("a");
     a.href = document.getElementById("d" + t.n) ? "#d" + t.n : "#t" + t.n;
     a.textContent = "all about trial " + t.n;
@@ -119,15 +135,14 @@
     var most = budget(), presets = $("with-presets").checked, dominated = $("with-dominated").checked;
     var fits = trials.filter(function (t) { return t.standing && t.v[peak] <= most; }).length;
     $("budget-text").textContent = (most === Infinity ? "all" : show(data.metrics[peak], most)) + ": " + fits + " of " + trials.filter(function (t) { return t.standing; }).length + " complete trials fit";
-    var number = function (x) { return typeof x === "number" && isFinite(x); };
     var seen = trials.filter(function (t) {
       return number(t.v[ix]) && number(t.v[iy]) && (t.preset ? presets : t.standing === 2 || dominated);
     });
     plot.textContent = "";
     // As many units as pixels, so that letters keep their size on a phone.
-    var W = Math.max(340, Math.min(960, plot.clientWidth || 960)), H = Math.round(W < 600 ? W * 0.95 : W * 0.58), L = W < 600 ? 68 : 92, R = 14, T = 14, B = 58;
+    var W = Math.max(320, Math.min(960, plot.clientWidth || 960)), small = W < 600, H = Math.round(small ? W * 0.95 : W * 0.58), L = small ? 62 : 92, R = 14, T = small ? 34 : 14, B = 58;
     plot.setAttribute("viewBox", "0 0 " + W + " " + H);
-    var others = (data.others || []).map(function (o, i) {
+    var others = data.others.map(function (o, i) {
       var box = $("other-" + i);
       return { name: o.name, i: i, points: box.checked ? o.points.map(function (p) { return [p[2][ix], p[2][iy], p]; }).filter(function (p) { return number(p[0]) && number(p[1]); }) : [] };
     });
@@ -135,16 +150,23 @@
     var xs = seen.map(function (t) { return t.v[ix]; }), ys = seen.map(function (t) { return t.v[iy]; });
     others.forEach(function (o) { o.points.forEach(function (p) { xs.push(p[0]); ys.push(p[1]); }); });
     var X = new Axis(mx, xs, L, W - R), Y = new Axis(my, ys, H - B, T);
-    X.ticks.forEach(function (x, i) {
-      el("line", { x1: X.at(x), x2: X.at(x), y1: T, y2: H - B, class: "grid" }, plot);
-      if (W >= 600 || i % 2 === 0) el("text", { x: X.at(x), y: H - B + 20, "text-anchor": "middle", class: "tick" }, plot, show(mx, x));
+    var taken = -Infinity;
+    X.ticks.forEach(function (x) {
+      var at = X.at(x), text = tick(mx, x), half = text.length * 3.7;
+      el("line", { x1: at, x2: at, y1: T, y2: H - B, class: "grid" }, plot);
+      // A number stays inside the figure and clear of the one before.
+      var middle = Math.min(at, W - half - 1);
+      if (middle - half < taken + 8) return;
+      taken = middle + half;
+      el("text", { x: middle, y: H - B + 20, "text-anchor": "middle", class: "tick" }, plot, text);
     });
     Y.ticks.forEach(function (y) {
       el("line", { x1: L, x2: W - R, y1: Y.at(y), y2: Y.at(y), class: "grid" }, plot);
-      el("text", { x: L - 8, y: Y.at(y) + 5, "text-anchor": "end", class: "tick" }, plot, show(my, y));
+      el("text", { x: L - 8, y: Y.at(y) + 5, "text-anchor": "end", class: "tick" }, plot, tick(my, y));
     });
     el("text", { x: (L + W - R) / 2, y: H - 10, "text-anchor": "middle", class: "name" }, plot, mx.label + (mx.max ? " (better →)" : " (← better)"));
-    el("text", { transform: "translate(14 " + (T + H - B) / 2 + ") rotate(-90)", "text-anchor": "middle", class: "name" }, plot, my.label + (my.max ? " (better →)" : " (← better)"));
+    var up = my.label + (my.max ? (small ? " (↑ better)" : " (better →)") : small ? " (↓ better)" : " (← better)");
+    el("text", small ? { x: 2, y: 16, class: "name" } : { transform: "translate(14 " + (T + H - B) / 2 + ") rotate(-90)", "text-anchor": "middle", class: "name" }, plot, up);
     var line = function (points, cls) {
       var d = "";
       stairs(points, mx, my).forEach(function (p, i) { var x = X.at(p[0]).toFixed(1), y = Y.at(p[1]).toFixed(1); d += i ? "H" + x + "V" + y : "M" + x + " " + y; });
@@ -154,8 +176,11 @@
     others.forEach(function (o) {
       line(o.points, "stairs other o" + o.i % 3);
       o.points.forEach(function (p) {
-        var c = el("path", { d: "M" + (X.at(p[0]) - 5) + " " + (Y.at(p[1]) - 5) + "l10 10m0 -10l-10 10", class: "cross o" + o.i % 3 }, plot);
-        el("title", {}, c, o.name + ", trial " + p[2][0] + ": " + p[2][1]);
+        var x = X.at(p[0]), y = Y.at(p[1]), what = o.name + ", trial " + p[2][0];
+        var g = el("g", { class: "alien", tabindex: 0, role: "img", "aria-label": what + ", " + p[2][1] + ", " + mx.label + " " + show(mx, p[0]) + ", " + my.label + " " + show(my, p[1]) }, plot);
+        el("path", { d: "M" + (x - 5) + " " + (y - 5) + "l10 10m0 -10l-10 10", class: "cross o" + o.i % 3 }, g);
+        el("circle", { cx: x, cy: y, r: 11, class: "hit" }, g);
+        ["mouseenter", "focus"].forEach(function (event) { g.addEventListener(event, function () { write("Study " + what, p[2][1], values(p[2][2])); }); });
       });
     });
     seen.sort(function (a, b) { return a.standing - b.standing || !!a.title - !!b.title; });
@@ -171,7 +196,7 @@
         el("line", horizontal ? { x1: a, x2: b, y1: y, y2: y, class: "bar " + kind } : { x1: x, x2: x, y1: a, y2: b, class: "bar " + kind }, plot);
       };
       bar(mx, ix, true); bar(my, iy, false);
-      var a = el("a", { href: "#t" + t.n, "data-n": t.n, class: "point " + kind + (t.n === chosen ? " chosen" : ""), tabindex: key ? 0 : -1, "aria-label": describe(t).slice(0, 2).join(", ") + ", " + mx.label + " " + show(mx, t.v[ix]) + ", " + my.label + " " + show(my, t.v[iy]) }, plot);
+      var a = el("a", { href: "#t" + t.n, "data-n": t.n, class: "point " + kind + (t.n === chosen ? " chosen" : ""), tabindex: key ? 0 : -1, "aria-label": title(t) + ", " + name(t) + ", " + mx.label + " " + show(mx, t.v[ix]) + ", " + my.label + " " + show(my, t.v[iy]) }, plot);
       if (t.title) el("circle", { cx: x, cy: y, r: 10.5, class: "ring" }, a);
       if (t.preset) el("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }, a); else el("circle", { cx: x, cy: y, r: key ? 5.5 : 4 }, a);
       el("circle", { cx: x, cy: y, r: 12, class: "hit" }, a);
@@ -179,18 +204,19 @@
       a.addEventListener("focus", function () { tell(t); });
       boxes.push([x - 8, y - 8, x + 8, y + 8]);
     });
-    // Names where there is room for them.
+    // Names where there is room for them, the recommended first, and shorter where there is little.
     seen.slice().reverse().forEach(function (t) {
-      var text = [t.preset, t.title].filter(Boolean).join(", ");
-      if (!text) return;
-      var x = X.at(t.v[ix]), y = Y.at(t.v[iy]), w = text.length * 7.2;
-      [[12, 5], [12, -10], [12, 20], [-12 - w, 5], [-12 - w, -10], [-12 - w, 20]].some(function (o) {
-        var b = [x + o[0], y + o[1] - 11, x + o[0] + w, y + o[1] + 3];
-        if (b[0] < L || b[2] > W - R || b[1] < T || b[3] > H - B) return false;
-        if (boxes.some(function (c) { return b[0] < c[2] && c[0] < b[2] && b[1] < c[3] && c[1] < b[3]; })) return false;
-        boxes.push(b);
-        el("text", { x: b[0], y: b[3] - 3, class: "name" }, plot, text);
-        return true;
+      var x = X.at(t.v[ix]), y = Y.at(t.v[iy]);
+      [[t.preset, t.title].filter(Boolean).join(", "), t.preset || t.title.split(",")[0]].some(function (text) {
+        var w = text.length * 7.2;
+        return !text || [[13, 5], [12, -10], [12, 20], [-13 - w, 5], [-12 - w, -10], [-12 - w, 20], [-w / 2, -14], [-w / 2, 26]].some(function (o) {
+          var b = [x + o[0], y + o[1] - 11, x + o[0] + w, y + o[1] + 3];
+          if (b[0] < L || b[2] > W - R || b[1] < T || b[3] > H - B) return false;
+          if (boxes.some(function (c) { return b[0] < c[2] && c[0] < b[2] && b[1] < c[3] && c[1] < b[3]; })) return false;
+          boxes.push(b);
+          el("text", { x: b[0], y: b[3] - 3, class: "name" }, plot, text);
+          return true;
+        });
       });
     });
     document.querySelectorAll("#trials tbody tr").forEach(function (row) {
@@ -206,7 +232,6 @@
     var svg = $("parallel");
     if (!svg || !data.params.length) { if (svg) svg.parentNode.hidden = true; return; }
     var select = $("parallel-by");
-    if (!select.options.length) { options(select, data.y); select.addEventListener("input", parallel); }
     svg.textContent = "";
     var m = data.metrics[by[select.value]], im = by[select.value];
     var lines = trials.filter(function (t) { return t.standing && t.p.length && !t.preset; });
@@ -223,8 +248,8 @@
       var f = o.log ? Math.log : function (x) { return x; }, lo = f(Math.min.apply(null, xs)), hi = f(Math.max.apply(null, xs));
       axes.push({ label: o.short, ends: [show(o, Math.min.apply(null, xs)), show(o, Math.max.apply(null, xs))], of: function (t) { return typeof t.v[i] !== "number" ? null : hi > lo ? (f(t.v[i]) - lo) / (hi - lo) : 0.5; } });
     });
-    var gap = 128, W = Math.max(640, gap * axes.length), H = 360, T = 46, B = 30;
-    svg.setAttribute("viewBox", "0 0 " + W + " " + H); svg.style.minWidth = W * 0.8 + "px";
+    var W = Math.max(svg.parentNode.clientWidth - 2, 84 * axes.length), H = 360, T = 46, B = 30;
+    svg.setAttribute("viewBox", "0 0 " + W + " " + H); svg.style.minWidth = W + "px";
     var x = function (k) { return (k + 0.5) * W / axes.length; }, y = function (s) { return H - B - s * (H - B - T); };
     lines.slice().reverse().sort(function (a, b) { return good(a) - good(b); }).forEach(function (t) {
       var d = "", open = false;
@@ -240,9 +265,10 @@
     });
     axes.forEach(function (a, k) {
       el("line", { x1: x(k), x2: x(k), y1: T, y2: H - B, class: "axis" }, svg);
-      el("text", { x: x(k), y: 18 + (k % 2) * 14, "text-anchor": "middle", class: "name" }, svg, a.label);
+      el("text", { x: x(k), y: 16 + (k % 2) * 16, "text-anchor": "middle", class: "name" }, svg, a.label);
       var marks = a.levels ? a.levels.map(function (l, i) { return [a.levels.length < 2 ? 0.5 : i / (a.levels.length - 1), l]; }) : [[0, a.ends[0]], [1, a.ends[1]]];
-      marks.forEach(function (mark) { el("text", { x: x(k) + 5, y: y(mark[0]) + 4, class: "tick halo" }, svg, mark[1]); });
+      var last = k === axes.length - 1;
+      marks.forEach(function (mark) { el("text", { x: x(k) + (last ? -5 : 5), y: y(mark[0]) + 4, "text-anchor": last ? "end" : "start", class: "tick halo" }, svg, mark[1]); });
     });
     $("parallel-text").textContent = "Orange: the best fifth by " + m.label + " (" + lines.filter(good).length + " of " + lines.length + " complete trials of the search).";
   }
@@ -273,6 +299,30 @@
     if (node && node.tagName === "DETAILS") { node.open = true; node.scrollIntoView(); }
   }
   window.addEventListener("hashchange", open);
-  window.addEventListener("resize", draw);
+  window.addEventListener("resize", function () { draw(); parallel(); });
+  // A page that loads itself again comes back as the reader left it.
+  var watched = document.querySelector("meta[http-equiv=refresh]"), kept = "autotune " + location.pathname;
+  function controls() { return Array.prototype.filter.call(document.querySelectorAll("select, input"), function (c) { return c.id; }); }
+  if (watched) {
+    window.addEventListener("pagehide", function () {
+      var state = { scroll: window.scrollY, open: [], controls: {} };
+      controls().forEach(function (c) { state.controls[c.id] = c.type === "checkbox" ? c.checked : c.value; });
+      document.querySelectorAll("details[id]").forEach(function (d) { if (d.open) state.open.push(d.id); });
+      try { sessionStorage.setItem(kept, JSON.stringify(state)); } catch (e) { /* a browser that keeps nothing */ }
+    });
+  }
+  var before = null;
+  if (watched) try { before = JSON.parse(sessionStorage.getItem(kept)); } catch (e) { /* as above */ }
+  if (before) controls().forEach(function (c) {
+    var value = before.controls[c.id];
+    if (typeof value === "boolean") c.checked = value; else if (value !== undefined) { c.value = value; if (c.tagName === "SELECT" && c.selectedIndex < 0) c.selectedIndex = 0; }
+  });
+  // The panel begins with what is recommended first.
+  var first = trials.filter(function (t) { return /balanced/.test(t.title); })[0];
+  if (first) tell(first);
   draw(); parallel(); sift(); open();
+  if (before) {
+    before.open.forEach(function (id) { var d = $(id); if (d) d.open = true; });
+    window.scrollTo(0, before.scroll);
+  }
 })();

@@ -6,14 +6,14 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
 use crate::report::front::eligible;
-use crate::report::{Analysis, Family, Metric, Reading, titles};
+use crate::report::{Analysis, Family, Metric, Overlay, Reading, titles};
 use crate::space::Value as Level;
 use crate::store::{Direction, TrialRecord};
 
 /// Beyond this many trials only the front, presets and complete trials are carried, and intervals of the front and presets alone.
 const MOST_WHOLE: usize = 2000;
 /// Metrics that the axes offer when they were measured, behind the objectives.
-const OFFERED: [&str; 20] = [
+const OFFERED: [&str; 21] = [
     "request_latency_p50_ms",
     "request_latency_p95_ms",
     "ttft_p50_ms",
@@ -23,9 +23,9 @@ const OFFERED: [&str; 20] = [
     "prompt_tokens_per_s",
     "peak_memory_bytes",
     "artifact_bytes",
-    "energy_per_token_j",
-    "energy_per_request_j",
+    "joules_per_token",
     "pass_at_1",
+    "pass_at_10",
     "codebleu",
     "kl_mean",
     "top1_agreement",
@@ -34,9 +34,10 @@ const OFFERED: [&str; 20] = [
     "next_line_exact",
     "next_line_similarity",
     "load_ms",
+    "canonical_accuracy",
 ];
 
-pub(super) fn frame(analysis: &Analysis, overlays: &[Analysis]) -> Markup {
+pub(super) fn frame(analysis: &Analysis, overlays: &[Overlay]) -> Markup {
     let data = data(analysis, overlays);
     html! {
         div #explorer hidden {
@@ -48,12 +49,38 @@ pub(super) fn frame(analysis: &Analysis, overlays: &[Analysis]) -> Markup {
                 label { input #with-dominated type="checkbox" checked; " dominated" }
                 span #overlays {}
             }
+            (marks())
             div.stage {
                 svg #plot viewBox="0 0 960 560" role="group" aria-label="Trials by the two chosen metrics; each point leads to its row" {}
                 div #tip role="status" { span.muted { "Point at a trial, or reach it with the tab key, to see its configuration and intervals." } }
             }
         }
         script #data type="application/json" { (PreEscaped(script_safe(&data))) }
+    }
+}
+
+/// What the marks of the figure mean.
+fn marks() -> Markup {
+    const MARKS: [(&str, &str); 5] = [
+        (r#"<g class="point found front"><circle cx="10" cy="8" r="5.5"/></g>"#, "found, on the front"),
+        (
+            r#"<g class="point preset front"><rect x="5" y="3" width="10" height="10"/></g>"#,
+            "preset (hollow: off the front)",
+        ),
+        (
+            r#"<g class="point found front"><circle class="ring" cx="10" cy="8" r="7"/><circle cx="10" cy="8" r="3.5"/></g>"#,
+            "recommended",
+        ),
+        (r#"<g class="point found dominated"><circle cx="10" cy="8" r="4"/></g>"#, "dominated"),
+        (r#"<path class="stairs" d="M1 14h7V3h11"/>"#, "front of the two axes alone"),
+    ];
+    html! {
+        ul.marks {
+            @for (mark, meaning) in MARKS {
+                li { (PreEscaped(format!("<svg viewBox=\"0 0 20 16\" aria-hidden=\"true\">{mark}</svg>"))) (meaning) }
+            }
+            li { "lines: 95 % intervals" }
+        }
     }
 }
 
@@ -74,7 +101,7 @@ fn script_safe(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
-fn data(analysis: &Analysis, overlays: &[Analysis]) -> Value {
+fn data(analysis: &Analysis, overlays: &[Overlay]) -> Value {
     let metrics = offered(analysis);
     let params = params(analysis);
     let front: BTreeSet<u64> = analysis.recommendation.front.iter().copied().collect();
@@ -202,19 +229,20 @@ fn bits(level: &Level) -> f64 {
     number.parse().unwrap_or(0.0)
 }
 
-fn other_front(other: &Analysis, metrics: &[Metric]) -> Value {
-    let points: Vec<Value> = other
-        .recommendation
-        .front
-        .iter()
-        .filter_map(|n| {
-            let trial = other.trial(*n)?;
+fn other_front(overlay: &Overlay, metrics: &[Metric]) -> Value {
+    let other = &overlay.analysis;
+    let front = other.recommendation.front.iter().filter_map(|n| other.trial(*n));
+    let points: Vec<Value> = front
+        .map(|trial| {
             let values: Vec<Value> =
                 metrics.iter().map(|m| short(Reading::of(trial, &m.name).map(|r| r.value))).collect();
-            Some(json!([n, other.name(trial), values]))
+            json!([trial.number, other.name(trial), values])
         })
         .collect();
-    json!({ "name": other.study.name, "points": points })
+    json!({
+        "name": other.study.name, "engine": other.study.engine, "shown": overlay.shown,
+        "doubts": overlay.doubts.join("; "), "points": points,
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,12 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                 dt { "model" } dd { (study.model_path) }
                 dt { "model hash" } dd { (study.model_hash) }
                 dt { "engine" } dd { (study.engine) }
+                dt { "energy" }
+                dd {
+                    @if analysis.trials.iter().any(|t| t.value("joules_per_token").is_some()) {
+                        "measured, loading included, while each trial was timed"
+                    } @else { "not measurable here" }
+                }
                 @for objective in &analysis.objectives {
                     @let metric = Metric::of(&objective.metric);
                     dt { "objective" }

@@ -9,10 +9,10 @@ use super::explore;
 use crate::report::figure::{Figure, Point, Side, Standing, draw};
 use crate::report::front::{RULE, eligible};
 use crate::report::metric::{PEAK, Reading};
-use crate::report::{Analysis, Family, Metric, Result, titles};
+use crate::report::{Analysis, Family, Metric, Overlay, Result, titles};
 use crate::store::{Objective, TrialRecord};
 
-pub(super) fn section(analysis: &Analysis, overlays: &[Analysis]) -> Result<Markup> {
+pub(super) fn section(analysis: &Analysis, overlays: &[Overlay]) -> Result<Markup> {
     let sides = Sides::of(analysis);
     let pairs =
         [(&sides.speed, &sides.quality), (&sides.memory, &sides.quality), (&sides.speed, &sides.memory)];
@@ -119,6 +119,7 @@ impl Sides {
         };
         Self {
             speed: declared(Family::Speed)
+                .or_else(|| declared(Family::Energy))
                 .or_else(|| measured(&["request_latency_p50_ms", "tpot_p50_ms", "decode_tokens_per_s"])),
             memory: declared(Family::Memory).or_else(|| measured(&[PEAK])),
             quality: declared(Family::Quality)

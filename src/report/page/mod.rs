@@ -1,22 +1,25 @@
 //! The page: one HTML file without outside references, complete without JavaScript, in the order in which a reader asks:
 //! the answer, the fronts, why these, how far it can all be trusted, every trial, how to do it again.
 
+mod again;
 mod answer;
 mod drill;
 mod explore;
 mod facts;
 mod fronts;
+mod progress;
 mod trials;
 mod trust;
 mod why;
 
 pub(super) use fronts::figure as fronts_figure;
+pub use progress::Growth;
 
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Analysis, Result};
+use super::{Analysis, Overlay, Result};
 use crate::store::StudyState;
 use crate::units::Bytes;
 
@@ -33,7 +36,7 @@ pub enum Live {
 ///
 /// # Errors
 /// A figure cannot be drawn.
-pub fn render(analysis: &Analysis, overlays: &[Analysis], live: Live) -> Result<String> {
+pub fn render(analysis: &Analysis, overlays: &[Overlay], live: Live) -> Result<String> {
     let study = &analysis.study;
     let title =
         format!("{}: {} under {}", study.name, model_name(&study.model_path), Bytes(study.budget_bytes));
@@ -53,13 +56,11 @@ pub fn render(analysis: &Analysis, overlays: &[Analysis], live: Live) -> Result<
             }
             body {
                 main {
-                    (header(analysis))
+                    (header(analysis, !figures.0.is_empty()))
                     (answer::section(analysis))
                     (figures)
                     (why::section(analysis))
-                    (trust::uncertainty(analysis))
-                    (trust::predictions(analysis))
-                    (trust::failures(analysis))
+                    (trust::section(analysis))
                     (trials::section(analysis))
                     (drill::section(analysis))
                     (facts::section(analysis))
@@ -71,7 +72,18 @@ pub fn render(analysis: &Analysis, overlays: &[Analysis], live: Live) -> Result<
     Ok(page.into_string())
 }
 
-fn header(analysis: &Analysis) -> Markup {
+/// Sections of the page, in its order.
+const CONTENTS: [(&str, &str); 7] = [
+    ("answer", "Answer"),
+    ("fronts", "Fronts"),
+    ("why", "Why these"),
+    ("trust", "Trust"),
+    ("trials", "All trials"),
+    ("drill", "One by one"),
+    ("facts", "How to repeat it"),
+];
+
+fn header(analysis: &Analysis, figures: bool) -> Markup {
     let study = &analysis.study;
     let state = match (study.state, &study.reason) {
         (StudyState::Running, _) => "still running when this page was written".to_owned(),
@@ -81,12 +93,16 @@ fn header(analysis: &Analysis) -> Markup {
         (StudyState::Finished, None) => "finished".to_owned(),
     };
     let work = analysis.trials.iter().map(|t| t.work()).sum();
+    let there = |id: &str| (id != "fronts" || figures) && (id != "drill" || !analysis.details.is_empty());
     html! {
         header {
             h1 { (model_name(&study.model_path)) " under " (Bytes(study.budget_bytes)) }
             p.muted {
                 "Study " (study.name) ", " (study.engine) ", begun "
                 (study.created.strftime("%Y-%m-%d %H:%M")) " UTC, " (duration(work)) " of work in its trials, " (state) "."
+            }
+            nav aria-label="Contents" {
+                @for (id, name) in CONTENTS.into_iter().filter(|(id, _)| there(id)) { a href=(format!("#{id}")) { (name) } }
             }
         }
     }

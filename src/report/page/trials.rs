@@ -69,7 +69,7 @@ fn cell(metric: &Metric, reading: Option<Reading>) -> Markup {
         Some(r) => html! {
             td.n data-v=(r.value) {
                 (metric.show(r.value))
-                @if let Some((low, high)) = r.interval() { small { (metric.bare(low)) " to " (metric.bare(high)) } }
+                @if let Some((low, high)) = metric.ends(r) { small { (low) " to " (high) } }
             }
         },
     }

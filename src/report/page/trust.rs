@@ -1,10 +1,11 @@
-//! What the reader needs to trust the rest: what did not complete and why, and how far the predictions were off.
+//! What the reader needs to trust the rest: how wide the intervals are, what measuring again gave, how far the predictions were off, what
+//! did not complete and why.
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::count;
+use super::{again, count};
 use crate::report::metric::{PEAK, digits};
 use crate::report::{Analysis, Metric, Reading, one_line};
 use crate::store::{TrialRecord, TrialState};
@@ -12,7 +13,19 @@ use crate::store::{TrialRecord, TrialState};
 /// So many trials of one kind of failure are listed in full.
 const MOST_LISTED: usize = 50;
 
-pub(super) fn failures(analysis: &Analysis) -> Markup {
+pub(super) fn section(analysis: &Analysis) -> Markup {
+    html! {
+        section #trust {
+            h2 { "How far to trust this" }
+            (uncertainty(analysis))
+            (again::section(analysis))
+            (predictions(analysis))
+            (failures(analysis))
+        }
+    }
+}
+
+fn failures(analysis: &Analysis) -> Markup {
     let mut groups: BTreeMap<(TrialState, &str), Vec<&TrialRecord>> = BTreeMap::new();
     for trial in &analysis.trials {
         if matches!(trial.state, TrialState::Failed | TrialState::Infeasible | TrialState::Stopped) {
@@ -21,8 +34,8 @@ pub(super) fn failures(analysis: &Analysis) -> Markup {
         }
     }
     html! {
-        section #failures {
-            h2 { "What did not complete" }
+        div #failures {
+            h3 { "What did not complete" }
             @if groups.is_empty() { p { "Nothing failed, was stopped or was over the budget." } }
             @for ((state, kind), trials) in &groups {
                 details open[groups.len() <= 3 && trials.len() <= 12] {
@@ -50,7 +63,7 @@ pub(super) fn failures(analysis: &Analysis) -> Markup {
 }
 
 /// How wide the intervals are: what the differences above must be held against.
-pub(super) fn uncertainty(analysis: &Analysis) -> Markup {
+fn uncertainty(analysis: &Analysis) -> Markup {
     let rows: Vec<(&Metric, usize, f64, f64)> = analysis
         .columns
         .iter()
@@ -68,9 +81,10 @@ pub(super) fn uncertainty(analysis: &Analysis) -> Markup {
         })
         .collect();
     html! {
-        section #trust {
-            h2 { "How far to trust this" }
-            @if !rows.is_empty() {
+        div #uncertainty {
+            h3 { "Uncertainty" }
+            @if rows.is_empty() { p.muted { "No measurement has an interval yet." } }
+            @else {
                 p { "Half-widths of the 95 % intervals: differences that are smaller are noise." }
                 div.scroll tabindex="0" role="region" aria-label="Uncertainty" {
                     table {
@@ -92,7 +106,7 @@ const PAIRS: [(&str, &str, &str); 3] = [
     ("corrected_latency_ms", "request_latency_p50_ms", ", corrected by earlier trials"),
 ];
 
-pub(super) fn predictions(analysis: &Analysis) -> Markup {
+fn predictions(analysis: &Analysis) -> Markup {
     let rows: Vec<(Metric, &str, Errors)> = PAIRS
         .iter()
         .filter_map(|(predicted, measured, knew)| {
@@ -103,8 +117,8 @@ pub(super) fn predictions(analysis: &Analysis) -> Markup {
         return html! {};
     }
     html! {
-        section #predictions {
-            h2 { "Predictions against measurements" }
+        div #predictions {
+            h3 { "Predictions against measurements" }
             p { "Predictions decide only what is tried next; every value above was measured." }
             div.scroll tabindex="0" role="region" aria-label="Prediction errors" {
                 table {
@@ -127,7 +141,7 @@ pub(super) fn predictions(analysis: &Analysis) -> Markup {
     }
 }
 
-fn percent(x: f64) -> String {
+pub(super) fn percent(x: f64) -> String {
     format!("{:.1} %", x * 100.0)
 }
 
@@ -168,7 +182,7 @@ impl Errors {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();

@@ -1,13 +1,12 @@
 //! Why these: which parameters the results moved with, and how the front grew while the search went on.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::explore;
+use super::{explore, progress};
 use crate::report::front::eligible;
-use crate::report::{Analysis, Metric, Reading, compare, moved};
+use crate::report::{Analysis, Influence, Metric, Reading};
 use crate::store::TrialRecord;
 
 /// Fewer trials tell nothing about a parameter.
@@ -17,37 +16,45 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     html! {
         section #why {
             h2 { "Why these" }
-            (importance(analysis))
+            (influence(analysis))
             (effects(analysis))
             (explore::parallel())
-            (progress(analysis))
+            (progress::section(analysis))
         }
     }
 }
 
-/// The Sobol indices that the study's end left, as bars: what a parameter explains alone, and with others.
-fn importance(analysis: &Analysis) -> Markup {
-    let Some(moved) = moved::moved(analysis) else { return html! {} };
-    let Some(first) = moved.objectives.first() else { return html! {} };
-    let metrics: Vec<Metric> = moved.objectives.iter().map(|o| Metric::of(&o.metric)).collect();
-    let most = |i: usize| {
-        moved.objectives.iter().filter_map(|o| Some(o.parameters.get(i)?.total)).fold(0.0, f64::max)
+/// Sobol indices, the most influential parameter first.
+fn influence(analysis: &Analysis) -> Markup {
+    let of =
+        |influence: &Influence, name: &str| influence.parameters.iter().find(|p| p.name == name).cloned();
+    let mut names: Vec<&str> =
+        analysis.influence.iter().flat_map(|i| i.parameters.iter().map(|p| p.name.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    let most = |name: &str| {
+        analysis.influence.iter().filter_map(|i| of(i, name)).map(|s| s.total).fold(0.0, f64::max)
     };
-    let mut order: Vec<usize> = (0..first.parameters.len()).collect();
-    order.sort_by(|&a, &b| most(b).total_cmp(&most(a)).then(a.cmp(&b)));
+    names.sort_by(|a, b| most(b).total_cmp(&most(a)));
+    if names.is_empty() {
+        return html! {};
+    }
     html! {
-        h3 { "What moves the objectives" }
-        p { "Predicted: shares of each objective's variance over the whole space that a parameter explains alone (bar), and together with others (in brackets), by a model "
-            "of the " (moved.trials) " complete trials (first-order and total Sobol indices)." }
-        div.scroll tabindex="0" role="region" aria-label="Sobol indices" {
-            table {
-                thead { tr { th scope="col" { "parameter" } @for m in &metrics { th scope="col" { (m.short) } } } }
-                tbody { @for i in order {
+        h3 #importance { "What moves the results" }
+        p { "Share of each objective's variance over the whole space that a parameter explains alone, and (lighter) together with others: "
+            "Sobol indices of the model that the search fitted to its measurements." }
+        div.scroll tabindex="0" role="region" aria-label="Importance of parameters" {
+            table.effects {
+                thead { tr {
+                    th scope="col" { "parameter" }
+                    @for i in &analysis.influence { th scope="col" { (Metric::of(&i.metric).short) } }
+                } }
+                tbody { @for name in names {
                     tr {
-                        th scope="row" { (first.parameters[i].name) }
-                        @for o in &moved.objectives {
-                            @match o.parameters.get(i) {
-                                Some(p) => td { (meter(p.first)) " " (format!("{:.0} %", 100.0 * p.first)) small.muted { " (" (format!("{:.0} %", 100.0 * p.total)) ")" } },
+                        th scope="row" { (name) }
+                        @for i in &analysis.influence {
+                            @match of(i, name) {
+                                Some(s) => td { (meter(s.first, s.total)) " " (format!("{:.0} %", 100.0 * s.first)) small.muted { " with others " (format!("{:.0} %", 100.0 * s.total)) } },
                                 None => td { "–" },
                             }
                         }
@@ -82,14 +89,14 @@ fn effects(analysis: &Analysis) -> Markup {
         p { "Share of the differences between the " (rows.len()) " complete trials of the search that goes with each parameter alone, and its best level there. "
             "The search does not try levels evenly, so this says where it found what, not what a parameter would do by itself; shares do not add up." }
         div.scroll tabindex="0" role="region" aria-label="Parameters and objectives" {
-            table {
+            table.effects {
                 thead { tr { th scope="col" { "parameter" } @for m in &metrics { th scope="col" { (m.short) } } } }
                 tbody { @for (name, effects) in &table {
                     tr {
                         th scope="row" { (name) }
                         @for (effect, metric) in effects.iter().zip(&metrics) {
                             @match effect {
-                                Some(e) => td { (meter(e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
+                                Some(e) => td { (meter(e.share, e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
                                 None => td { "–" },
                             }
                         }
@@ -100,8 +107,12 @@ fn effects(analysis: &Analysis) -> Markup {
     }
 }
 
-fn meter(share: f64) -> Markup {
-    html! { (PreEscaped(format!("<svg class=\"meter\" viewBox=\"0 0 100 10\" aria-hidden=\"true\"><rect width=\"100\" height=\"10\" rx=\"2\"/><rect class=\"fill\" width=\"{:.0}\" height=\"10\" rx=\"2\"/></svg>", 100.0 * share.clamp(0.0, 1.0)))) }
+/// A bar of one share over a lighter one of another.
+fn meter(first: f64, total: f64) -> Markup {
+    let width = |share: f64| 100.0 * share.clamp(0.0, 1.0);
+    let bar = |class: &str, width: f64| format!("<rect{class} width=\"{width:.0}\" height=\"10\" rx=\"2\"/>");
+    let bars = [bar("", 100.0), bar(" class=\"light\"", width(total)), bar(" class=\"fill\"", width(first))];
+    html! { (PreEscaped(format!("<svg class=\"meter\" viewBox=\"0 0 100 10\" aria-hidden=\"true\">{}</svg>", bars.concat()))) }
 }
 
 /// A parameter's effect on a metric among observed trials.
@@ -134,100 +145,5 @@ impl Effect {
         let better = |a: f64, b: f64| Metric::better(metric.direction, a, b);
         let (best, values) = groups.iter().reduce(|a, b| if better(mean(b.1), mean(a.1)) { b } else { a })?;
         (total > 0.0).then(|| Self { share, best: best.clone(), best_value: mean(values) })
-    }
-}
-
-/// Hypervolume after each trial, in the box that the final front and the presets span.
-fn progress(analysis: &Analysis) -> Markup {
-    let curve = analysis.hypervolume_curve();
-    let Some(&(_, last)) = curve.last() else { return html! {} };
-    if curve.len() < 2 || last <= 0.0 {
-        return html! {};
-    }
-    let (w, h, left, bottom) = (900.0, 240.0, 60.0, 40.0);
-    let first = curve[0].0 as f64;
-    let span = (curve[curve.len() - 1].0 as f64 - first).max(1.0);
-    let x = |n: u64| left + (n as f64 - first) / span * (w - left - 20.0);
-    let y = |v: f64| h - bottom - v / last * (h - bottom - 16.0);
-    let mut path = String::new();
-    for (i, (n, v)) in curve.iter().enumerate() {
-        let _ = match i {
-            0 => write!(path, "M{:.1} {:.1}", x(*n), y(*v)),
-            _ => write!(path, "H{:.1}V{:.1}", x(*n), y(*v)),
-        };
-    }
-    let mut svg = format!(
-        "<svg class=\"line\" viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"Hypervolume of the front after each trial\">"
-    );
-    for part in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let at = y(last * part);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick\" text-anchor=\"end\" x=\"{}\" y=\"{:.1}\">{:.0} %</text>",
-            w - 20.0,
-            left - 8.0,
-            at + 5.0,
-            100.0 * part
-        );
-    }
-    let marks =
-        [(curve[0].0, "start"), (curve[curve.len() / 2].0, "middle"), (curve[curve.len() - 1].0, "end")];
-    for (n, anchor) in marks {
-        let _ = write!(
-            svg,
-            "<text class=\"tick\" text-anchor=\"{anchor}\" x=\"{:.1}\" y=\"{}\">trial {n}</text>",
-            x(n),
-            h - 12.0
-        );
-    }
-    let presets = curve
-        .iter()
-        .rev()
-        .find(|(n, _)| analysis.trial(*n).is_some_and(|t| t.origin.preset_name().is_some()));
-    let _ = write!(svg, "<path d=\"{path}\"/></svg>");
-    html! {
-        h3 #progress { "How the search went" }
-        (PreEscaped(svg))
-        p.muted {
-            "Hypervolume of the front after each trial, as a share of the last."
-            @if let Some((n, v)) = presets { " The presets alone reached " (format!("{:.0} %", 100.0 * v / last)) " by trial " (n) "." }
-        }
-    }
-}
-
-impl Analysis {
-    /// The hypervolume of the front after each ended trial, by trial number: scaled to the box between the best and worst values of all
-    /// eligible trials, the reference point a tenth behind it.
-    #[must_use]
-    pub fn hypervolume_curve(&self) -> Vec<(u64, f64)> {
-        let mut ended: Vec<&TrialRecord> = self.trials.iter().filter(|t| t.state.is_ended()).collect();
-        ended.sort_by_key(|t| (t.ended, t.number));
-        let costs: Vec<Option<Vec<f64>>> = ended
-            .iter()
-            .map(|t| {
-                eligible(t, &self.objectives, self.study.budget_bytes)
-                    .is_ok()
-                    .then(|| compare::costs(t, &self.objectives))
-            })
-            .collect();
-        let all: Vec<&Vec<f64>> = costs.iter().flatten().collect();
-        let Some(dimensions) = all.first().map(|c| c.len()) else { return Vec::new() };
-        let end = |pick: fn(f64, f64) -> f64, start: f64| -> Vec<f64> {
-            (0..dimensions).map(|i| all.iter().map(|c| c[i]).fold(start, pick)).collect()
-        };
-        let (best, worst) = (end(f64::min, f64::INFINITY), end(f64::max, f64::NEG_INFINITY));
-        let (mut front, mut curve, mut last): (Vec<Vec<f64>>, Vec<(u64, f64)>, f64) =
-            (Vec::new(), Vec::new(), 0.0);
-        for (trial, cost) in ended.iter().zip(costs) {
-            if let Some(cost) = cost
-                && !front.iter().any(|f| f == &cost || crate::report::front::dominates(f, &cost))
-            {
-                front.retain(|f| !crate::report::front::dominates(&cost, f));
-                front.push(cost);
-                last = compare::box_share(&front, &best, &worst);
-            }
-            curve.push((trial.number, last));
-        }
-        curve
     }
 }

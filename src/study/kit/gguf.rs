@@ -23,10 +23,10 @@ const SAMPLES: u64 = 128;
 const SAMPLE_BYTES: usize = 64 << 10;
 
 pub(super) struct GgufKit {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     hash: String,
     facts: ModelFacts,
-    predictor: Predictor,
+    pub(super) predictor: Predictor,
 }
 
 impl GgufKit {
@@ -167,6 +167,7 @@ impl Kit for GgufKit {
             reference: materials.reference.clone(),
             config: config.clone(),
             stats: materials.stats.clone(),
+            importance: materials.importance.clone(),
             cache: materials.tensors.clone(),
             out: out.to_owned(),
             threads: materials.threads,

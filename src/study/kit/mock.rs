@@ -75,6 +75,10 @@ impl Kit for MockKit {
         BuildRequest::Mock { model: self.path.clone(), config: config.clone(), out: out.to_owned() }
     }
 
+    fn has_type(&self, _name: &str) -> bool {
+        true
+    }
+
     fn extension(&self) -> &'static str {
         "json"
     }

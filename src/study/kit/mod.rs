@@ -2,14 +2,17 @@
 
 mod gguf;
 mod mock;
+mod torch;
 
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineKind;
-use crate::measure::protocol::{BuildRequest, Job};
+use crate::measure::protocol::{BuildRequest, ImportanceSource, Job};
 use crate::measure::rates::RatesRequest;
+use crate::model::GgmlType;
 use crate::space::{Config, ModelFacts};
 use crate::study::predict::Shape;
+use crate::study::presets;
 
 /// Files that were made once for all trials of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Materials {
     pub reference: PathBuf,
     /// Activation statistics; none when nothing needs them.
     pub stats: Option<PathBuf>,
+    /// What pruning goes by.
+    pub importance: ImportanceSource,
     /// Folder of tensors quantized before.
     pub tensors: PathBuf,
     /// Threads that build.
@@ -62,6 +67,16 @@ pub trait Kit {
     /// The request that builds a candidate at `out`.
     fn build_request(&self, config: &Config, materials: &Materials, out: &Path) -> BuildRequest;
 
+    /// The baselines that people use with this engine, the most used first.
+    fn presets(&self) -> &'static [&'static str] {
+        &presets::NAMES
+    }
+
+    /// Whether the engine has a weight type of this name.
+    fn has_type(&self, name: &str) -> bool {
+        name.parse::<GgmlType>().is_ok_and(GgmlType::is_target)
+    }
+
     /// File name extension of an artifact.
     fn extension(&self) -> &'static str;
 }
@@ -74,5 +89,6 @@ pub fn open(engine: EngineKind, path: &Path) -> anyhow::Result<Box<dyn Kit>> {
     match engine {
         EngineKind::Mock => Ok(Box::new(mock::MockKit::open(path)?)),
         EngineKind::LlamaCpp => Ok(Box::new(gguf::GgufKit::open(path)?)),
+        EngineKind::Torch => Ok(Box::new(torch::TorchKit::open(path)?)),
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Builder<'a, 't> {
     stack: Vec<Task>,
     /// What the node being visited wants done, in order.
     plan: Vec<Task>,
+    /// A part of a token was asked for its variables.
+    is_lost: bool,
 }
 
 impl<'a, 't> Builder<'a, 't> {
@@ -53,8 +55,14 @@ impl<'a, 't> Builder<'a, 't> {
         mention: impl Fn(u32) -> Mention,
         mut visit: impl FnMut(&mut Self, u32) -> Result<(), NoProgram>,
     ) -> Result<Program, NoProgram> {
-        let mut this =
-            Self { tree, tokens, program: Program::default(), stack: Vec::new(), plan: Vec::new() };
+        let mut this = Self {
+            tree,
+            tokens,
+            program: Program::default(),
+            stack: Vec::new(),
+            plan: Vec::new(),
+            is_lost: false,
+        };
         this.program.ops.reserve(tree.nodes.len() / 2);
         if !tree.nodes.is_empty() {
             this.stack.push(Task::Visit(0));
@@ -64,8 +72,12 @@ impl<'a, 't> Builder<'a, 't> {
                 Task::Visit(node) => match this.tokens.of(node) {
                     Some((_, true)) => {}
                     Some((token, false)) => this.mention(token, mention(node)),
+                    None if this.tokens.is_part(node) => return Err(NoProgram),
                     None => {
                         visit(&mut this, node)?;
+                        if this.is_lost {
+                            return Err(NoProgram);
+                        }
                         // The plan is in order, and the stack gives the last first.
                         this.stack.extend(this.plan.drain(..).rev());
                     }
@@ -125,6 +137,7 @@ impl<'a, 't> Builder<'a, 't> {
     pub(super) fn variables_of(&mut self, nodes: &[u32]) -> List {
         let start = self.program.lists.len() as u32;
         for node in nodes {
+            self.is_lost |= self.tokens.is_part(*node);
             self.program.lists.extend(self.tokens.variables(self.tree, *node));
         }
         List { start, end: self.program.lists.len() as u32 }
@@ -147,12 +160,19 @@ impl<'a, 't> Builder<'a, 't> {
 
     /// Plans a visit.
     pub(super) fn visit(&mut self, node: u32) {
-        self.plan.push(Task::Visit(node));
+        // Keywords and punctuation say nothing, and neither does a leaf that is no token.
+        let says_something = match self.tokens.of(node) {
+            Some((_, plain)) => !plain,
+            None => self.tree.has_children(node) || self.tokens.is_part(node),
+        };
+        if says_something {
+            self.plan.push(Task::Visit(node));
+        }
     }
 
     /// Plans visits.
     pub(super) fn visit_all(&mut self, nodes: &[u32]) {
-        self.plan.extend(nodes.iter().copied().map(Task::Visit));
+        nodes.iter().for_each(|node| self.visit(*node));
     }
 
     /// Plans a definition.

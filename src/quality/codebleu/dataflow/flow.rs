@@ -97,10 +97,19 @@ pub(super) struct Item {
     pub(super) token: u32,
     /// How values reach it.
     pub(super) relation: Relation,
-    /// Where its parents come from, in the order of the walk.
-    pub(super) sources: Vec<Source>,
+    /// Where its parents come from at first.
+    pub(super) source: Source,
+    /// And later, in the order of the walk; most tokens are met once.
+    pub(super) more: Vec<Source>,
     /// Whether the published package would have merged several records, which drops repeated parents.
     pub(super) merged: bool,
+}
+
+impl Item {
+    /// Where its parents come from, in the order of the walk.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
+        std::iter::once(self.source).chain(self.more.iter().copied())
+    }
 }
 
 /// Parents of an item.
@@ -463,9 +472,9 @@ impl Walk<'_> {
         match &mut self.items[token as usize] {
             Some(item) => {
                 item.merged = true;
-                item.sources.push(source);
+                item.more.push(source);
             }
-            slot => *slot = Some(Item { token, relation, sources: vec![source], merged }),
+            slot => *slot = Some(Item { token, relation, source, more: Vec::new(), merged }),
         }
     }
 }
@@ -657,7 +666,7 @@ mod tests {
             let mut records = BTreeMap::new();
             for item in &flow.items {
                 let mut record = Record { merged: item.merged, ..Record::default() };
-                for source in &item.sources {
+                for source in item.sources() {
                     match source {
                         Source::Nothing => {}
                         Source::Itself => record.itself = true,

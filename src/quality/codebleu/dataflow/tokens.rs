@@ -10,6 +10,8 @@ use super::super::tree::Tree;
 
 /// "No token" for a node.
 const NONE: u32 = u32::MAX;
+/// For a node that is a part of a token.
+const PART: u32 = u32::MAX - 1;
 
 /// How a token's text is cut out of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub(super) enum Slicing {
 /// The tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    /// For each node its token, or [`NONE`].
+    /// For each node its token, or [`NONE`], or [`PART`] (by the published rule only).
     of_node: Vec<u32>,
     /// For each node how many tokens come before it in preorder.
     before: Vec<u32>,
@@ -53,17 +55,23 @@ impl Tokens {
         let mut tokens = Self {
             of_node: vec![NONE; count],
             before: Vec::with_capacity(count + 1),
-            stands_for: Vec::new(),
+            stands_for: Vec::with_capacity(count / 2),
             plain: Vec::with_capacity(count / 2),
             names: Vec::with_capacity(count / 2),
             name_hashes: Vec::new(),
         };
         let mut numbers: HashMap<u64, u32, BuildHasherDefault<IdentityHasher>> = HashMap::default();
-        let mut places: Vec<(u32, u32)> = Vec::with_capacity(count / 2);
+        numbers.reserve(count / 8);
+        // Tokens that are where the one before them is, and that place.
+        let mut coinciding: Vec<u32> = Vec::new();
+        let mut place = (u32::MAX, u32::MAX);
         let mut inside_until = 0;
         for at in 0..count as u32 {
             tokens.before.push(tokens.names.len() as u32);
             let node = tree.node(at);
+            if published && at < inside_until {
+                tokens.of_node[at as usize] = PART;
+            }
             if at < inside_until || (tree.has_children(at) && !is_whole(node.kind)) || is_none(at) {
                 continue;
             }
@@ -77,19 +85,21 @@ impl Tokens {
                 },
             };
             let plain = published && text == tree.kind(at);
-            tokens.of_node[at as usize] = tokens.names.len() as u32;
+            let token = tokens.names.len() as u32;
+            tokens.of_node[at as usize] = token;
+            tokens.stands_for.push(token);
+            if node.bytes == place {
+                coinciding.push(token);
+            }
+            place = node.bytes;
             tokens.plain.push(plain);
             // Nobody asks for the name of a keyword.
             let name = if plain { NONE } else { tokens.intern(&text, &mut numbers) };
             tokens.names.push(name);
-            places.push(node.bytes);
         }
         tokens.before.push(tokens.names.len() as u32);
-        tokens.stands_for = (0..places.len() as u32).collect();
-        for at in (1..places.len()).rev() {
-            if places[at] == places[at - 1] {
-                tokens.stands_for[at - 1] = tokens.stands_for[at];
-            }
+        for later in coinciding.into_iter().rev() {
+            tokens.stands_for[later as usize - 1] = tokens.stands_for[later as usize];
         }
         tokens
     }
@@ -112,12 +122,17 @@ impl Tokens {
     /// The token of a node: its number, and whether it is spelled like its kind.
     pub(super) fn of(&self, node: u32) -> Option<(u32, bool)> {
         let token = self.of_node[node as usize];
-        (token != NONE).then(|| (self.stands_for[token as usize], self.plain[token as usize]))
+        (token < PART).then(|| (self.stands_for[token as usize], self.plain[token as usize]))
+    }
+
+    /// Whether a node is a part of a token: the published package knows no such place, and raises when it comes there.
+    pub(super) fn is_part(&self, node: u32) -> bool {
+        self.of_node[node as usize] == PART
     }
 
     /// The name of each node that is a token; the largest number for the others.
     pub(super) fn names_of_nodes(&self) -> Vec<u32> {
-        let name = |token: &u32| if *token == NONE { NONE } else { self.names[*token as usize] };
+        let name = |token: &u32| if *token >= PART { NONE } else { self.names[*token as usize] };
         self.of_node.iter().map(name).collect()
     }
 

@@ -183,9 +183,8 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
 fn plain(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) {
     let tree = b.tree;
     let is_first = |child: &u32| flag(&rules.first, tree.node(*child).kind);
-    let (first, rest): (Vec<u32>, Vec<u32>) = tree.children(node).partition(is_first);
-    b.visit_all(&first);
-    b.visit_all(&rest);
+    tree.children(node).filter(is_first).for_each(|child| b.visit(child));
+    tree.children(node).filter(|child| !is_first(child)).for_each(|child| b.visit(child));
 }
 
 fn declare(b: &mut Builder<'_, '_>, name: Option<u32>, value: Option<u32>) -> Result<(), NoProgram> {

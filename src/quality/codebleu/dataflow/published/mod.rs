@@ -66,12 +66,12 @@ impl Relations {
             }
             *slot
         };
-        // Equal parent lists are hashed once: an assignment to many targets from many sources would otherwise cost their product.
+        // A long list of parents is hashed once: an assignment to many targets from many sources would otherwise cost their product.
         let mut known: HashMap<(u32, u32, bool), u64> = HashMap::new();
         let mut sorted = Vec::with_capacity(flow.items.len());
         let mut seen = vec![0u32; program.name_count as usize];
         for (round, item) in (1u32..).zip(&flow.items) {
-            let has_parents = item.sources.iter().any(|source| match source {
+            let has_parents = item.sources().any(|source| match source {
                 Source::Nothing => false,
                 Source::Itself => true,
                 Source::Tokens(list) => !list.is_empty(),
@@ -80,7 +80,7 @@ impl Relations {
                 continue;
             }
             let own = program.names[item.token as usize];
-            let mut hash_of = |sources: &[Source]| {
+            let mut hash_of = || {
                 let mut parents = 0;
                 let mut add = |name: u32| {
                     if !item.merged || seen[name as usize] != round {
@@ -88,7 +88,7 @@ impl Relations {
                         parents = hash::mix(parents, number(name) + 1);
                     }
                 };
-                for source in sources {
+                for source in item.sources() {
                     match source {
                         Source::Nothing => {}
                         Source::Itself => add(own),
@@ -101,11 +101,11 @@ impl Relations {
                 }
                 parents
             };
-            let parents = match item.sources.as_slice() {
-                [Source::Tokens(list)] => *known
-                    .entry((list.start, list.end, item.merged))
-                    .or_insert_with(|| hash_of(&[Source::Tokens(*list)])),
-                sources => hash_of(sources),
+            let parents = match item.source {
+                Source::Tokens(list) if item.more.is_empty() && list.range().len() > SHORT => {
+                    *known.entry((list.start, list.end, item.merged)).or_insert_with(hash_of)
+                }
+                _ => hash_of(),
             };
             let variable = number(own);
             let relation = match item.relation {
@@ -120,3 +120,6 @@ impl Relations {
 }
 
 const UNNUMBERED: u64 = u64::MAX;
+
+/// Parents that are hashed sooner than looked up.
+const SHORT: usize = 16;

@@ -16,7 +16,7 @@ pub(super) fn lower(tree: &Tree<'_>, tokens: Tokens, rules: &Rules) -> Result<Pr
         |builder, node| {
             if visit(builder, rules, node).is_err() {
                 builder.discard_plan();
-                plain(builder, node);
+                plain(builder, rules, node);
             }
             Ok(())
         },
@@ -28,7 +28,7 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
     let kind_in = |table: &[bool], node: u32| flag(table, tree.node(node).kind);
     let role = rules.roles.get(usize::from(tree.node(node).kind)).copied().unwrap_or_default();
     match role {
-        Role::Plain => plain(b, node),
+        Role::Plain => plain(b, rules, node),
         Role::Declare { name, value } => {
             let names: Vec<u32> =
                 tree.children(node).filter(|child| tree.node(*child).field == name).collect();
@@ -53,7 +53,7 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
             assign(b, rules, left, right, true);
         }
         Role::Increment => {
-            plain(b, node);
+            plain(b, rules, node);
             if tree.children(node).any(|child| kind_in(&rules.step, child)) {
                 let all = b.variables(node);
                 b.define(all, all, Relation::ComputedFrom, Form::Pairwise);
@@ -69,7 +69,7 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
             let (cases, rest): (Vec<u32>, Vec<u32>) =
                 tree.children(node).partition(|child| kind_in(&rules.case, *child));
             if cases.is_empty() {
-                plain(b, node);
+                plain(b, rules, node);
             } else {
                 let exhaustive = cases.iter().any(|case| kind_in(&rules.default_case, *case));
                 b.visit_all(&rest);
@@ -118,12 +118,12 @@ fn visit(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) -> Result<(), NoProg
     Ok(())
 }
 
-fn plain(b: &mut Builder<'_, '_>, node: u32) {
+fn plain(b: &mut Builder<'_, '_>, rules: &Rules, node: u32) {
     // The clauses of a comprehension come after the expression that uses what they bind.
-    let (binding, rest): (Vec<u32>, Vec<u32>) =
-        b.tree.children(node).partition(|child| b.tree.kind(*child) == "for_in_clause");
-    b.visit_all(&binding);
-    b.visit_all(&rest);
+    let tree = b.tree;
+    let binds = |child: &u32| flag(&rules.comprehension_clause, tree.node(*child).kind);
+    tree.children(node).filter(binds).for_each(|child| b.visit(child));
+    tree.children(node).filter(|child| !binds(child)).for_each(|child| b.visit(child));
 }
 
 fn declare(b: &mut Builder<'_, '_>, names: &[u32], value: Option<u32>) {

@@ -93,7 +93,7 @@ impl Variables {
         let number = |token: u32| numbers[program.names[token as usize] as usize];
         for item in &flow.items {
             let (to, relation) = (number(item.token), item.relation);
-            for source in &item.sources {
+            for source in item.sources() {
                 match source {
                     Source::Nothing => {}
                     Source::Itself => this.push(Edge { to, from: to, relation }),

@@ -303,6 +303,8 @@ pub(super) struct Rules {
     pub(super) default_case: Vec<bool>,
     /// The clause of Go's loop.
     pub(super) for_clause: Vec<bool>,
+    /// The clauses of a comprehension, which bind what the expression before them uses.
+    pub(super) comprehension_clause: Vec<bool>,
     /// `++` and `--`.
     pub(super) step: Vec<bool>,
     /// Operators that replace what was there.
@@ -359,6 +361,7 @@ impl Rules {
             conditional: named(&["elif_clause", "else_if_clause", "elsif"]),
             default_case: named(&["default_case", "switch_default", "default_statement"]),
             for_clause: named(&["for_clause"]),
+            comprehension_clause: named(&["for_in_clause"]),
             step: named(&["++", "--"]),
             replaces: named(&["=", ":="]),
             alternative: grammar.field("alternative"),

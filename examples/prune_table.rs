@@ -1,0 +1,358 @@
+//! How far pruned models lie from the whole one, by what pruning went by, and what training mends:
+//!
+//! ```text
+//! cargo build --release && cargo run --release --example prune_table -- MODEL.gguf FOLDER [SECONDS]
+//! ```
+//!
+//! Prunes as many KV groups as FFN channels, keeps F16, and compares with the reference's predictions on held-out code; sets single
+//! weights to zero; rounds to four bits after several calibrations. With SECONDS, models that gradients pruned are trained so long each
+//! instead, and one that is rounded to four bits, and compared before and after. Prints Markdown.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use autotune::compress::sparse::sparsify;
+use autotune::compress::{ActivationStats, equalize};
+use autotune::engine::lab::{RecoverProgress, RecoverRequest};
+use autotune::engine::{Device, EngineKind};
+use autotune::measure::artifact::timing_run;
+use autotune::measure::protocol::{BuildRequest, ImportanceSource, Job, Message, TimingPlan};
+use autotune::measure::supervisor::{End, Limits, Supervisor};
+use autotune::measure::workload::Workload;
+use autotune::model::gguf::Gguf;
+use autotune::model::is_quantized;
+use autotune::quality::divergence::Divergence;
+use autotune::space::{Candidate, Config, KvType, Value};
+use autotune::study::prepare::{grading_run, held_out, timing_text};
+
+/// Shares of KV groups and FFN channels that go.
+const PRUNED: [f64; 4] = [0.05, 0.1, 0.2, 0.3];
+const WINDOWS: u32 = 8;
+const WINDOW_TOKENS: u32 = 256;
+const CALIBRATION_TOKENS: u32 = 4096;
+const SEED: u64 = 1;
+
+struct Lab {
+    supervisor: Supervisor,
+    folder: PathBuf,
+    reference: PathBuf,
+    threads: u32,
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(model), Some(folder)) = (arguments.next(), arguments.next()) else {
+        bail!("usage: prune_table MODEL.gguf FOLDER [SECONDS]");
+    };
+    let seconds: Option<f64> = arguments.next().map(|t| t.parse()).transpose().context("SECONDS")?;
+    let folder = PathBuf::from(folder);
+    std::fs::create_dir_all(&folder)?;
+    // target/release/examples/prune_table: the program lies two levels up.
+    let here = std::env::current_exe()?;
+    let program = here.parent().and_then(Path::parent).context("no folder")?.join("autotune");
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let mut lab =
+        Lab { supervisor: Supervisor::new(program), reference: PathBuf::from(&model), folder, threads };
+    lab.prepare(Path::new(&model))?;
+    match seconds {
+        None => {
+            lab.importance()?;
+            lab.sparsity()?;
+            lab.calibration()
+        }
+        Some(seconds) => lab.recovery(seconds),
+    }
+}
+
+fn config(share: f64, ty: Option<&str>) -> anyhow::Result<Config> {
+    let mut candidate = Candidate::default();
+    if share > 0.0 {
+        candidate = candidate
+            .with("prune.keep_ffn", Value::Real(1.0 - share))
+            .with("prune.keep_kv_heads", Value::Real(1.0 - share));
+    }
+    for group in ["attn", "ffn", "embd"] {
+        if let Some(ty) = ty {
+            candidate = candidate.with(&format!("weights.{group}"), Value::Text(ty.to_owned()));
+        }
+    }
+    Ok(Config::from_candidate(&candidate)?)
+}
+
+fn told(d: &Divergence) -> String {
+    format!(
+        "{:.3} ± {:.3} ({:.0} %)",
+        d.kl_mean.value,
+        d.kl_mean.high - d.kl_mean.value,
+        100.0 * d.top1_agreement.value
+    )
+}
+
+impl Lab {
+    /// Runs a job whose result is not there yet.
+    fn once(&self, job: &Job, out: &Path) -> anyhow::Result<()> {
+        if out.is_file() { Ok(()) } else { self.run(job, |_| {}) }
+    }
+
+    fn run(&self, job: &Job, mut each: impl FnMut(Message)) -> anyhow::Result<()> {
+        let limits = Limits { time: Duration::from_secs(3600), memory_bytes: None };
+        let outcome = self.supervisor.run(job, &limits, &|| false, &mut each)?;
+        match outcome.end {
+            End::Done => Ok(()),
+            end => bail!("{}: {end:?}", job.name()),
+        }
+    }
+
+    /// The reference, its predictions, activations and gradients.
+    fn prepare(&mut self, model: &Path) -> anyhow::Result<()> {
+        let reference = self.folder.join("reference.gguf");
+        if is_quantized(&Gguf::open(model)?) {
+            let request =
+                BuildRequest::Reference { source: model.to_owned(), out: reference.clone(), seed: SEED };
+            self.once(&Job::Build { request }, &reference)?;
+            self.reference = reference;
+        }
+        let (model, text, threads) = (self.reference.clone(), timing_text(), self.threads);
+        self.activations(&model, &self.folder.join("activations.json"))?;
+        let max_tokens = CALIBRATION_TOKENS;
+        let out = self.folder.join("gradients.json");
+        let job = Job::Gradients { model: model.clone(), text, max_tokens, threads, out: out.clone() };
+        self.once(&job, &out)?;
+        let mut run = grading_run(threads, KvType::F16, KvType::F16, false);
+        run.sequences = 1;
+        let out = self.folder.join("predictions.bin");
+        let job = Job::Reference {
+            engine: EngineKind::LlamaCpp,
+            artifact: model,
+            run,
+            texts: held_out(),
+            windows: WINDOWS,
+            window_tokens: WINDOW_TOKENS,
+            out: out.clone(),
+        };
+        self.once(&job, &out)
+    }
+
+    /// What pruning costs, by what it went by.
+    fn importance(&self) -> anyhow::Result<()> {
+        println!("| pruned | by magnitude | by activations | by gradients |");
+        println!("|---|---|---|---|");
+        for share in PRUNED {
+            let mut cells = Vec::new();
+            for source in [ImportanceSource::Magnitude, ImportanceSource::Activations, self.gradients()] {
+                let path = self.folder.join("pruned.gguf");
+                self.build(&self.reference, &config(share, None)?, source, &path)?;
+                cells.push(told(&self.diverge(&path)?));
+            }
+            println!("| {:.0} % | {} |", 100.0 * share, cells.join(" | "));
+        }
+        Ok(())
+    }
+
+    fn gradients(&self) -> ImportanceSource {
+        ImportanceSource::Gradients(self.folder.join("gradients.json"))
+    }
+
+    /// What training for so long mends.
+    fn recovery(&self, seconds: f64) -> anyhow::Result<()> {
+        println!("| model | trained | steps | KL before | after |");
+        println!("|---|---|---|---|---|");
+        let row = |name: &str, end: &RecoverProgress, before: &Path, after: &Path| -> anyhow::Result<()> {
+            let (before, after) = (told(&self.diverge(before)?), told(&self.diverge(after)?));
+            println!("| {name} | {:.0} s | {} | {before} | {after} |", end.spent_s, end.steps);
+            Ok(())
+        };
+        for share in &PRUNED[1..] {
+            let (student, out) = (
+                self.folder.join(format!("student-{share}.gguf")),
+                self.folder.join(format!("recovered-{share}.gguf")),
+            );
+            self.build(&self.reference, &config(*share, None)?, self.gradients(), &student)?;
+            let end = self.recover(&student, &out, seconds, None)?;
+            row(&format!("{:.0} % pruned", 100.0 * share), &end, &student, &out)?;
+        }
+        let names = ["four.gguf", "four-trained.gguf", "trained.gguf"];
+        let [plain, trained, floats] = names.map(|name| self.folder.join(name));
+        let four = config(0.0, Some("Q4_1"))?;
+        self.build(&self.reference, &four, ImportanceSource::Activations, &plain)?;
+        let end = self.recover(&self.reference, &floats, seconds, Some(4))?;
+        self.build(&floats, &four, ImportanceSource::Activations, &trained)?;
+        row("Q4_1, rounded while trained", &end, &plain, &trained)
+    }
+
+    fn build(
+        &self,
+        reference: &Path,
+        config: &Config,
+        importance: ImportanceSource,
+        out: &Path,
+    ) -> anyhow::Result<()> {
+        self.build_with(reference, config, importance, Some(self.folder.join("activations.json")), out)
+    }
+
+    fn build_with(
+        &self,
+        reference: &Path,
+        config: &Config,
+        importance: ImportanceSource,
+        stats: Option<PathBuf>,
+        out: &Path,
+    ) -> anyhow::Result<()> {
+        let request = BuildRequest::Gguf {
+            source: reference.to_owned(),
+            reference: reference.to_owned(),
+            config: config.clone(),
+            stats,
+            importance,
+            cache: self.folder.join("cache"),
+            out: out.to_owned(),
+            threads: self.threads,
+        };
+        std::fs::create_dir_all(self.folder.join("cache"))?;
+        self.run(&Job::Build { request }, |_| {})
+    }
+
+    fn diverge(&self, artifact: &Path) -> anyhow::Result<Divergence> {
+        let mut run = grading_run(self.threads, KvType::F16, KvType::F16, false);
+        run.sequences = 4;
+        let job = Job::Assess {
+            engine: EngineKind::LlamaCpp,
+            artifact: artifact.to_owned(),
+            run,
+            reference: Some(self.folder.join("predictions.bin")),
+            prompts: Vec::new(),
+        };
+        let mut found = None;
+        self.run(&job, |message| {
+            if let Message::Diverged { divergence, .. } = message {
+                found = Some(divergence);
+            }
+        })?;
+        found.context("no divergence was reported")
+    }
+
+    /// What zeros in place of single weights cost, and whether they are any faster.
+    fn sparsity(&self) -> anyhow::Result<()> {
+        println!("\n| zeros | by magnitude | by Wanda | llama.cpp, ms a step | torch, ms a step |");
+        println!("|---|---|---|---|---|");
+        let source = Gguf::open(&self.reference)?;
+        let stats: ActivationStats =
+            serde_json::from_str(&std::fs::read_to_string(self.folder.join("activations.json"))?)?;
+        for share in [0.0, 0.5] {
+            let mut cells = Vec::new();
+            let path = self.folder.join("sparse.gguf");
+            for stats in [None, Some(&stats)] {
+                sparsify(&source, stats, share, &path)?;
+                cells.push(told(&self.diverge(&path)?));
+            }
+            for engine in [EngineKind::LlamaCpp, EngineKind::Torch] {
+                cells.push(format!("{:.1}", self.step_ms(engine, &path)?));
+            }
+            println!("| {:.0} % | {} |", 100.0 * share, cells.join(" | "));
+        }
+        Ok(())
+    }
+
+    /// Four bits rounded as they are, with importance data, and after columns were scaled by the activations that they meet.
+    fn calibration(&self) -> anyhow::Result<()> {
+        println!("\n| type | rounded | with importance data | scaled by activations^0.25 | ^0.5 |");
+        println!("|---|---|---|---|---|");
+        let source = Gguf::open(&self.reference)?;
+        let activations = self.folder.join("activations.json");
+        let stats: ActivationStats = serde_json::from_str(&std::fs::read_to_string(&activations)?)?;
+        let mut models = vec![(self.reference.clone(), None), (self.reference.clone(), Some(activations))];
+        for power in [0.25f32, 0.5] {
+            let out = self.folder.join(format!("scaled-{power}.gguf"));
+            equalize(&source, &stats, power, &out, self.threads as usize)?;
+            let own = out.with_extension("json");
+            self.activations(&out, &own)?;
+            models.push((out, Some(own)));
+        }
+        for ty in ["Q4_0", "Q4_1", "IQ4_NL"] {
+            let mut cells = Vec::new();
+            for (model, stats) in &models {
+                let out = self.folder.join("four.gguf");
+                self.build_with(
+                    model,
+                    &config(0.0, Some(ty))?,
+                    ImportanceSource::Activations,
+                    stats.clone(),
+                    &out,
+                )?;
+                cells.push(told(&self.diverge(&out)?));
+            }
+            println!("| {ty} | {} |", cells.join(" | "));
+        }
+        Ok(())
+    }
+
+    fn activations(&self, model: &Path, out: &Path) -> anyhow::Result<()> {
+        let job = Job::Activations {
+            model: model.to_owned(),
+            text: timing_text(),
+            max_tokens: CALIBRATION_TOKENS,
+            threads: self.threads,
+            out: out.to_owned(),
+        };
+        self.once(&job, out)
+    }
+
+    /// Median time of a decode step of one sequence.
+    fn step_ms(&self, engine: EngineKind, artifact: &Path) -> anyhow::Result<f64> {
+        let workload: Workload = "128:32:1".parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+        let base = Config::from_candidate(&Candidate::default())?;
+        let job = Job::Measure {
+            engine,
+            artifact: artifact.to_owned(),
+            run: timing_run(&Config { threads: self.threads, ..base }, &workload),
+            workload,
+            text: timing_text(),
+            plan: TimingPlan::Parts { rounds: 3, prompt_tokens: 128, steps: 32 },
+        };
+        let mut steps = Vec::new();
+        self.run(&job, |message| {
+            if let Message::Measured(samples) = message {
+                steps = samples.step_ms.clone();
+            }
+        })?;
+        steps.sort_by(f64::total_cmp);
+        steps.get(steps.len() / 2).copied().context("no step was timed")
+    }
+
+    fn recover(
+        &self,
+        student: &Path,
+        out: &Path,
+        time_s: f64,
+        fake_bits: Option<u32>,
+    ) -> anyhow::Result<RecoverProgress> {
+        let request = RecoverRequest {
+            student: student.to_owned(),
+            teacher: self.reference.clone(),
+            text: timing_text(),
+            out: out.to_owned(),
+            state: out.with_extension("state"),
+            time_s,
+            most_steps: u64::MAX,
+            window: WINDOW_TOKENS,
+            windows_per_step: 2,
+            rate: 2e-4,
+            fake_bits,
+            seed: SEED,
+            threads: self.threads,
+            device: Device::Cpu,
+        };
+        let mut last = RecoverProgress::default();
+        self.run(&Job::Recover { request }, |message| {
+            if let Message::Recovering(progress) = message {
+                if progress.held_out.is_some() || progress.steps.is_multiple_of(10) {
+                    eprintln!("{progress:?}");
+                }
+                last = progress;
+            }
+        })?;
+        Ok(last)
+    }
+}

@@ -1,0 +1,201 @@
+//! Checkpoints from one format to the other: a GGUF file and a folder of Hugging Face.
+//!
+//! llama.cpp turns neighbouring elements of a head together, Hugging Face elements half a head apart: the rows of Q and K of the llama
+//! graph change places on the way. Weights keep their type unless another is asked for; blocks of a quantized GGUF become F16.
+
+mod to_gguf;
+mod to_hf;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+
+use super::CompressError;
+use super::floats::decode;
+use crate::model::hf::HfError;
+use crate::model::tokenizer::TokenizerError;
+use crate::model::{
+    Checkpoint, CheckpointError, DYNAMIC_SCALES, GgmlType, RawTensor, SCALES, TensorName, TensorRole,
+};
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// The GGUF file, or the folder.
+    pub path: PathBuf,
+    /// Tensors in it.
+    pub tensors: usize,
+    /// Bytes of the weights.
+    pub bytes: u64,
+    /// Tensors that were quantized in the source and are F16 now.
+    pub dequantized: usize,
+}
+
+/// A checkpoint that cannot be converted.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ConvertError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Hf(#[from] HfError),
+    #[error("the tokenizer cannot be converted: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    #[error(
+        "the layers have different sizes (pruned head by head or channel by channel), which config.json cannot say; export it as GGUF"
+    )]
+    Layers,
+    #[error("the rotary embedding has factors of its own (rope_freqs.weight), which config.json cannot say")]
+    Factors,
+    #[error("`{tensor}` is stored as {ty}; {remedy}")]
+    Type { tensor: String, ty: GgmlType, remedy: &'static str },
+    #[error("{} is there already; name another, or delete it", .0.display())]
+    Occupied(PathBuf),
+    #[error("failed to write {}: {cause}", path.display())]
+    Write { path: PathBuf, cause: String },
+}
+
+/// Writes the checkpoint at `source` in the other format at `out`; floats as `ty` where one is asked for.
+///
+/// # Errors
+/// A source that cannot be read or has no counterpart, or a disk that refuses.
+pub fn convert(source: &Path, out: &Path, ty: Option<GgmlType>) -> Result<Converted, ConvertError> {
+    let checkpoint = Checkpoint::open(source)?;
+    if out.exists() && std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_some()) {
+        return Err(ConvertError::Occupied(out.to_owned()));
+    }
+    match &checkpoint {
+        Checkpoint::Gguf { .. } => to_hf::write(&checkpoint, out, ty),
+        Checkpoint::Hf(model) => to_gguf::write(&checkpoint, model, out, ty),
+    }
+}
+
+/// Which way the rows of a head go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As they are.
+    Same,
+    /// Pairs of neighbours to halves of a head.
+    ToHalves,
+    /// Halves of a head to pairs of neighbours.
+    ToNeighbours,
+}
+
+impl Order {
+    /// The row of the source that stands at `row` in the result.
+    fn source(self, row: usize, head: usize) -> usize {
+        let (first, within) = (row / head * head, row % head);
+        let half = head / 2;
+        first
+            + match self {
+                Order::Same => within,
+                Order::ToHalves => within % half * 2 + within / half,
+                Order::ToNeighbours => within % 2 * half + within / 2,
+            }
+    }
+}
+
+/// Whether a tensor's rows (or elements, of a bias) are those of turned heads.
+fn is_turned(name: &str) -> bool {
+    matches!(TensorName::parse(name).role, TensorRole::AttnQ | TensorRole::AttnK)
+}
+
+/// The type of a tensor in the result.
+fn result_type(raw: &RawTensor<'_>, matrix: bool, asked: Option<GgmlType>) -> GgmlType {
+    match asked {
+        Some(ty) if matrix => ty,
+        _ if raw.ty.is_float() => raw.ty,
+        _ => GgmlType::F16,
+    }
+}
+
+/// A tensor's bytes in another type, its rows in another order.
+fn rewritten<'a>(
+    name: &str,
+    raw: &RawTensor<'a>,
+    ty: GgmlType,
+    order: Order,
+    checkpoint: &Checkpoint,
+) -> Result<Cow<'a, [u8]>, ConvertError> {
+    let bytes: Cow<'a, [u8]> = if raw.ty == ty {
+        Cow::Borrowed(raw.bytes)
+    } else {
+        let floats = floats_of(checkpoint, name, raw)?;
+        Cow::Owned(encoded(&floats, ty))
+    };
+    if order == Order::Same || !is_turned(name) {
+        return Ok(bytes);
+    }
+    let rows: usize = match raw.dims.as_slice() {
+        [n] => *n as usize,
+        dims => dims.iter().skip(1).product::<u64>() as usize,
+    };
+    let (width, head) = (bytes.len() / rows.max(1), checkpoint.arch().head_dim as usize);
+    let mut turned = Vec::with_capacity(bytes.len());
+    for row in 0..rows {
+        let from = order.source(row, head) * width;
+        turned.extend_from_slice(&bytes[from..from + width]);
+    }
+    Ok(Cow::Owned(turned))
+}
+
+/// The floats that a tensor stands for: bytes by the scales of their rows, blocks as llama.cpp reads them.
+///
+/// # Errors
+/// A type that has no floats, or a build that cannot read it.
+pub fn floats_of(checkpoint: &Checkpoint, name: &str, raw: &RawTensor<'_>) -> Result<Vec<f32>, ConvertError> {
+    let mut out = Vec::new();
+    if raw.ty == GgmlType::I8 {
+        let scales = [SCALES, DYNAMIC_SCALES].iter().find_map(|s| checkpoint.find(&format!("{name}{s}")));
+        let scales =
+            scales.map(|s| s.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect());
+        let scales: Vec<f32> = scales.unwrap_or_default();
+        let row = raw.dims.first().map_or(1, |n| *n as usize).max(1);
+        if scales.len() * row != raw.bytes.len() {
+            let remedy = "it has no scale for each row";
+            return Err(ConvertError::Type { tensor: name.to_owned(), ty: raw.ty, remedy });
+        }
+        let by_row = raw.bytes.chunks(row).zip(scales);
+        return Ok(by_row
+            .flat_map(|(row, scale)| row.iter().map(move |b| f32::from(*b as i8) * scale))
+            .collect());
+    }
+    if decode(raw.ty, raw.bytes, &mut out, &mut Vec::new()).is_some() {
+        return Ok(out);
+    }
+    let fail = |remedy| ConvertError::Type { tensor: name.to_owned(), ty: raw.ty, remedy };
+    #[cfg(feature = "llama")]
+    {
+        let n = raw.dims.iter().product::<u64>() as usize;
+        crate::engine::ggml::dequantize(raw.ty, raw.bytes, n).map_err(|_| fail("it has no floats"))
+    }
+    #[cfg(not(feature = "llama"))]
+    Err(fail("build with `--features llama`, whose dequantizers it needs"))
+}
+
+fn encoded(values: &[f32], ty: GgmlType) -> Vec<u8> {
+    match ty {
+        GgmlType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        GgmlType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_orders_undo_each_other() {
+        let head = 8;
+        let order = |o: Order| (0..16).map(|r| o.source(r, head)).collect::<Vec<_>>();
+        assert_eq!(order(Order::ToHalves)[..8], [0, 2, 4, 6, 1, 3, 5, 7]);
+        assert_eq!(order(Order::ToNeighbours)[8..], [8, 12, 9, 13, 10, 14, 11, 15]);
+        for row in 0..16 {
+            assert_eq!(Order::ToHalves.source(Order::ToNeighbours.source(row, head), head), row);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A whole study of the torch engine, as a user runs it: gradients, recovery, packed artifacts, all rungs.
+#![cfg(all(feature = "torch", feature = "llama"))]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use autotune::model::synthetic::Shapes;
+use autotune::model::{ArchKind, GgmlType};
+use autotune::store::Store;
+
+const SPACE: &str = r#"
+batch = 2
+context = { from = "workload" }
+threads = 1
+
+[weights]
+attn = ["INT8", "INT8_DYN"]
+ffn = "INT4"
+embd = "INT8"
+
+[kv]
+k = "f32"
+v = "f32"
+
+[prune]
+keep_ffn = 0.75
+"#;
+
+fn autotune(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autotune"));
+    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("home")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_study_of_the_torch_engine_prunes_trains_packs_and_grades() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    Shapes::tiny(ArchKind::Llama).write(&at("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
+    std::fs::write(at("space.toml"), SPACE).unwrap();
+    let said = autotune(
+        folder.path(),
+        &[
+            "tune",
+            "--engine",
+            "torch",
+            "--model",
+            "tiny.gguf",
+            "--budget",
+            "2GB",
+            "--space",
+            "space.toml",
+            "--workload",
+            "64:8:2",
+            "--task-limit",
+            "2",
+            "--timing-cap",
+            "1s",
+            "--trials",
+            "4",
+            "--importance",
+            "gradient",
+            "--recover",
+            "1s",
+            "--sandbox",
+            "auto",
+        ],
+    );
+    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+    let store = Store::open_existing(&at("results/autotune.db")).unwrap();
+    let study = store.study(None).unwrap();
+    let trials = store.trials(study.id).unwrap();
+    let names: Vec<Option<&str>> = trials.iter().map(|t| t.origin.preset_name()).collect();
+    assert_eq!(names, [Some("BF16"), Some("INT8_DYN"), None, None]);
+    for trial in &trials {
+        assert_eq!(trial.state.to_string(), "complete", "{:?}", trial.failure);
+        let artifact = trial.artifact.as_ref().unwrap();
+        assert!(artifact.path.ends_with(".torch.gguf") && at("results").join(&artifact.path).is_file());
+        for metric in ["request_latency_p50_ms", "peak_memory_bytes", "kl_mean", "pass_at_1"] {
+            assert!(trial.value(metric).is_some(), "{metric}");
+        }
+        let trained = trial.value("recovery_s");
+        assert_eq!(trained.is_some(), trial.origin.preset_name().is_none(), "{trained:?}");
+    }
+    // Both pruned trials share one training.
+    let of = |i: usize, metric: &str| trials[i].value(metric).unwrap();
+    assert_eq!(of(2, "recovery_s"), of(3, "recovery_s"));
+    assert!(of(2, "recovery_steps") >= 1.0);
+    assert_eq!(std::fs::read_dir(at("results/cache")).unwrap().count(), 1);
+}
