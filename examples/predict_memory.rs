@@ -29,7 +29,7 @@ use autotune::study::kit::{self, Materials};
 use autotune::study::predict::{Ceiling, peak_memory_bytes};
 use autotune::study::prepare::timing_text;
 use autotune::study::rates::obtain;
-use autotune::study::{Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
+use autotune::study::{Bounds, Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
 use autotune::units::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ fn main() -> Result<()> {
         all: Ceiling { bytes_per_s: c.read_bytes_per_s, flops: c.multiply_add_flop_per_s },
         threads: host.usable_threads(),
     };
-    let goals = objectives(Cost::default(), Quality::default());
+    let goals = objectives(Cost::default(), Quality::default(), &Bounds::default());
     let problem =
         StudyProblem::new(&space, kit.as_ref(), workload, ceilings, u64::MAX, &goals).with_rates(rates);
     let mut seen: Vec<(Config, f64, f64)> = Vec::new();

@@ -52,7 +52,7 @@ fn main() {
     let executions: u64 = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let seed: u64 = arguments.get(2).and_then(|n| n.parse().ok()).unwrap_or(1);
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).unwrap();
-    let targets = [gguf(), space(), task_lines(), protocol(), candidate()];
+    let targets = [gguf(), safetensors(), space(), task_lines(), protocol(), candidate()];
     let mut found = false;
     for target in targets.iter().filter(|t| wanted == "all" || wanted == t.name) {
         found = true;
@@ -195,6 +195,48 @@ fn gguf() -> Target {
         ],
         // The file claims to be longer than the header, as real ones are.
         run: |input| parse_header(input, input.len() as u64 + (1 << 20)).is_ok(),
+    }
+}
+
+thread_local! {
+    /// Where the checkpoint lies that is opened over and over: in memory, where that is to be had.
+    static FOLDER: tempfile::TempDir =
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+}
+
+fn safetensors() -> Target {
+    let file = |header: &str, data: usize| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + data, 7);
+        bytes
+    };
+    let embed = r#"{"model.embed_tokens.weight":{"dtype":"F16","shape":[4,8],"data_offsets":[0,64]}}"#;
+    let two = r#"{"__metadata__":{"format":"pt"},"model.norm.weight":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"lm_head.weight":{"dtype":"BF16","shape":[2,8],"data_offsets":[32,64]}}"#;
+    let odd = r#"{"x":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"model.norm.weight":{"dtype":"F8_E4M3","shape":[0,3],"data_offsets":[8,8]}}"#;
+    Target {
+        name: "safetensors",
+        seeds: vec![file(embed, 64), file(two, 64), file(odd, 8)],
+        words: vec![
+            b"\"dtype\":",
+            b"\"data_offsets\":[0,18446744073709551615]",
+            b"\"shape\":[4294967296,4294967296]",
+            b"model.layers.0.self_attn.q_proj.weight",
+            b"-1",
+            b"1e99",
+            b"{}",
+            b"null",
+            b"\xff\xff\xff\xff\xff\xff\xff\x7f",
+        ],
+        // The file is mapped as a checkpoint is; every tensor is looked at.
+        run: |input| {
+            FOLDER.with(|folder| {
+                std::fs::write(folder.path().join("model.safetensors"), input).unwrap();
+                autotune::model::hf::Shards::open(folder.path()).is_ok_and(|all| {
+                    all.iter().map(|(_, t)| black_box(all.bytes(t)).len()).sum::<usize>() > 0
+                })
+            })
+        },
     }
 }
 

@@ -29,6 +29,9 @@ fn help_of_the_command() {
       convert      Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way
       studies      List the studies of a database
       trials       List the trials of a study
+      importance   Tell which parameters moved each objective of a study
+      evaluate     Score the candidates that another program writes as JSON lines, with the evaluation
+                   of `tune`
       compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
       report       Write the report of a study
       export       Hand a trial over: its model file, the measured figures, and the commands that run it
@@ -155,6 +158,17 @@ fn help_of_the_command() {
           --battery-wh <WH>
               Capacity of the battery that the model will run on, in watt-hours, to tell which share of
               it 1,000 tokens take
+
+          --max-latency <DURATION>
+              The slowest median request latency that is of interest, for example 80ms or 2s
+
+          --min-quality <QUALITY>
+              The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such
+              as 0.4 (with --quality kl the most)
+
+          --max-energy <JOULES>
+              The most energy that a token may take, for example 1.5J; needs a readable energy counter
+              (`autotune probe`)
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
@@ -328,6 +342,17 @@ fn help_of_tune() {
               Capacity of the battery that the model will run on, in watt-hours, to tell which share of
               it 1,000 tokens take
 
+          --max-latency <DURATION>
+              The slowest median request latency that is of interest, for example 80ms or 2s
+
+          --min-quality <QUALITY>
+              The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such
+              as 0.4 (with --quality kl the most)
+
+          --max-energy <JOULES>
+              The most energy that a token may take, for example 1.5J; needs a readable energy counter
+              (`autotune probe`)
+
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
               N
@@ -384,6 +409,8 @@ fn every_command_explains_itself() {
         "export",
         "score",
         "simulate",
+        "importance",
+        "evaluate",
         "completions",
     ] {
         let text = help(&[command, "--help"]);

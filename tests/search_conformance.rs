@@ -192,6 +192,37 @@ fn equal_history_gives_the_equal_question_in_a_fresh_sampler() {
 }
 
 #[test]
+fn the_expected_gain_is_that_of_the_question_also_in_a_fresh_sampler() {
+    let task = mixed();
+    for name in SAMPLERS {
+        let (history, _) = search(&task, name, 30, odd);
+        let mut asked = sampler(name).unwrap();
+        asked.ask(&task, &history, 11, 30);
+        let gain = asked.expected_gain(&task, &history, 11, 30);
+        assert_eq!(gain, sampler(name).unwrap().expected_gain(&task, &history, 11, 30), "{name}");
+        assert_eq!(gain.is_some(), name == "autotune", "{name}");
+        assert!(gain.is_none_or(|g| g >= 0.0), "{name}: {gain:?}");
+        // Another history under the same number is another question.
+        let earlier = history.before(20);
+        let fresh = sampler(name).unwrap().expected_gain(&task, &earlier, 11, 30);
+        assert_eq!(asked.expected_gain(&task, &earlier, 11, 30), fresh, "{name}");
+    }
+}
+
+#[test]
+fn histories_longer_than_the_models_take_give_equal_questions() {
+    let task = Task::new(&[(6, ORDINAL), (5, CATEGORICAL), (6, ORDINAL), (4, ORDINAL)], |_| true);
+    let (history, _) = search(&task, "random", 600, Task::observe);
+    let mut used = sampler("autotune").unwrap();
+    for number in [200, 400, 600] {
+        let before = history.before(number);
+        let first = used.ask(&task, &before, 1, number);
+        assert_eq!(first, sampler("autotune").unwrap().ask(&task, &before, 1, number), "{number}");
+        assert!(matches!(first, Ask::Point(p) if !before.visited().contains(&p)), "{number}");
+    }
+}
+
+#[test]
 fn seeds_differ() {
     let task = mixed();
     for name in SAMPLERS {

@@ -222,6 +222,17 @@ impl Landscape {
         self.objectives.iter().map(|o| o.loss(o.bound.unwrap()).unwrap()).collect()
     }
 
+    /// The 95 % quantiles of what fits, on the loss scale: a reference that leaves the extremes in.
+    pub fn wide(&self) -> Vec<f64> {
+        let mut random = Random::new(77, 0, 1);
+        let sample: Vec<Point> = (0..20_000).map(|_| self.random_point(&mut random)).collect();
+        let fitting: Vec<[f64; 3]> =
+            sample.iter().map(|p| self.truth(p)).filter(|v| v[1] <= self.budget).collect();
+        let at = |i: usize| quantile(&mut fitting.iter().map(|v| v[i]).collect::<Vec<f64>>(), 0.95);
+        let values = [at(0), self.budget, at(2)];
+        self.objectives.iter().zip(values).map(|(o, v)| o.loss(v).unwrap()).collect()
+    }
+
     /// Drops the bounds of latency and loss, so that a sampler must derive them.
     pub fn without_bounds(mut self) -> Self {
         self.objectives[0].bound = None;
@@ -286,8 +297,7 @@ impl Landscape {
     pub fn measure(&self, point: &[usize], random: &mut Random) -> Vec<Estimate> {
         let [latency, bytes, loss] = self.truth(point);
         let latency = latency * (LATENCY_NOISE * random.normal()).exp();
-        let qn = std::env::var("QN").ok().and_then(|v| v.parse().ok()).unwrap_or(QUALITY_NOISE);
-        let loss = loss + qn * random.normal();
+        let loss = loss + QUALITY_NOISE * random.normal();
         vec![
             Estimate {
                 value: latency,
@@ -295,7 +305,7 @@ impl Landscape {
                 high: latency * (1.96 * LATENCY_NOISE).exp(),
             },
             Estimate::exact(bytes),
-            Estimate { value: loss, low: loss - 1.96 * qn, high: loss + 1.96 * qn },
+            Estimate { value: loss, low: loss - 1.96 * QUALITY_NOISE, high: loss + 1.96 * QUALITY_NOISE },
         ]
     }
 }
@@ -320,11 +330,7 @@ impl Problem for Landscape {
     }
 
     fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {
-        let (mut latency, bytes, _) = self.physics(point, false);
-        let cn: f64 = std::env::var("PN").ok().and_then(|v| v.parse().ok()).unwrap_or(-1.0);
-        if cn >= 0.0 {
-            latency = self.truth(point)[0] * (cn * scatter(point, 9)).exp();
-        }
+        let (latency, bytes, _) = self.physics(point, false);
         vec![self.prior.then_some(latency), Some(bytes), None]
     }
 
@@ -337,8 +343,7 @@ impl Problem for Landscape {
             Cheap::None => Vec::new(),
             Cheap::Honest => {
                 let loss = self.truth(point)[2];
-                let cn: f64 = std::env::var("CN").ok().and_then(|v| v.parse().ok()).unwrap_or(0.25);
-                vec![(loss + 0.01).powf(1.5) * (cn * scatter(point, 1)).exp()]
+                vec![(loss + 0.01).powf(1.5) * (0.25 * scatter(point, 1)).exp()]
             }
             Cheap::Lies => vec![scatter(point, 2), -self.truth(point)[2] + 0.5 * scatter(point, 3)],
         }

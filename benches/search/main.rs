@@ -4,6 +4,10 @@
 //! `cargo bench --no-default-features --bench search -- --landscape smooth,tight --sampler autotune,random --seeds 10`
 //! - `--trials N`: instead of 100; `--region derived`: do not tell the bounds; `--prior`: tell a physical prediction of latency;
 //!   `--cheap honest|lies`: tell a divergence column, or two that mislead.
+//! - `--measure wide`: count the hypervolume up to the 95 % quantiles of what fits, not inside the region.
+//! - `--fronts FOLDER`: keep the true fronts there, which take seconds each; delete them when a landscape changes.
+//! - `--diagnose`: also how good the models are.
+//! - `--answer`: no search; answers sets of points with hypervolume, front and ranks (`check_pareto.py`).
 //! - `--oracle NAME`: no search; answers points on standard input with measurements, for peers in other languages (`peers.py`).
 #![allow(
     clippy::type_complexity,
@@ -18,8 +22,8 @@ mod landscape;
 use std::io::{BufRead, Write};
 
 use autotune::search::{
-    Ask, History, Observation, Problem, Random, SAMPLERS, TrialState, hypervolume, pareto_front, predict,
-    sampler,
+    Ask, History, Observation, Problem, Random, SAMPLERS, TrialState, hypervolume, nondominated_sort,
+    pareto_front, predict, sampler,
 };
 use landscape::{Cheap, Landscape, SHAPES};
 
@@ -29,10 +33,13 @@ struct Options {
     seeds: u64,
     trials: u64,
     derived: bool,
+    wide: bool,
     prior: bool,
     cheap: Cheap,
     oracle: Option<String>,
+    answer: bool,
     diagnose: bool,
+    fronts: Option<std::path::PathBuf>,
 }
 
 fn options() -> Options {
@@ -42,10 +49,13 @@ fn options() -> Options {
         seeds: 5,
         trials: 100,
         derived: false,
+        wide: false,
         prior: false,
         cheap: Cheap::None,
         oracle: None,
+        answer: false,
         diagnose: false,
+        fronts: None,
     };
     let mut args = std::env::args().skip(1);
     let list = |text: String| text.split(',').map(str::to_owned).collect();
@@ -57,6 +67,7 @@ fn options() -> Options {
             "--seeds" => o.seeds = value().parse().expect("a number of seeds"),
             "--trials" => o.trials = value().parse().expect("a number of trials"),
             "--region" => o.derived = value() == "derived",
+            "--measure" => o.wide = value() == "wide",
             "--prior" => o.prior = true,
             "--cheap" => {
                 o.cheap = match value().as_str() {
@@ -66,7 +77,9 @@ fn options() -> Options {
                 }
             }
             "--oracle" => o.oracle = Some(value()),
+            "--answer" => o.answer = true,
             "--diagnose" => o.diagnose = true,
+            "--fronts" => o.fronts = Some(value().into()),
             "--bench" => {} // cargo says so
             other => panic!("unknown option {other}"),
         }
@@ -123,6 +136,25 @@ fn true_front(landscape: &Landscape, reference: &[f64]) -> Vec<Vec<f64>> {
             point[d] = 0;
         }
     }
+}
+
+/// [`true_front`], kept in a folder between runs.
+fn known_front(
+    landscape: &Landscape,
+    reference: &[f64],
+    wide: bool,
+    folder: Option<&std::path::Path>,
+) -> Vec<Vec<f64>> {
+    let kind = if wide { "-wide" } else { "" };
+    let Some(path) = folder.map(|f| f.join(format!("{}{kind}.json", landscape.shape.name))) else {
+        return true_front(landscape, reference);
+    };
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return serde_json::from_str(&text).expect("a front that was written before");
+    }
+    let front = true_front(landscape, reference);
+    std::fs::write(&path, serde_json::to_string(&front).unwrap()).expect("a folder for fronts");
+    front
 }
 
 /// Seconds that this process had a core: fair on a busy machine. 0 where Linux does not tell.
@@ -245,14 +277,36 @@ fn oracle(landscape: &Landscape, reference: &[f64], volume: f64) {
     }
 }
 
+/// Reads `{"points": [[...]], "reference": [...]}` lines; answers hypervolume, front and ranks, for `check_pareto.py`.
+fn answer() {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let asked: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let points: Vec<Vec<f64>> = serde_json::from_value(asked["points"].clone()).unwrap();
+        let reference: Vec<f64> = serde_json::from_value(asked["reference"].clone()).unwrap();
+        let answer = serde_json::json!({
+            "hypervolume": hypervolume(&points, &reference),
+            "front": pareto_front(&points),
+            "ranks": nondominated_sort(&points),
+        });
+        writeln!(out, "{answer}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
 #[allow(clippy::print_stdout)]
 fn main() {
     let o = options();
+    if o.answer {
+        return answer();
+    }
     if let Some(name) = &o.oracle {
         let landscape = build(name, &o);
         let reference = landscape.reference();
-        let front: Vec<Vec<f64>> =
-            true_front(&landscape, &reference).iter().map(|p| p[..3].to_vec()).collect();
+        let front: Vec<Vec<f64>> = known_front(&landscape, &reference, false, o.fronts.as_deref())
+            .iter()
+            .map(|p| p[..3].to_vec())
+            .collect();
         let volume = hypervolume(&front, &reference);
         return oracle(&landscape, &reference, volume);
     }
@@ -263,8 +317,8 @@ fn main() {
     );
     for name in &o.landscapes {
         let landscape = build(name, &o);
-        let reference = landscape.reference();
-        let front = true_front(&landscape, &reference);
+        let reference = if o.wide { landscape.wide() } else { landscape.reference() };
+        let front = known_front(&landscape, &reference, o.wide, o.fronts.as_deref());
         let front_points: Vec<Vec<usize>> =
             front.iter().map(|p| p[3..].iter().map(|&x| x as usize).collect()).collect();
         let front: Vec<Vec<f64>> = front.into_iter().map(|p| p[..3].to_vec()).collect();

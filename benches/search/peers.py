@@ -4,6 +4,7 @@
     cargo bench --no-default-features --bench search --no-run      # prints the path of the binary
     venv/bin/python benches/search/peers.py BINARY --landscape smooth --peers tpe,nsga2,gp,pymoo --seeds 3 [--filter] [--region]
 
+`--warm`: the first trials are presets, all groups at one weight type and the rest at its first level, as far as they fit (six at most).
 `--filter`: what does not fit is refused before it is tried and costs no trial, as for our samplers. Without it such a trial is
 spent. `--region`: the bounds of the region are told as constraints, to peers that take constraints.
 """
@@ -29,6 +30,8 @@ class Oracle:
         about = json.loads(self.process.stdout.readline())
         self.levels, self.ordered = about["levels"], about["ordered"]
         self.reference, self.volume = about["reference"], about["hypervolume"]
+        # Weight groups come first and have equal levels.
+        self.groups = next((i for i, n in enumerate(self.levels) if n != self.levels[0]), len(self.levels))
 
     def ask(self, point, seed, number):
         line = json.dumps({"point": [int(p) for p in point], "seed": seed, "number": number})
@@ -52,6 +55,14 @@ class Search:
         self.oracle, self.seed, self.trials, self.filter = oracle, seed, trials, use_filter
         self.number, self.reached = 0, []
 
+    def presets(self):
+        """Presets that fit, spread over the types; six at most."""
+        o = self.oracle
+        all_of = [[t] * o.groups + [0] * (len(o.levels) - o.groups) for t in range(o.levels[0])]
+        fitting = [p for p in all_of if self.fits(p)]
+        step = max(1, len(fitting) / 6)
+        return [fitting[int(i * step)] for i in range(min(6, len(fitting)))]
+
     def fits(self, point):
         return self.oracle.ask(point, self.seed, self.number)["feasible"]
 
@@ -68,7 +79,7 @@ class Search:
         ]
 
 
-def run_optuna(search, name, region):
+def run_optuna(search, name, region, warm):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -90,6 +101,9 @@ def run_optuna(search, name, region):
     study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
     rng = random.Random(search.seed)
     refused = 0
+    if warm:
+        for point in search.presets():
+            study.enqueue_trial({f"p{i}": v for i, v in enumerate(point)})
     while search.number < search.trials:
         trial = study.ask()
         point = []
@@ -118,7 +132,7 @@ def run_optuna(search, name, region):
             study.tell(trial, noisy)
 
 
-def run_pymoo(search, name, region):
+def run_pymoo(search, name, region, warm):
     import numpy as np
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import Problem
@@ -134,8 +148,14 @@ def run_pymoo(search, name, region):
         n_var=len(search.oracle.levels), n_obj=3, n_ieq_constr=4, xl=0,
         xu=np.array(search.oracle.levels) - 1, vtype=int,
     )
+    start = IntegerRandomSampling()
+    if warm:
+        rng = np.random.default_rng(search.seed)
+        presets = search.presets()
+        rest = [[rng.integers(n) for n in search.oracle.levels] for _ in range(20 - len(presets))]
+        start = np.array(presets + rest)
     algorithm = NSGA2(
-        pop_size=20, sampling=IntegerRandomSampling(), crossover=SBX(repair=RoundingRepair(), vtype=float),
+        pop_size=20, sampling=start, crossover=SBX(repair=RoundingRepair(), vtype=float),
         mutation=PM(repair=RoundingRepair(), vtype=float), eliminate_duplicates=True,
     )
     algorithm.setup(problem, termination=("n_gen", 10_000), seed=search.seed, verbose=False)
@@ -167,6 +187,7 @@ def main():
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--filter", action="store_true")
     parser.add_argument("--region", action="store_true")
+    parser.add_argument("--warm", action="store_true")
     args = parser.parse_args()
     marks = [m for m in (25, 50, 100, 200) if m <= args.trials]
     for landscape in args.landscape.split(","):
@@ -175,11 +196,12 @@ def main():
             rows, seconds = [], time.process_time()
             for seed in range(1, args.seeds + 1):
                 search = Search(oracle, seed, args.trials, args.filter)
-                (run_pymoo if peer == "pymoo" else run_optuna)(search, peer, args.region)
+                (run_pymoo if peer == "pymoo" else run_optuna)(search, peer, args.region, args.warm)
                 rows.append(search.shares(marks))
             seconds = (time.process_time() - seconds) / args.seeds
-            how = " ".join(["filter"] * args.filter + ["region"] * args.region) or "plain"
-            text = "  ".join(f"{100 * statistics.median(r[i] for r in rows):5.1f}" for i in range(len(marks)))
+            how = " ".join(["filter"] * args.filter + ["region"] * args.region + ["warm"] * args.warm) or "plain"
+            quartiles = [statistics.quantiles([r[i] for r in rows], n=4, method="inclusive") for i in range(len(marks))]
+            text = "  ".join(f"{100 * q[1]:5.1f} ({100 * q[0]:4.1f}-{100 * q[2]:4.1f})" for q in quartiles)
             print(f"{landscape:12} {peer:6} {how:14} {text}   {seconds:.0f} CPU-s a run", flush=True)
 
 

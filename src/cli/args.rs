@@ -70,6 +70,10 @@ pub enum Command {
     Studies(ListArgs),
     /// List the trials of a study.
     Trials(TrialsArgs),
+    /// Tell which parameters moved each objective of a study.
+    Importance(ImportanceArgs),
+    /// Score the candidates that another program writes as JSON lines, with the evaluation of `tune`.
+    Evaluate(Box<TuneArgs>),
     /// Set two studies side by side: fronts, hypervolumes, who dominates whom.
     Compare(CompareArgs),
     /// Write the report of a study.
@@ -239,6 +243,15 @@ pub struct TuneArgs {
     /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
     #[arg(long, value_name = "WH", allow_hyphen_values = true)]
     pub battery_wh: Option<f64>,
+    /// The slowest median request latency that is of interest, for example 80ms or 2s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub max_latency: Option<String>,
+    /// The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such as 0.4 (with --quality kl the most).
+    #[arg(long, value_name = "QUALITY", allow_hyphen_values = true)]
+    pub min_quality: Option<String>,
+    /// The most energy that a token may take, for example 1.5J; needs a readable energy counter (`autotune probe`).
+    #[arg(long, value_name = "JOULES", allow_hyphen_values = true)]
+    pub max_energy: Option<String>,
     /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
     pub samples: u32,
@@ -384,6 +397,19 @@ pub struct BenchArgs {
 /// `autotune studies`
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+}
+
+/// `autotune importance`
+#[derive(Debug, Args)]
+pub struct ImportanceArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -2,13 +2,16 @@
 
 pub mod args;
 mod bench;
+mod bounds;
 mod compare;
 mod completions;
 mod convert;
 mod database;
+mod evaluate;
 pub mod exit;
 mod export;
 mod graders;
+mod importance;
 mod interrupt;
 mod live;
 mod man;
@@ -71,6 +74,8 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),
         Command::Convert(args) => convert::run(&args, printer),
+        Command::Evaluate(args) => evaluate::run(&args, printer),
+        Command::Importance(args) => importance::run(&args, printer),
         Command::Studies(args) => studies::run(&args, printer),
         Command::Trials(args) => trials::run(&args, printer),
         Command::Compare(args) => compare::run(&args, printer),

@@ -12,7 +12,7 @@ use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use crate::study::{Cost, Quality, StudyProblem, describe, kit, objectives, presets};
+use crate::study::{Bounds, Cost, Quality, StudyProblem, describe, kit, objectives, presets};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -71,7 +71,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload,
         tune::ceilings(&host),
         budget_bytes,
-        &objectives(Cost::default(), Quality::default()),
+        &objectives(Cost::default(), Quality::default(), &Bounds::default()),
     )
     .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {

@@ -41,6 +41,12 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Prints a line of data.
+    pub fn data(&mut self, line: &str) {
+        self.finish();
+        self.printer.data(line);
+    }
+
     /// Removes the view.
     pub fn finish(&self) {
         if let Some(view) = &self.view {

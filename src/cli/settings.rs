@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
+use super::bounds;
 use super::exit::Expected;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind};
@@ -81,6 +82,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         cost,
         battery_wh: battery(args.battery_wh)?,
         device_layers: 0,
+        bounds: bounds::resolve(args, quality)?,
         draws: draws(args, quality)?,
         timing: TimingLimits { cap_s, ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),

@@ -1,7 +1,7 @@
 //! `autotune tune` and `autotune resume`: from settings to a study that runs, and what is said at its end.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
 use crate::study::{
     Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
-    TaskGrading, check_budget, kit, objectives, rates,
+    TaskGrading, check_budget, importance, kit, objectives, rates, region,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -41,43 +41,74 @@ const DISK_SHARE: f64 = 0.25;
 /// # Errors
 /// Wrong flags, a wrong model, a budget that nothing meets, a broken disk or database.
 pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let mut settings = settings::resolve(args)?;
-    settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
-    let kit = open_kit(&settings)?;
-    let host = probe(&args.store.results)?;
-    if settings.cost == Cost::Energy
-        && settings.engine != EngineKind::Mock
-        && energy::machine(true).is_empty()
-    {
-        let text = "--cost energy: energy is not measurable here: neither the processor's counters (RAPL, /sys/class/powercap) nor those \
-                    of an NVIDIA GPU can be read";
-        return Err(Expected::environment(text.to_owned()).into());
+    let (begun, graders) = Begun::new(args, printer)?;
+    begun.run().go(graders, args.json, printer)
+}
+
+/// A study that was just created, with all that it needs.
+pub(super) struct Begun {
+    settings: Settings,
+    kit: Box<dyn Kit>,
+    host: HostInfo,
+    space: Space,
+    store: Store,
+    record: StudyRecord,
+    results: PathBuf,
+}
+
+impl Begun {
+    /// Creates the study that the flags of `tune` describe.
+    ///
+    /// # Errors
+    /// As for [`tune`].
+    pub(super) fn new(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<(Self, Graders)> {
+        let mut settings = settings::resolve(args)?;
+        settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
+        let kit = open_kit(&settings)?;
+        let host = probe(&args.store.results)?;
+        if settings.bounds.joules_per_token.is_some() && !host.power.energy_counter {
+            let text = "--max-energy needs an energy counter, and this process may read none here (`autotune probe` shows it); leave the flag out";
+            return Err(Expected::environment(text).into());
+        }
+        if settings.cost == Cost::Energy
+            && settings.engine != EngineKind::Mock
+            && energy::machine(true).is_empty()
+        {
+            let text = "--cost energy: energy is not measurable here: neither the processor's counters (RAPL, /sys/class/powercap) nor those \
+                        of an NVIDIA GPU can be read";
+            return Err(Expected::environment(text.to_owned()).into());
+        }
+        settings.device_layers = device_layers(settings.engine, kit.as_ref());
+        settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
+        let LoadedSpace { space, notes } =
+            load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
+                .map_err(|e| Expected::usage(told(&e.into())))?;
+        for note in &notes {
+            printer.remark(&format!("space: {note}"));
+        }
+        check_types(&space, kit.as_ref())?;
+        // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
+        check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
+        let graders = Graders::new(&settings)?;
+        let new = new_study(&settings, &space, kit.as_ref(), &host)?;
+        let store = open_for_writing(&args.store)?;
+        let record = store.study_by_id(store.create_study(&new)?)?;
+        let results = args.store.results.clone();
+        Ok((Self { settings, kit, host, space, store, record, results }, graders))
     }
-    settings.device_layers = device_layers(settings.engine, kit.as_ref());
-    settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
-    let LoadedSpace { space, notes } =
-        load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
-            .map_err(|e| Expected::usage(told(&e.into())))?;
-    for note in &notes {
-        printer.remark(&format!("space: {note}"));
+
+    /// It, ready to run.
+    pub(super) fn run(&self) -> Run<'_> {
+        Run {
+            store: &self.store,
+            record: &self.record,
+            settings: &self.settings,
+            space: &self.space,
+            kit: self.kit.as_ref(),
+            host: &self.host,
+            results: &self.results,
+        }
     }
-    check_types(&space, kit.as_ref())?;
-    // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
-    check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
-    let grading = Graders::new(&settings)?;
-    let new = new_study(&settings, &space, kit.as_ref(), &host)?;
-    let store = open_for_writing(&args.store)?;
-    let record = store.study_by_id(store.create_study(&new)?)?;
-    Run {
-        store: &store,
-        record: &record,
-        settings: &settings,
-        space: &space,
-        kit: kit.as_ref(),
-        host: &host,
-        results: &args.store.results,
-    }
-    .go(grading, args.json, printer)
 }
 
 /// Continues a study.
@@ -143,12 +174,16 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     .go(grading, args.json, printer)
 }
 
+/// What is done with a study.
+type Body<'b, T> =
+    &'b mut dyn FnMut(&Study<'_>, &mut TaskGrading<'static>, &mut Progress<'_>) -> anyhow::Result<T>;
+
 /// A study with its surroundings, ready to run.
-struct Run<'a> {
-    store: &'a Store,
-    record: &'a StudyRecord,
-    settings: &'a Settings,
-    space: &'a Space,
+pub(super) struct Run<'a> {
+    pub(super) store: &'a Store,
+    pub(super) record: &'a StudyRecord,
+    pub(super) settings: &'a Settings,
+    pub(super) space: &'a Space,
     kit: &'a dyn Kit,
     host: &'a HostInfo,
     results: &'a Path,
@@ -201,22 +236,67 @@ impl Run<'_> {
         let state = if paused { StudyState::Paused } else { StudyState::Finished };
         self.store.set_study_state(id, state, Some(&reason))?;
         progress.hear(&Event::StudyEnded { reason, paused });
+        self.tell_why()?;
         drop(progress);
         report::write(self.store, id, &report)?;
         self.conclude(&end, json, &report, printer)?;
         self.exit(cancelled())
     }
 
+    /// Keeps for the report what moved the objectives, and the region that was searched.
+    fn tell_why(&self) -> anyhow::Result<()> {
+        let trials = self.store.trials(self.record.id)?;
+        if let Some(found) = importance(self.record, &trials)? {
+            self.store.save_note(self.record.id, report::IMPORTANCE_NOTE, &serde_json::to_string(&found)?)?;
+        }
+        let bounds = region(self.record, &trials)?;
+        Ok(self.store.save_note(self.record.id, report::REGION_NOTE, &serde_json::to_string(&bounds)?)?)
+    }
+
     fn run(
         &self,
-        mut grading: TaskGrading<'static>,
+        grading: TaskGrading<'static>,
         cancelled: &dyn Fn() -> bool,
         progress: &mut Progress<'_>,
         report: &Path,
     ) -> anyhow::Result<StudyEnd> {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         // A folder that cannot be written is known now, not after the first trial.
         report::write(self.store, self.record.id, report)?;
+        self.with_study(grading, cancelled, progress, &mut |study, grading, progress| {
+            let end = study
+                .run(begun, grading, progress, &mut |store| Ok(report::write(store, study.id, report)?))?;
+            if !cancelled() {
+                let confirmation = Confirmation {
+                    store: study.store,
+                    id: study.id,
+                    settings: study.settings,
+                    kit: study.kit,
+                    prepared: study.prepared,
+                    supervisor: study.supervisor,
+                    results: study.results,
+                    cancelled,
+                };
+                let time = match self.settings.time_s.map(Duration::from_secs) {
+                    Some(limit) => {
+                        limit.saturating_sub(begun.elapsed()).min(confirm::reserve(Duration::MAX / 2))
+                    }
+                    None => confirm::reserve(Duration::MAX / 2),
+                };
+                confirmation.run(&report::to_recheck(study.store, study.id)?, time, progress)?;
+            }
+            Ok(end)
+        })
+    }
+
+    /// Prepares what the trials need, and hands the study to `body`.
+    pub(super) fn with_study<T>(
+        &self,
+        mut grading: TaskGrading<'static>,
+        cancelled: &dyn Fn() -> bool,
+        progress: &mut Progress<'_>,
+        body: Body<'_, T>,
+    ) -> anyhow::Result<T> {
         let supervisor = Supervisor::of_this_program()?.on(self.settings.device);
         let preparation = Preparation {
             kit: self.kit,
@@ -254,29 +334,10 @@ impl Run<'_> {
             artifact_bytes: (disk as f64 * DISK_SHARE) as u64,
             cancelled,
         };
-        let end =
-            study.run(begun, &mut grading, progress, &mut |store| Ok(report::write(store, id, report)?))?;
-        if !cancelled() {
-            let confirmation = Confirmation {
-                store: self.store,
-                id,
-                settings: self.settings,
-                kit: self.kit,
-                prepared: &prepared,
-                supervisor: &supervisor,
-                results: self.results,
-                cancelled,
-            };
-            let time = match self.settings.time_s.map(Duration::from_secs) {
-                Some(limit) => limit.saturating_sub(begun.elapsed()).min(confirm::reserve(Duration::MAX / 2)),
-                None => confirm::reserve(Duration::MAX / 2),
-            };
-            confirmation.run(&report::to_recheck(self.store, id)?, time, progress)?;
-        }
-        Ok(end)
+        body(&study, &mut grading, progress)
     }
 
-    fn report_path(&self) -> PathBuf {
+    pub(super) fn report_path(&self) -> PathBuf {
         report::default_path(&self.settings.reports, &self.record.name)
     }
 
@@ -346,7 +407,7 @@ fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &H
         settings.workload,
         ceilings,
         settings.budget_bytes,
-        &objectives(settings.cost, settings.quality),
+        &objectives(settings.cost, settings.quality, &settings.bounds),
     )
     .with_rates(settings.rates.clone())
     .with_device(settings.device_layers)
@@ -475,7 +536,11 @@ fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo)
         model_path: settings.model.clone(),
         model_hash: kit.hash().to_owned(),
         engine: settings.engine.name().to_owned(),
-        objectives_json: serde_json::to_string(&objectives(settings.cost, settings.quality))?,
+        objectives_json: serde_json::to_string(&objectives(
+            settings.cost,
+            settings.quality,
+            &settings.bounds,
+        ))?,
         host_fingerprint: host.fingerprint.clone(),
         host_json: serde_json::to_string(host)?,
         versions_json: versions.to_string(),

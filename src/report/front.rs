@@ -143,7 +143,7 @@ pub fn objectives_or_default(declared: Vec<Objective>, trials: &[TrialRecord]) -
         .map(|name| {
             let metric = Metric::of(name);
             let log = metric.family == Family::Speed;
-            Objective { metric: name.into(), direction: metric.direction, log, bound: None }
+            Objective { metric: name.into(), direction: metric.direction, log, bound: None, share: None }
         })
         .collect()
 }

@@ -1,7 +1,9 @@
 //! Which parameters move an objective over the whole space, as whoever fitted a model of it found.
 
+use serde::Deserialize;
+
 /// Shares of an objective's variance over the space.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Influence {
     /// The objective's metric.
     pub metric: String,
@@ -10,7 +12,7 @@ pub struct Influence {
 }
 
 /// Sobol indices of a parameter (Saltelli et al. 2010).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Share {
     /// The parameter.
     pub name: String,

@@ -390,6 +390,7 @@ mod tests {
                 direction: Metric::of(name).direction,
                 log: name.ends_with("_ms"),
                 bound: None,
+                share: None,
             })
             .to_vec()
     }

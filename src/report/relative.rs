@@ -8,7 +8,7 @@ use crate::quality::passk::{Paired, mcnemar};
 use crate::store::{Result, Store, StudyId, TrialRecord, Verdicts};
 
 /// The preset that is the uncompressed model, by engine.
-const REFERENCE: [&str; 2] = ["F16", "F32"];
+pub(super) const REFERENCE: [&str; 2] = ["F16", "F32"];
 /// The note that keeps the uncompressed model's verdicts where it is no trial, since it does not fit the budget: `{"task": true, ...}`.
 pub const REFERENCE_NOTE: &str = "reference_verdicts";
 

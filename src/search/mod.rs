@@ -10,6 +10,7 @@ mod feasible;
 mod gp;
 mod history;
 mod hypervolume;
+mod importance;
 mod nsga2;
 mod pareto;
 mod problem;
@@ -21,9 +22,10 @@ mod stopping;
 #[cfg(test)]
 mod testing;
 
-pub use autotune::predict;
+pub use autotune::{Promise, predict, promise};
 pub use history::{Estimate, History, Observation, TrialState};
 pub use hypervolume::hypervolume;
+pub use importance::{Sobol, importance};
 pub use pareto::{crowding, dominates, knee, nondominated_sort, pareto_front, pareto_front_with_intervals};
 pub use problem::{Direction, Objective, Problem};
 pub use region::{Region, front_hypervolume};

@@ -2,8 +2,11 @@
 
 use super::{History, Problem, Sampler, front_hypervolume};
 
-/// The expected gain of the best candidate, as a fraction of the hypervolume reached, under which a question is not worth a trial.
+/// The expected gain of the best candidate, as a fraction of the hypervolume reached, under which a question is not worth a trial,
+/// where nobody knows how long a trial takes.
 pub const LEAST_GAIN: f64 = 0.002;
+/// The same for each minute that a trial takes.
+pub const LEAST_GAIN_A_MINUTE: f64 = 0.002;
 /// For how many questions in a row it must be under that.
 pub const GAIN_QUESTIONS: u64 = 5;
 /// The growth of the hypervolume over the last trials under which the search has settled.
@@ -19,6 +22,10 @@ pub enum StopReason {
         /// The largest gain that the last five questions expected, as a fraction of the hypervolume; `None` for samplers
         /// that expect nothing, whose trials must then have brought little for twice as long.
         expected_gain: Option<f64>,
+        /// The gain under which a trial is not worth its time.
+        least_gain: f64,
+        /// How long a trial takes, where that is known.
+        minutes: Option<f64>,
         /// The growth of the hypervolume over the last trials, as a fraction.
         growth: f64,
     },
@@ -26,30 +33,41 @@ pub enum StopReason {
 
 impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let StopReason::Settled { expected_gain, growth } = self;
-        write!(f, "the hypervolume grew by {:.1} % in the last {GROWTH_TRIALS} trials", growth * 100.0)?;
-        match expected_gain {
-            Some(gain) => write!(
+        let StopReason::Settled { expected_gain, least_gain, minutes, growth } = self;
+        let percent = |x: f64| 100.0 * x;
+        write!(
+            f,
+            "the hypervolume grew by {:.1} % in the last {GROWTH_TRIALS} trials (limit {:.1} %)",
+            percent(*growth),
+            percent(LEAST_GROWTH)
+        )?;
+        let Some(gain) = expected_gain else { return write!(f, ", and as little in those before") };
+        write!(f, ", and no candidate of the last {GAIN_QUESTIONS} questions promised more than ")?;
+        match minutes {
+            Some(minutes) => write!(
                 f,
-                ", and no candidate of the last {GAIN_QUESTIONS} questions promised more than {:.2} % (limits {:.1} % and {:.1} %)",
-                gain * 100.0,
-                LEAST_GROWTH * 100.0,
-                LEAST_GAIN * 100.0
+                "{:.2} % a minute (limit {:.2} %)",
+                percent(gain / minutes),
+                percent(LEAST_GAIN_A_MINUTE)
             ),
-            None => write!(f, " and as little in those before (limit {:.1} %)", LEAST_GROWTH * 100.0),
+            None => write!(f, "{:.2} % (limit {:.2} %)", percent(*gain), percent(*least_gain)),
         }
     }
 }
 
-/// Whether the search has settled before trial `number` is asked for. A pure function of its arguments, as `ask` is; a
-/// sampler that was asked for the last five trials answers from its cache.
+/// Whether the search has settled before trial `number` is asked for; `minutes` is what a trial takes, where that is known. A pure
+/// function of its arguments, as `ask` is; a sampler that was asked for the last five trials answers from its cache.
 pub fn should_stop(
     problem: &dyn Problem,
     history: &History,
     sampler: &mut dyn Sampler,
     seed: u64,
     number: u64,
+    minutes: Option<f64>,
 ) -> Option<StopReason> {
+    let minutes = minutes.filter(|m| m.is_finite() && *m > 0.0);
+    let least_gain = minutes.map_or(LEAST_GAIN, |m| LEAST_GAIN_A_MINUTE * m);
+    let settled = |expected_gain, growth| StopReason::Settled { expected_gain, least_gain, minutes, growth };
     let complete: Vec<u64> = history.complete(problem).iter().map(|(o, _)| o.number).collect();
     let growth = growth_since(problem, history, &complete, GROWTH_TRIALS)?;
     if growth >= LEAST_GROWTH {
@@ -58,17 +76,16 @@ pub fn should_stop(
     let mut largest: Option<f64> = None;
     for n in number.saturating_sub(GAIN_QUESTIONS)..number {
         match sampler.expected_gain(problem, &history.before(n), seed, n) {
-            Some(gain) if gain >= LEAST_GAIN => return None,
+            Some(gain) if gain >= least_gain => return None,
             Some(gain) => largest = Some(largest.unwrap_or(0.0).max(gain)),
             None => {
                 // No second opinion: the first must hold for twice as long.
                 let before = growth_since(problem, history, &complete, 2 * GROWTH_TRIALS)?;
-                return (before < LEAST_GROWTH)
-                    .then_some(StopReason::Settled { expected_gain: None, growth });
+                return (before < LEAST_GROWTH).then(|| settled(None, growth));
             }
         }
     }
-    Some(StopReason::Settled { expected_gain: largest, growth })
+    Some(settled(largest, growth))
 }
 
 /// By which fraction the hypervolume grew over the last `trials` complete ones; `None` when there are too few.
@@ -103,11 +120,17 @@ mod tests {
         let ascending =
             History { observations: (0..41).map(|i| table.observe(i, vec![i as usize])).collect() };
         // From 20 on nothing is better than before, since both objectives grow.
-        let stop = |n: u64, gain| should_stop(&table, &ascending.before(n), &mut Expects(gain), 1, n);
+        let stop_at = |n: u64, gain, minutes| {
+            should_stop(&table, &ascending.before(n), &mut Expects(gain), 1, n, minutes)
+        };
+        let stop = |n: u64, gain| stop_at(n, gain, None);
         assert_eq!(stop(3, Some(0.0)), None, "too few trials");
         assert_eq!(stop(22, Some(0.0)), None, "the front grew lately");
         assert_eq!(stop(36, Some(0.1)), None, "the sampler still expects a gain");
         assert!(stop(36, Some(0.001)).unwrap().to_string().contains("0.10 %"));
         assert_eq!(stop(36, None), None, "no second opinion, and not long enough");
+        assert_eq!(stop_at(36, Some(0.001), Some(0.25)), None, "it costs fifteen seconds to find out");
+        let told = stop_at(36, Some(0.01), Some(10.0)).unwrap().to_string();
+        assert!(told.contains("0.10 % a minute (limit 0.20 %)"), "{told}");
     }
 }

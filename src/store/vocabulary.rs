@@ -198,4 +198,16 @@ pub struct Objective {
     /// The worst value of interest, in the metric's unit.
     #[serde(default)]
     pub bound: Option<f64>,
+    /// The same as a share of what the uncompressed model measures; it becomes a bound once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+}
+
+impl Objective {
+    /// With the bound that the share amounts to, where the uncompressed model measured `uncompressed`.
+    #[must_use]
+    pub fn resolved(&self, uncompressed: Option<f64>) -> Self {
+        let share = || Some(self.share? * uncompressed?);
+        Self { bound: self.bound.or_else(share), ..self.clone() }
+    }
 }

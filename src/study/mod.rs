@@ -3,8 +3,10 @@
 mod artifacts;
 mod builder;
 pub mod confirm;
+mod early;
 mod event;
 mod grading;
+mod importance;
 pub mod kit;
 #[cfg(feature = "llama")]
 mod layers;
@@ -20,19 +22,24 @@ mod recover;
 mod reference;
 mod run;
 mod settings;
+mod stored;
 mod tasks;
 mod trial;
+mod twin;
 mod verdicts;
 pub mod worker;
 
 pub use artifacts::{artifact_key, clear_leftovers, sweep};
+pub use early::Early;
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
+pub use importance::{Importance, ObjectiveImportance, ParameterImportance, importance};
 pub use learn::Correction;
-pub use problem::{Ceilings, Cost, Quality, StudyProblem, objectives};
+pub use problem::{Bounds, Ceilings, Cost, Floor, Quality, StudyProblem, objectives};
 pub use reference::ReferenceGrading;
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::{ImportanceBy, Settings};
+pub use stored::{RegionBound, StoredProblem, region, uncompressed};
 pub use tasks::TaskGrading;
 pub use trial::Climb;
 

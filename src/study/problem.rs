@@ -4,15 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
 use super::predict::{Ceiling, latency_from_rates_ms, latency_ms, peak_memory_bytes};
-use super::presets;
 use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
-use crate::search::{self, Estimate, History, Observation, Problem};
+use crate::search::{self, History, Problem};
 use crate::space::{Config, Space};
 use crate::store::{self, TrialRecord};
-
-/// The metric that stands for divergence in a sampler's history.
-const PROXY: &str = "kl_mean";
 
 /// A study's task.
 pub struct StudyProblem<'a> {
@@ -30,7 +26,7 @@ pub struct StudyProblem<'a> {
     pub device_layers: u32,
     rates: Option<KernelRates>,
     objectives: Vec<search::Objective>,
-    metrics: Vec<String>,
+    declared: Vec<store::Objective>,
 }
 
 /// What the host was measured to do.
@@ -97,7 +93,7 @@ impl Quality {
             // Not in logarithms: the reference's own divergence is zero.
             Self::Kl => ("kl_mean", store::Direction::Min),
         };
-        store::Objective { metric: metric.to_owned(), direction, log: false, bound: None }
+        store::Objective { metric: metric.to_owned(), direction, log: false, bound: None, share: None }
     }
 
     /// Answers that must be drawn of each task for it to be measured.
@@ -118,20 +114,49 @@ pub enum Cost {
     Energy,
 }
 
+/// The least quality that is of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Floor {
+    /// In the metric's unit.
+    Value(f64),
+    /// As a share of the uncompressed model's.
+    Share(f64),
+}
+
+/// What the user declared of the objectives besides the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The slowest acceptable median request latency, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// The lowest acceptable quality.
+    pub quality: Option<Floor>,
+    /// The most energy that a token may take, in joules.
+    #[serde(default)]
+    pub joules_per_token: Option<f64>,
+}
+
 /// What a study optimises: the cost of a request and peak memory down, quality up.
 #[must_use]
-pub fn objectives(cost: Cost, quality: Quality) -> Vec<store::Objective> {
-    let least = |metric: &str| store::Objective {
+pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::Objective> {
+    let least = |metric: &str, bound| store::Objective {
         metric: metric.to_owned(),
         direction: store::Direction::Min,
         log: true,
-        bound: None,
+        bound,
+        share: None,
     };
     let cost = match cost {
-        Cost::Latency => "request_latency_p50_ms",
-        Cost::Energy => "joules_per_token",
+        Cost::Latency => least("request_latency_p50_ms", bounds.latency_ms),
+        Cost::Energy => least("joules_per_token", bounds.joules_per_token),
     };
-    vec![least(cost), least("peak_memory_bytes"), quality.objective()]
+    let mut best = quality.objective();
+    match bounds.quality {
+        Some(Floor::Value(value)) => best.bound = Some(value),
+        Some(Floor::Share(share)) => best.share = Some(share),
+        None => {}
+    }
+    vec![cost, least("peak_memory_bytes", None), best]
 }
 
 impl<'a> StudyProblem<'a> {
@@ -145,24 +170,8 @@ impl<'a> StudyProblem<'a> {
         budget_bytes: u64,
         objectives: &[store::Objective],
     ) -> Self {
-        let metrics = objectives.iter().map(|o| o.metric.clone()).collect();
-        let objectives = objectives
-            .iter()
-            .map(|o| search::Objective {
-                name: o.metric.clone(),
-                direction: match o.direction {
-                    store::Direction::Min => search::Direction::Minimize,
-                    store::Direction::Max => search::Direction::Maximize,
-                },
-                bound: if o.metric == "peak_memory_bytes" {
-                    o.bound.or(Some(budget_bytes as f64))
-                } else {
-                    o.bound
-                },
-                log_scale: o.log,
-            })
-            .collect();
-        Self {
+        let declared = objectives.to_vec();
+        let mut problem = Self {
             space,
             kit,
             workload,
@@ -170,9 +179,26 @@ impl<'a> StudyProblem<'a> {
             budget_bytes,
             device_layers: 0,
             rates: None,
-            objectives,
-            metrics,
+            objectives: Vec::new(),
+            declared,
+        };
+        problem.objectives = problem.resolved(&[]);
+        problem
+    }
+
+    /// The same with the bounds that follow from what the uncompressed model measured.
+    #[must_use]
+    pub fn knowing(&self, trials: &[TrialRecord]) -> StudyProblem<'a> {
+        Self {
+            rates: self.rates.clone(),
+            objectives: self.resolved(trials),
+            declared: self.declared.clone(),
+            ..*self
         }
+    }
+
+    fn resolved(&self, trials: &[TrialRecord]) -> Vec<search::Objective> {
+        super::stored::objectives(&self.declared, self.budget_bytes, trials)
     }
 
     /// The same with kernel rates, which latency is then predicted from.
@@ -209,34 +235,7 @@ impl<'a> StudyProblem<'a> {
     /// What was tried so far, in the sampler's words.
     #[must_use]
     pub fn history(&self, trials: &[TrialRecord]) -> History {
-        let estimate = |trial: &TrialRecord, metric: &str| {
-            let m = trial.measurements.get(metric)?;
-            let value = m.value?;
-            Some(Estimate { value, low: m.low.unwrap_or(value), high: m.high.unwrap_or(value) })
-        };
-        let observations = trials
-            .iter()
-            .map(|trial| {
-                let exact = self.space.point(&trial.candidate);
-                Observation {
-                    number: trial.number,
-                    exact: exact.is_some(),
-                    point: exact.unwrap_or_else(|| {
-                        self.space.nearest_point(&presets::in_space(&trial.candidate, self.space))
-                    }),
-                    state: match trial.state {
-                        store::TrialState::Complete => search::TrialState::Complete,
-                        store::TrialState::Stopped => search::TrialState::Partial,
-                        store::TrialState::Infeasible => search::TrialState::Infeasible,
-                        store::TrialState::Failed => search::TrialState::Failed,
-                        store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
-                    },
-                    objectives: self.metrics.iter().map(|m| estimate(trial, m)).collect(),
-                    proxies: vec![estimate(trial, PROXY)],
-                }
-            })
-            .collect();
-        History { observations }
+        super::stored::history(self.space, &self.declared, trials)
     }
 
     /// The point of the space with the least predicted memory, by coordinate descent (the prediction grows with each parameter on
@@ -280,9 +279,9 @@ impl Problem for StudyProblem<'_> {
 
     fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {
         let predicted = self.config(point).and_then(|c| self.predict(&c));
-        self.metrics
+        self.declared
             .iter()
-            .map(|metric| match metric.as_str() {
+            .map(|o| match o.metric.as_str() {
                 "request_latency_p50_ms" => predicted.map(|(_, ms)| ms),
                 "peak_memory_bytes" => predicted.map(|(bytes, _)| bytes as f64),
                 _ => None,

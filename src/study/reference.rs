@@ -16,9 +16,6 @@ use crate::space::{Config, KvType};
 use crate::store::{Store, StudyId, Verdicts};
 use crate::units::Bytes;
 
-/// The preset that is the uncompressed model.
-const UNCOMPRESSED: [&str; 2] = ["F16", "F32"];
-
 /// What grading the uncompressed model needs, borrowed from the study.
 pub struct ReferenceGrading<'a> {
     /// The database.
@@ -86,7 +83,7 @@ impl ReferenceGrading<'_> {
         let threads = self.problem.ceilings.threads;
         let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
-            .find(|(name, _)| UNCOMPRESSED.contains(&name.as_str()))?;
+            .find(|(name, _)| presets::UNCOMPRESSED.contains(&name.as_str()))?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::early::Early;
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
@@ -12,6 +13,7 @@ use super::problem::StudyProblem;
 use super::settings::Settings;
 use super::trial::Climb;
 use super::{Stopped, metrics, presets, sweep};
+use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::Supervisor;
 use crate::search::{self, Ask, Problem, Sampler};
 use crate::space::{Candidate, Config};
@@ -175,17 +177,7 @@ impl Study<'_> {
         trials: &[TrialRecord],
     ) -> Result<NewTrial, String> {
         let number = trials.len() as u64 + 1;
-        let correction = Correction::learn(problem, trials);
-        let new = |candidate: Candidate, origin: Origin| {
-            let predicted = Config::from_candidate(&candidate)
-                .ok()
-                .and_then(|config| {
-                    let (bytes, ms) = problem.predict(&config)?;
-                    Some(metrics::of_prediction(bytes, ms, ms * correction.factor(problem, &config)))
-                })
-                .unwrap_or_default();
-            NewTrial { candidate, origin, predicted }
-        };
+        let new = |candidate, origin| new_trial(problem, candidate, origin, trials);
         let tried = |candidate: &Candidate| trials.iter().any(|t| t.candidate == *candidate);
         if let Some((name, candidate)) = presets.iter().find(|(_, c)| !tried(c)) {
             return Ok(new(candidate.clone(), Origin::preset(name)));
@@ -198,8 +190,12 @@ impl Study<'_> {
         {
             return Err(format!("all {most} trials are done"));
         }
+        let problem = &problem.knowing(trials);
         let history = problem.history(trials);
-        if let Some(stop) = search::should_stop(problem, &history, sampler, self.settings.seed, number) {
+        let minutes = minutes(trials);
+        if let Some(stop) =
+            search::should_stop(problem, &history, sampler, self.settings.seed, number, minutes)
+        {
             return Err(stop.to_string());
         }
         match sampler.ask(problem, &history, self.settings.seed, number) {
@@ -209,6 +205,33 @@ impl Study<'_> {
             },
             Ask::Exhausted => Err("every candidate of the space that fits the budget was tried".to_owned()),
         }
+    }
+
+    /// Evaluates a candidate that another program chose, as a trial of this study; one that was tried before is answered from the store.
+    ///
+    /// # Errors
+    /// As for [`Study::run`]; [`Stopped`] when the user stopped it.
+    pub fn evaluate(
+        &self,
+        candidate: &Candidate,
+        grading: &mut dyn Grading,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<TrialRecord> {
+        let worker = WorkerIdentity::current();
+        let new = |trials: &[TrialRecord]| {
+            Some(new_trial(self.problem, candidate.clone(), Origin::sampler("evaluate"), trials))
+        };
+        let trial = match self.store.ask_trial(self.id, &worker, new)? {
+            Asked::New(trial) => *trial,
+            Asked::Duplicate(number) => match self.store.claim(self.id, number, &worker)? {
+                Some(trial) => trial,
+                None => return Ok(self.store.trial(self.id, number)?),
+            },
+            Asked::Nothing => anyhow::bail!("the candidate was not stored"),
+        };
+        let ended = self.one(trial, self.problem, grading, observer)?;
+        self.clean(self.problem)?;
+        Ok(ended)
     }
 
     fn one(
@@ -272,6 +295,7 @@ impl Study<'_> {
             results: self.results,
             threads: self.problem.ceilings.threads,
             machine_bytes: self.machine_bytes,
+            early: Early { store: self.store, problem },
             cancelled: self.cancelled,
         };
         climb.run(trial, &config, grading, observer)
@@ -291,6 +315,29 @@ impl Study<'_> {
         sweep(self.results, &trials, &front, self.artifact_bytes);
         Ok(())
     }
+}
+
+/// A trial of a candidate, with what is predicted of it.
+fn new_trial(
+    problem: &StudyProblem<'_>,
+    candidate: Candidate,
+    origin: Origin,
+    trials: &[TrialRecord],
+) -> NewTrial {
+    let correction = Correction::learn(problem, trials);
+    let predict = |config: Config| {
+        let (bytes, ms) = problem.predict(&config)?;
+        Some(metrics::of_prediction(bytes, ms, ms * correction.factor(problem, &config)))
+    };
+    let predicted = Config::from_candidate(&candidate).ok().and_then(predict).unwrap_or_default();
+    NewTrial { candidate, origin, predicted }
+}
+
+/// How long a complete trial took, as the median of those that there are.
+fn minutes(trials: &[TrialRecord]) -> Option<f64> {
+    let complete = trials.iter().filter(|t| t.state == TrialState::Complete);
+    let taken: Vec<f64> = complete.map(|t| t.work().as_secs_f64() / 60.0).collect();
+    (!taken.is_empty()).then(|| quantile_sorted(&sorted(&taken), 0.5))
 }
 
 /// Says when nothing can fit the budget, naming the smallest thing that would; from predictions alone.

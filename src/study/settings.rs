@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Cost, Quality};
+use super::problem::{Bounds, Cost, Quality};
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind};
 use crate::measure::rates::KernelRates;
@@ -78,6 +78,9 @@ pub struct Settings {
     /// Layers that a GPU of this machine can take; 0: none.
     #[serde(default)]
     pub device_layers: u32,
+    /// What the user declared of the objectives besides the budget.
+    #[serde(default)]
+    pub bounds: Bounds,
     /// Answers drawn of each task besides the greedy one; none: only that.
     #[serde(default)]
     pub draws: Option<Draws>,

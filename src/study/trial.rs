@@ -1,16 +1,19 @@
 //! One trial up the rungs: build, measure, diverge, grade; each rung durable before the next begins.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::early::{Early, LOOK};
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
 use super::metrics;
 use super::prepare::{Prepared, grading_run};
 use super::settings::Settings;
+use super::twin::{measured_at, twin};
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
 use crate::host::calibrate::Pace;
@@ -22,7 +25,7 @@ use crate::quality::divergence::Divergence;
 use crate::space::Config;
 use crate::store::{
     Artifact, DISTURBED_EVENT, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store,
-    TrialRecord,
+    TrialRecord, Verdicts,
 };
 use crate::units::Bytes;
 
@@ -44,6 +47,8 @@ pub struct Climb<'a> {
     pub threads: u32,
     /// Memory of the machine that grading may use, in bytes.
     pub machine_bytes: u64,
+    /// What may end a trial early.
+    pub early: Early<'a>,
     /// Asked often; true pauses.
     pub cancelled: &'a dyn Fn() -> bool,
 }
@@ -57,6 +62,10 @@ pub(super) struct Ended {
 impl Ended {
     fn failed(kind: &str, text: impl Into<String>) -> Self {
         Self { state: EndState::Failed, failure: Failure { kind: kind.to_owned(), text: text.into() } }
+    }
+
+    fn early(kind: &str, text: String) -> Self {
+        Self { state: EndState::Stopped, failure: Failure { kind: kind.to_owned(), text } }
     }
 
     fn over_budget(text: String) -> Self {
@@ -124,10 +133,35 @@ impl Climb<'_> {
             self.measure(trial, config, &artifact, observer)?;
         }
         self.within_budget(trial)?;
-        if trial.rung() < Some(Rung::Graded) {
+        if trial.rung() < Some(Rung::Graded) && !self.as_twin(trial, config, observer)? {
             self.assess(trial, config, &artifact, grading, observer)?;
         }
         Ok(())
+    }
+
+    /// Takes divergence and grades from a trial that differs only in how fast it runs; false where there is none.
+    fn as_twin(
+        &self,
+        trial: &mut LiveTrial,
+        config: &Config,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, Halt> {
+        let trials = self.store.trials(trial.record().study)?;
+        let Some(twin) = twin(&trials, trial.record(), config) else { return Ok(false) };
+        self.note(trial, "twin", &serde_json::json!({ "trial": trial.number(), "of": twin.number }))?;
+        for rung in [Rung::Diverged, Rung::Graded] {
+            if trial.rung() >= Some(rung) {
+                continue;
+            }
+            let mut finished = FinishedRung::new(rung, Timestamp::now(), Duration::ZERO);
+            finished.measurements = measured_at(twin, rung);
+            if rung == Rung::Graded {
+                finished.generations = self.store.generations(twin.id)?;
+            }
+            let text = format!("{rung} as trial {}, which has the same artifact", twin.number);
+            self.finish(trial, finished, text, observer)?;
+        }
+        Ok(true)
     }
 
     /// Where the artifact of a configuration lies. What only concerns running does not count: such candidates share a file.
@@ -317,15 +351,20 @@ impl Climb<'_> {
         Ok(if faster || second.doubt(usual).is_none() { second } else { first })
     }
 
-    /// Ends a trial whose measured peak is over the budget. Reads the stored value, since the study may have been killed behind the
+    /// Ends a trial whose measured peak, or energy, is over what was declared. Reads the stored values, since the study may have been killed behind the
     /// measurement and before its consequence.
     fn within_budget(&self, trial: &LiveTrial) -> Result<(), Halt> {
         let budget = self.settings.budget_bytes;
-        match trial.record().value("peak_memory_bytes") {
-            Some(peak) if peak > budget as f64 => {
-                let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
-                let text = format!("its measured peak of {peak} is over the budget of {budget}");
-                Err(Halt::Ended(Ended::over_budget(text)))
+        if let Some(peak) = trial.record().value("peak_memory_bytes").filter(|peak| *peak > budget as f64) {
+            let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
+            let text = format!("its measured peak of {peak} is over the budget of {budget}");
+            return Err(Halt::Ended(Ended::over_budget(text)));
+        }
+        match (trial.record().value("joules_per_token"), self.settings.bounds.joules_per_token) {
+            (Some(joules), Some(most)) if joules > most => {
+                let text = format!("its measured {joules:.2} J a token are over --max-energy of {most} J");
+                let failure = Failure { kind: "over_energy".to_owned(), text };
+                Err(Halt::Ended(Ended { state: EndState::Infeasible, failure }))
             }
             _ => Ok(()),
         }
@@ -340,6 +379,13 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         let diverged_before = trial.rung() >= Some(Rung::Diverged);
+        let hopeless = |trial: &LiveTrial| -> anyhow::Result<Option<Ended>> {
+            Ok(self.early.hopeless(trial.record())?.map(|why| Ended::early("not_graded", why)))
+        };
+        if diverged_before && let Some(ended) = hopeless(trial)? {
+            return Err(Halt::Ended(ended));
+        }
+        let rival = self.early.rival(trial.record())?;
         let (started, clock) = (Timestamp::now(), Instant::now());
         let job = Job::Assess {
             engine: self.kit.engine(),
@@ -349,30 +395,54 @@ impl Climb<'_> {
             prompts: grading.prompts().to_vec(),
         };
         let total: u64 = grading.prompts().iter().map(|p| u64::from(p.samples())).sum();
-        let number = trial.number();
+        let (number, tasks) = (trial.number(), grading.prompts().len());
         let mut generations: Vec<Generation> = Vec::new();
-        let mut diverged: Option<Result<(), Halt>> = None;
+        // What ends the trial, or breaks the study, while its worker is at it.
+        let halt: RefCell<Option<Halt>> = RefCell::new(None);
+        let cancelled = || (self.cancelled)() || halt.borrow().is_some();
+        let mut verdicts = Verdicts::new();
         let mut rung_ended = clock.elapsed();
         // Two listeners for one stream: the divergence is made durable the moment it is there.
         let limits = Limits {
             time: Duration::from_secs(self.settings.rung_timeout_s),
             memory_bytes: Some(self.machine_bytes),
         };
-        let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| match message {
-            Message::Diverged { divergence, lines } => {
-                rung_ended = clock.elapsed();
-                let rows = metrics::of_divergence(&divergence, &lines);
-                diverged = Some(self.diverged(trial, &divergence, rows, started, rung_ended, observer));
+        let outcome = self.supervisor.run(&job, &limits, &cancelled, &mut |message| {
+            if halt.borrow().is_some() {
+                return;
             }
-            Message::Generated(g) => {
-                generations.push(g);
-                let done = generations.len() as u64;
-                observer.hear(&Event::Progress { trial: number, what: "tasks".to_owned(), done, total });
+            match message {
+                Message::Diverged { divergence, lines } => {
+                    rung_ended = clock.elapsed();
+                    let rows = metrics::of_divergence(&divergence, &lines);
+                    let next = self
+                        .diverged(trial, &divergence, rows, started, rung_ended, observer)
+                        .and_then(|()| hopeless(trial)?.map_or(Ok(()), |ended| Err(Halt::Ended(ended))));
+                    *halt.borrow_mut() = next.err();
+                }
+                Message::Generated(g) => {
+                    generations.push(g);
+                    let done = generations.len() as u64;
+                    observer.hear(&Event::Progress { trial: number, what: "tasks".to_owned(), done, total });
+                    let Some(rival) = rival.as_ref().filter(|_| generations.len().is_multiple_of(LOOK))
+                    else {
+                        return;
+                    };
+                    *halt.borrow_mut() = match grading.grade(&generations[generations.len() - LOOK..]) {
+                        Err(error) => Some(Halt::Study(error)),
+                        Ok(graded) => {
+                            let greedy = graded.generations.into_iter().filter(|g| g.sample == 0);
+                            verdicts.extend(greedy.map(|g| (g.task, g.verdict == "passed")));
+                            let why = rival.beats(&verdicts, tasks);
+                            why.map(|why| Halt::Ended(Ended::early("lost", why)))
+                        }
+                    };
+                }
+                _ => {}
             }
-            _ => {}
         })?;
-        if let Some(result) = diverged {
-            result?;
+        if let Some(halt) = halt.take() {
+            return Err(halt);
         }
         self.settle(number, &outcome, "grade", None)?;
         if trial.rung() < Some(Rung::Diverged) {

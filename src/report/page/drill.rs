@@ -93,6 +93,31 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
             (bar(&parts, peak.max(known), show))
             figcaption { "Memory: peak " (show(peak)) " of " (Bytes(analysis.study.budget_bytes)) ", file " (trial.artifact.as_ref().map_or("–".to_owned(), |a| Bytes(a.bytes).to_string())) }
         }
+        (account(trial))
+    }
+}
+
+/// What the engine says that it keeps.
+fn account(trial: &TrialRecord) -> Markup {
+    const KEPT: [(&str, &str); 4] = [
+        ("engine_weights_bytes", "weights"),
+        ("engine_kv_bytes", "KV cache"),
+        ("engine_compute_bytes", "compute buffers"),
+        ("engine_output_bytes", "logits"),
+    ];
+    let parts: Vec<(String, f64)> = KEPT
+        .iter()
+        .filter_map(|(metric, name)| Some(((*name).to_owned(), trial.value(metric).filter(|v| *v > 0.0)?)))
+        .collect();
+    if parts.is_empty() {
+        return html! {};
+    }
+    let all: f64 = parts.iter().map(|p| p.1).sum();
+    html! {
+        figure {
+            (bar(&parts, all, |v| Bytes(v as u64).to_string()))
+            figcaption { "The engine's own account: " (Bytes(all as u64)) }
+        }
     }
 }
 

@@ -35,7 +35,11 @@
     if (m.unit === "Share") return (100 * x).toFixed(1) + " %";
     return digits(x);
   }
-  function tick(m, x) { return show(m, x).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, ""); }
+  // All ticks of an axis in one unit: that of its largest.
+  function tick(m, x, top) {
+    var text = m.unit === "Ms" && top >= 9999.5 ? digits(x / 1000) + " s" : m.unit === "Bytes" && top >= 9.995e8 ? digits(x / 1e9) + " GB" : show(m, x);
+    return text.replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, "");
+  }
   document.body.classList.add("js");
   $("explorer").hidden = false;
 
@@ -97,10 +101,12 @@
 
   var tip = $("tip"), plot = $("plot"), chosen = null;
   // Name, value and interval of each metric that was measured.
+  // Those of the axes, the objectives, and the first few others: the drill-down has them all.
   function values(v, lo, hi) {
-    var rows = [];
+    var rows = [], axes = [$("axis-x").value, $("axis-y").value];
     data.metrics.forEach(function (m, i) {
-      if (!number(v[i])) return;
+      var wanted = m.usual || axes.indexOf(m.name) >= 0 || data.objectives.indexOf(m.name) >= 0;
+      if (!number(v[i]) || !wanted) return;
       var known = lo && hi && number(lo[i]) && number(hi[i]) && lo[i] < hi[i];
       rows.push([m.label, show(m, v[i]), known ? show(m, lo[i]) + " to " + show(m, hi[i]) : ""]);
     });
@@ -152,7 +158,7 @@
     var X = new Axis(mx, xs, L, W - R), Y = new Axis(my, ys, H - B, T);
     var taken = -Infinity;
     X.ticks.forEach(function (x) {
-      var at = X.at(x), text = tick(mx, x), half = text.length * 3.7;
+      var at = X.at(x), text = tick(mx, x, X.ticks[X.ticks.length - 1]), half = text.length * 3.7;
       el("line", { x1: at, x2: at, y1: T, y2: H - B, class: "grid" }, plot);
       // A number stays inside the figure and clear of the one before.
       var middle = Math.min(at, W - half - 1);
@@ -162,7 +168,7 @@
     });
     Y.ticks.forEach(function (y) {
       el("line", { x1: L, x2: W - R, y1: Y.at(y), y2: Y.at(y), class: "grid" }, plot);
-      el("text", { x: L - 8, y: Y.at(y) + 5, "text-anchor": "end", class: "tick" }, plot, tick(my, y));
+      el("text", { x: L - 8, y: Y.at(y) + 5, "text-anchor": "end", class: "tick" }, plot, tick(my, y, Y.ticks[Y.ticks.length - 1]));
     });
     el("text", { x: (L + W - R) / 2, y: H - 10, "text-anchor": "middle", class: "name" }, plot, mx.label + (mx.max ? " (better →)" : " (← better)"));
     var up = my.label + (my.max ? (small ? " (↑ better)" : " (better →)") : small ? " (↓ better)" : " (← better)");
@@ -210,7 +216,7 @@
       [[t.preset, t.title].filter(Boolean).join(", "), t.preset || t.title.split(",")[0]].some(function (text) {
         var w = text.length * 7.2;
         return !text || [[13, 5], [12, -10], [12, 20], [-13 - w, 5], [-12 - w, -10], [-12 - w, 20], [-w / 2, -14], [-w / 2, 26]].some(function (o) {
-          var b = [x + o[0], y + o[1] - 11, x + o[0] + w, y + o[1] + 3];
+          var b = [x + o[0], y + o[1] - 11, x + o[0] + w + 10, y + o[1] + 3];
           if (b[0] < L || b[2] > W - R || b[1] < T || b[3] > H - B) return false;
           if (boxes.some(function (c) { return b[0] < c[2] && c[0] < b[2] && b[1] < c[3] && c[1] < b[3]; })) return false;
           boxes.push(b);
@@ -248,9 +254,9 @@
       var f = o.log ? Math.log : function (x) { return x; }, lo = f(Math.min.apply(null, xs)), hi = f(Math.max.apply(null, xs));
       axes.push({ label: o.short, ends: [show(o, Math.min.apply(null, xs)), show(o, Math.max.apply(null, xs))], of: function (t) { return typeof t.v[i] !== "number" ? null : hi > lo ? (f(t.v[i]) - lo) / (hi - lo) : 0.5; } });
     });
-    var W = Math.max(svg.parentNode.clientWidth - 2, 84 * axes.length), H = 360, T = 46, B = 30;
+    var W = Math.max(svg.parentNode.clientWidth - 2, 84 * axes.length + 30), H = 360, T = 46, B = 30;
     svg.setAttribute("viewBox", "0 0 " + W + " " + H); svg.style.minWidth = W + "px";
-    var x = function (k) { return (k + 0.5) * W / axes.length; }, y = function (s) { return H - B - s * (H - B - T); };
+    var x = function (k) { return (k + 0.5) * (W - 30) / axes.length; }, y = function (s) { return H - B - s * (H - B - T); };
     lines.slice().reverse().sort(function (a, b) { return good(a) - good(b); }).forEach(function (t) {
       var d = "", open = false;
       axes.forEach(function (a, k) {
@@ -267,8 +273,7 @@
       el("line", { x1: x(k), x2: x(k), y1: T, y2: H - B, class: "axis" }, svg);
       el("text", { x: x(k), y: 16 + (k % 2) * 16, "text-anchor": "middle", class: "name" }, svg, a.label);
       var marks = a.levels ? a.levels.map(function (l, i) { return [a.levels.length < 2 ? 0.5 : i / (a.levels.length - 1), l]; }) : [[0, a.ends[0]], [1, a.ends[1]]];
-      var last = k === axes.length - 1;
-      marks.forEach(function (mark) { el("text", { x: x(k) + (last ? -5 : 5), y: y(mark[0]) + 4, "text-anchor": last ? "end" : "start", class: "tick halo" }, svg, mark[1]); });
+      marks.forEach(function (mark) { el("text", { x: x(k) + 5, y: y(mark[0]) + 4, class: "tick halo" }, svg, mark[1]); });
     });
     $("parallel-text").textContent = "Orange: the best fifth by " + m.label + " (" + lines.filter(good).length + " of " + lines.length + " complete trials of the search).";
   }

@@ -37,6 +37,18 @@ const OFFERED: [&str; 21] = [
     "canonical_accuracy",
 ];
 
+/// Metrics that are told of a trial beside the figure, whatever the axes are.
+const USUALLY_TOLD: [&str; 8] = [
+    "ttft_p50_ms",
+    "decode_tokens_per_s",
+    "throughput_tokens_per_s",
+    "artifact_bytes",
+    "joules_per_token",
+    "codebleu",
+    "kl_mean",
+    "top1_agreement",
+];
+
 pub(super) fn frame(analysis: &Analysis, overlays: &[Overlay]) -> Markup {
     let data = data(analysis, overlays);
     html! {
@@ -128,7 +140,7 @@ fn data(analysis: &Analysis, overlays: &[Overlay]) -> Value {
         "objectives": analysis.objectives.iter().map(|o| &o.metric).collect::<Vec<_>>(),
         "metrics": metrics.iter().map(|m| json!({
             "name": m.name, "label": m.label, "short": m.short, "unit": format!("{:?}", m.unit),
-            "max": m.direction == Direction::Max, "log": m.family == Family::Speed || m.name.starts_with("kl_"),
+            "usual": USUALLY_TOLD.contains(&m.name.as_str()), "max": m.direction == Direction::Max, "log": m.family == Family::Speed || m.name.starts_with("kl_"),
         })).collect::<Vec<_>>(),
         "params": params.iter().map(|(name, levels)| json!({
             "name": name, "levels": levels.iter().map(ToString::to_string).collect::<Vec<_>>(),

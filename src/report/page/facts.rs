@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::report::{Analysis, Metric};
+use crate::report::{Analysis, IMPORTANCE_NOTE, Metric, REGION_NOTE, moved};
 use crate::store::Direction;
 use crate::units::Bytes;
 
@@ -32,7 +32,12 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                         (metric.label) ", "
                         (match objective.direction { Direction::Min => "less is better", Direction::Max => "more is better" })
                         @if objective.log { ", ratios matter" }
-                        @if let Some(bound) = objective.bound { ", of interest up to " (metric.show(bound)) }
+                        @match (objective.bound, moved::bound(analysis, &objective.metric)) {
+                            (Some(bound), _) => { ", of interest up to " (metric.show(bound)) },
+                            (None, Some(b)) if b.derived => { ", of interest up to " (metric.show(b.bound)) ", which follows from the first measurements" },
+                            (None, Some(b)) => { ", of interest up to " (metric.show(b.bound)) },
+                            (None, None) => {}
+                        }
                     }
                 }
             }
@@ -42,10 +47,11 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
             (json("What the probe found", &study.host.json, true))
             (json("Settings", &study.settings_json, false))
             (json("Search space", &study.space_json, false))
-            @if analysis.notes.iter().any(|(key, _)| !key.starts_with("warning")) {
+            @let notes: Vec<_> = analysis.notes.iter().filter(|(key, _)| key.as_str() != IMPORTANCE_NOTE && key.as_str() != REGION_NOTE).collect();
+            @if notes.iter().any(|(key, _)| !key.starts_with("warning")) {
                 details {
                     summary { "Notes of the study" }
-                    dl.facts { @for (key, value) in &analysis.notes { dt { (key) } dd { (value) } } }
+                    dl.facts { @for (key, value) in &notes { dt { (key) } dd { (value) } } }
                 }
             }
         }

@@ -46,30 +46,43 @@ impl Scale {
 pub(super) struct Columns {
     cheap: Vec<Scale>,
     prior: Vec<Option<Scale>>,
+    /// The objectives whose predictions are the values themselves.
+    exact: Vec<usize>,
 }
 
 impl Columns {
     pub(super) fn new(problem: &dyn Problem) -> Self {
         let mut random = Random::new(0, 0, 7);
         let sample = FeasiblePoints::default().sample(problem, &mut random, &HashSet::new(), SAMPLE, TRIES);
-        let cheap: Vec<Vec<f64>> = sample.iter().map(|p| raw(problem, p)).collect();
+        let cheap: Vec<Vec<f64>> = sample.iter().map(|p| cheap(problem, p)).collect();
         let prior: Vec<Vec<Option<f64>>> = sample.iter().map(|p| prior_losses(problem, p)).collect();
         let width = cheap.iter().map(Vec::len).max().unwrap_or(0);
         let scales = (0..width)
             .map(|c| Scale::of(&cheap.iter().filter_map(|row| row.get(c).copied()).collect::<Vec<_>>()))
             .collect();
-        let prior = (0..problem.objectives().len())
+        let prior: Vec<Option<Scale>> = (0..problem.objectives().len())
             .map(|i| {
                 let values: Vec<f64> = prior.iter().filter_map(|row| row.get(i).copied().flatten()).collect();
                 (!values.is_empty() && values.len() == prior.len()).then(|| Scale::of(&values))
             })
             .collect();
-        Self { cheap: scales, prior }
+        let exact = (0..prior.len()).filter(|&i| problem.exact(i) && prior[i].is_some()).collect();
+        Self { cheap: scales, prior, exact }
     }
 
-    /// How many cheap columns there are.
-    pub(super) fn width(&self) -> usize {
-        self.cheap.len()
+    /// How many columns there are of the kinds asked for.
+    pub(super) fn width(&self, cheap: bool, exact: bool) -> usize {
+        (if cheap { self.cheap.len() } else { 0 }) + if exact { self.exact.len() } else { 0 }
+    }
+
+    /// Whether there are cheap columns.
+    pub(super) fn has_cheap(&self) -> bool {
+        !self.cheap.is_empty()
+    }
+
+    /// Whether some objective is known exactly.
+    pub(super) fn has_exact(&self) -> bool {
+        !self.exact.is_empty()
     }
 
     /// Whether an objective has a physical prediction everywhere.
@@ -77,10 +90,24 @@ impl Columns {
         self.prior.get(objective).is_some_and(Option::is_some)
     }
 
-    /// The cheap columns of a point.
-    pub(super) fn cheap(&self, problem: &dyn Problem, point: &[usize]) -> Vec<f64> {
-        let raw = raw(problem, point);
-        self.cheap.iter().enumerate().map(|(c, s)| s.apply(raw.get(c).copied().unwrap_or(f64::NAN))).collect()
+    /// Appends the columns of a point, of the kinds asked for; `prior` are its predicted losses.
+    pub(super) fn extend(
+        &self,
+        row: &mut Vec<f64>,
+        problem: &dyn Problem,
+        point: &[usize],
+        prior: &[Option<f64>],
+        cheap: bool,
+        exact: bool,
+    ) {
+        if cheap && self.has_cheap() {
+            let raw = self::cheap(problem, point);
+            let columns = self.cheap.iter().enumerate();
+            row.extend(columns.map(|(c, s)| s.apply(raw.get(c).copied().unwrap_or(f64::NAN))));
+        }
+        if exact {
+            row.extend(self.exact.iter().map(|&i| self.prior(i, prior[i].unwrap_or(f64::NAN))));
+        }
     }
 
     /// An objective's predicted loss as a column.
@@ -89,14 +116,10 @@ impl Columns {
     }
 }
 
-fn raw(problem: &dyn Problem, point: &[usize]) -> Vec<f64> {
+/// What is known of a point that may mislead.
+fn cheap(problem: &dyn Problem, point: &[usize]) -> Vec<f64> {
     let mut columns = problem.cheap(point);
     columns.extend(problem.sensitivity(point));
-    // The size of a model says much of its speed, and something of its quality.
-    if crate::search::gp::tune("BYTES", 1.0) > 0.0 {
-        let known = prior_losses(problem, point);
-        columns.extend((0..known.len()).filter(|&i| problem.exact(i)).map(|i| known[i].unwrap_or(f64::NAN)));
-    }
     columns
 }
 

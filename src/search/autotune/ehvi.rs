@@ -8,9 +8,10 @@
 /// The boxes of one front and reference.
 #[derive(Clone, Debug)]
 pub(crate) struct Boxes {
-    dimensions: usize,
-    /// Lower and upper corners.
-    boxes: Vec<(Vec<f64>, Vec<f64>)>,
+    /// The coordinates of all corners, for each objective.
+    edges: Vec<Vec<f64>>,
+    /// For each objective, which edges are its lower and upper end. Unused objectives are not read.
+    boxes: Vec<[[u32; 2]; 3]>,
 }
 
 impl Boxes {
@@ -33,20 +34,41 @@ impl Boxes {
             3 => sweep(&inside.iter().map(|p| [p[0], p[1], p[2]]).collect::<Vec<_>>(), reference),
             _ => return None,
         };
-        Some(Self { dimensions: reference.len(), boxes })
+        let edges: Vec<Vec<f64>> = (0..reference.len())
+            .map(|d| {
+                let mut all: Vec<f64> = boxes.iter().flat_map(|(l, u)| [l[d], u[d]]).collect();
+                all.sort_by(f64::total_cmp);
+                all.dedup();
+                all
+            })
+            .collect();
+        let index = |d: usize, a: f64| edges[d].partition_point(|e| *e < a) as u32;
+        let mut indexed = vec![[[0; 2]; 3]; boxes.len()];
+        for (to, (l, u)) in indexed.iter_mut().zip(&boxes) {
+            for (d, ends) in to.iter_mut().enumerate().take(reference.len()) {
+                *ends = [index(d, l[d]), index(d, u[d])];
+            }
+        }
+        Some(Self { edges, boxes: indexed })
     }
 
     /// The expected improvement of a loss with these means and standard deviations.
     pub(crate) fn expected(&self, prediction: &[(f64, f64)]) -> f64 {
-        debug_assert_eq!(prediction.len(), self.dimensions);
+        debug_assert_eq!(prediction.len(), self.edges.len());
+        // ψ at every edge of every objective; boxes share edges.
+        let mut psi: Vec<Vec<f64>> = Vec::with_capacity(prediction.len());
+        for (edges, &(mean, deviation)) in self.edges.iter().zip(prediction) {
+            let at: Vec<f64> = edges.iter().map(|&a| shortfall(a, mean, deviation)).collect();
+            if at.iter().all(|p| *p <= 0.0) {
+                return 0.0;
+            }
+            psi.push(at);
+        }
         let mut total = 0.0;
-        for (low, high) in &self.boxes {
+        for one in &self.boxes {
             let mut volume = 1.0;
-            for ((&(mean, deviation), &l), &u) in prediction.iter().zip(low).zip(high) {
-                volume *= shortfall(u, mean, deviation) - shortfall(l, mean, deviation);
-                if volume <= 0.0 {
-                    break;
-                }
+            for (at, &[l, u]) in psi.iter().zip(one) {
+                volume *= at[u as usize] - at[l as usize];
             }
             total += volume.max(0.0);
         }

@@ -1,36 +1,63 @@
 //! The default sampler: a Gaussian process for each objective, and the candidate of highest expected hypervolume improvement
 //! inside the region of interest, among points that fit.
 
+mod acquire;
 mod columns;
 mod ehvi;
+mod link;
 mod model;
 mod pool;
 mod start;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
-use super::feasible::{FeasiblePoints, neighbours};
-use super::{
-    Ask, Estimate, History, Objective, Problem, Random, Region, Sampler, TrialState, hypervolume,
-    pareto_front,
-};
+use super::feasible::FeasiblePoints;
+use super::history::is_in_space;
+use super::{Ask, Estimate, History, Objective, Problem, Random, Sampler};
 use crate::space::Point;
 use columns::Columns;
-use ehvi::Boxes;
-use model::Models;
+pub use link::{Promise, promise};
+use model::{Fits, Models};
 
-/// How many of the best candidates are improved by steps.
-const CLIMBERS: usize = 20;
-/// How many steps at most.
-const STEPS: usize = 30;
 /// Complete trials before the models are asked.
 const START: usize = 6;
+/// Answers that are remembered with their expected gains.
+const REMEMBERED: usize = 8;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Autotune {
     points: FeasiblePoints,
     columns: Option<Columns>,
+    fits: Fits,
+    /// By trial number: the history that was asked with, and the gain that was expected of the answer.
+    gains: BTreeMap<u64, (History, f64)>,
+}
+
+impl Autotune {
+    /// The answer, and the gain that it promises; no gain where the models were not asked.
+    fn answer(
+        &mut self,
+        problem: &dyn Problem,
+        history: &History,
+        seed: u64,
+        number: u64,
+    ) -> (Ask, Option<f64>) {
+        let mut random = Random::new(seed, number, 0);
+        let visited = history.visited();
+        let columns = self.columns.get_or_insert_with(|| Columns::new(problem));
+        let modelled = history.complete(problem).len() >= START;
+        let (chosen, gain) = if modelled {
+            let best =
+                acquire::best(problem, columns, &self.points, history, &visited, &mut random, &mut self.fits);
+            // No candidate promises anything: none is a gain of zero.
+            best.map_or((None, Some(0.0)), |(point, gain)| (Some(point), Some(gain)))
+        } else {
+            (start::choose(problem, &self.points, history, &visited, &mut random), None)
+        };
+        let point = chosen.or_else(|| self.points.draw(problem, &mut random, &visited));
+        (point.map_or(Ask::Exhausted, Ask::Point), gain)
+    }
 }
 
 impl Sampler for Autotune {
@@ -39,16 +66,51 @@ impl Sampler for Autotune {
     }
 
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {
-        let mut random = Random::new(seed, number, 0);
-        let visited = history.visited();
-        let columns = self.columns.get_or_insert_with(|| Columns::new(problem));
-        let usable = history.complete(problem).len();
-        let chosen = if usable < crate::search::gp::tune("START", START as f64) as usize {
-            start::choose(problem, &self.points, history, &visited, &mut random)
-        } else {
-            best(problem, columns, &self.points, history, &visited, &mut random).map(|(point, _)| point)
-        };
-        chosen.or_else(|| self.points.draw(problem, &mut random, &visited)).map_or(Ask::Exhausted, Ask::Point)
+        let (ask, gain) = self.answer(problem, history, seed, number);
+        if let Some(gain) = gain {
+            self.gains.insert(number, (history.clone(), gain));
+            while self.gains.len() > REMEMBERED {
+                self.gains.pop_first();
+            }
+        }
+        ask
+    }
+
+    fn expected_gain(
+        &mut self,
+        problem: &dyn Problem,
+        history: &History,
+        seed: u64,
+        number: u64,
+    ) -> Option<f64> {
+        if let Some((with, gain)) = self.gains.get(&number)
+            && with == history
+        {
+            return Some(*gain);
+        }
+        let (_, gain) = self.answer(problem, history, seed, number);
+        gain
+    }
+}
+
+/// The models that the default sampler would ask, for predictions without a question: of the whole space, beyond the region, too.
+pub(super) struct Surrogate<'a> {
+    problem: &'a dyn Problem,
+    columns: Columns,
+    models: Models,
+}
+
+impl<'a> Surrogate<'a> {
+    /// `None` while an objective was never measured.
+    pub(super) fn new(problem: &'a dyn Problem, history: &History) -> Option<Self> {
+        let columns = Columns::new(problem);
+        let models = Models::new(problem, &columns, history, None, &mut Fits::default())?;
+        Some(Self { problem, columns, models })
+    }
+
+    /// Mean and standard deviation of each loss at points of the space: `[point][objective]`.
+    pub(super) fn losses(&self, points: &[Point]) -> Vec<Vec<(f64, f64)>> {
+        self.models.predict(self.problem, &self.columns, points)
     }
 }
 
@@ -58,79 +120,12 @@ impl Sampler for Autotune {
 /// A prediction is shown as one and never as a result.
 #[must_use]
 pub fn predict(problem: &dyn Problem, history: &History, points: &[Point]) -> Option<Vec<Vec<Estimate>>> {
-    let columns = Columns::new(problem);
-    let models = Models::new(problem, &columns, history)?;
-    let estimate = |point: &Point| -> Vec<Estimate> {
-        let losses = models.predict(problem, &columns, point);
-        let estimate = |(objective, (mean, deviation)): (&Objective, (f64, f64))| {
-            let (a, b) = (objective.value(mean - 1.96 * deviation), objective.value(mean + 1.96 * deviation));
-            Estimate { value: objective.value(mean), low: a.min(b), high: a.max(b) }
-        };
-        problem.objectives().iter().zip(losses).map(estimate).collect()
+    let surrogate = Surrogate::new(problem, history)?;
+    let points: Vec<Point> = points.iter().filter(|p| is_in_space(problem.space(), p)).cloned().collect();
+    let estimate = |(objective, (mean, deviation)): (&Objective, (f64, f64))| {
+        let (a, b) = (objective.value(mean - 1.96 * deviation), objective.value(mean + 1.96 * deviation));
+        Estimate { value: objective.value(mean), low: a.min(b), high: a.max(b) }
     };
-    Some(points.iter().filter(|p| super::history::is_in_space(problem.space(), p)).map(estimate).collect())
-}
-
-/// The candidate of highest expected improvement, and that improvement as a fraction of the hypervolume reached.
-fn best(
-    problem: &dyn Problem,
-    columns: &Columns,
-    points: &FeasiblePoints,
-    history: &History,
-    visited: &HashSet<Point>,
-    random: &mut Random,
-) -> Option<(Point, f64)> {
-    let models = Models::new(problem, columns, history)?;
-    let region = Region::of(problem, history)?;
-    // The front by the models' means: the noise of single measurements is averaged out.
-    let mut members: Vec<(Point, Vec<f64>)> = Vec::new();
-    for o in &history.observations {
-        let known = o.losses(problem);
-        if (known.is_none() && o.state != TrialState::Running)
-            || !super::history::is_in_space(problem.space(), &o.point)
-        {
-            continue;
-        }
-        let losses = match known {
-            Some(losses) if !o.exact => losses,
-            _ => models.predict(problem, columns, &o.point).into_iter().map(|(mean, _)| mean).collect(),
-        };
-        members.push((o.point.clone(), losses));
-    }
-    let losses: Vec<Vec<f64>> = members.iter().map(|(_, l)| l.clone()).collect();
-    let front = pareto_front(&losses);
-    let front_losses: Vec<Vec<f64>> = front.iter().map(|&i| losses[i].clone()).collect();
-    let mut front_points: Vec<Point> =
-        front.iter().filter(|&&i| region.contains(&losses[i])).map(|&i| members[i].0.clone()).collect();
-    if front_points.is_empty() {
-        front_points = front.iter().map(|&i| members[i].0.clone()).collect();
-    }
-    let boxes = Boxes::new(&front_losses, &region.reference)?;
-    let reached = hypervolume(&front_losses, &region.reference);
-    let inflate = crate::search::gp::tune("INF", 1.0);
-    let score = |point: &Point| {
-        let p: Vec<(f64, f64)> =
-            models.predict(problem, columns, point).into_iter().map(|(m, s)| (m, s * inflate)).collect();
-        boxes.expected(&p)
-    };
-
-    let pool = pool::candidates(problem, points, visited, &front_points, random);
-    let mut scored: Vec<(f64, Point)> = pool.into_iter().map(|p| (score(&p), p)).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    scored.truncate(CLIMBERS);
-    for (value, point) in &mut scored {
-        for _ in 0..STEPS {
-            let step = neighbours(problem.space(), point)
-                .into_iter()
-                .filter(|p| !visited.contains(p) && problem.feasible(p))
-                .map(|p| (score(&p), p))
-                .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
-            match step {
-                Some((better, next)) if better > *value => (*value, *point) = (better, next),
-                _ => break,
-            }
-        }
-    }
-    let (value, point) = scored.into_iter().max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))?;
-    (value > 0.0).then(|| (point, if reached > 0.0 { value / reached } else { f64::INFINITY }))
+    let estimates = |losses: Vec<(f64, f64)>| problem.objectives().iter().zip(losses).map(estimate).collect();
+    Some(surrogate.losses(&points).into_iter().map(estimates).collect())
 }

@@ -6,6 +6,8 @@ use crate::search::feasible::FeasiblePoints;
 use crate::search::{History, Problem, Random};
 use crate::space::{ParamKind, Point, Space};
 
+/// What an equal level adds to the likeness of two candidates.
+const ALIKE: f64 = 0.5;
 /// Candidates of the spread.
 const CANDIDATES: usize = 400;
 
@@ -48,7 +50,7 @@ fn likeness(space: &Space, a: &[usize], b: &[usize]) -> f64 {
             ParamKind::Ordinal => (-(3.0 * x.abs_diff(y) as f64 / (n - 1) as f64)).exp(),
             ParamKind::Categorical => f64::from(u8::from(x == y)),
         };
-        product *= 1.0 + crate::search::gp::tune("LK", 0.5) * k;
+        product *= 1.0 + ALIKE * k;
     }
     product - 1.0
 }

@@ -12,11 +12,26 @@
 //! every trial shows `f` at several levels at once (a multi-task kernel of rank one, Bonilla, Chai and Williams 2008, over tasks
 //! that are added up).
 
-use super::linalg::dot;
-use crate::space::{Param, ParamKind, Space};
+use crate::space::{Param, ParamKind, Space, Value};
 
 /// The share of plain equality in the covariance of ordered levels: each may be a little off what its neighbours tell.
 const EQUALITY: f64 = 0.1;
+
+// Where fits start and what they are drawn to, with the standard deviation of the logarithm, for outputs of unit variance. Chosen by
+// experiment on the landscapes of `benches/search`.
+/// `s²`.
+const SCALE: (f64, f64) = (2.0, 1.5);
+/// The sum of all `a`, and of a family's `e w²`.
+const EFFECT: (f64, f64) = (0.5, 1.5);
+/// The length of an axis, whose ranks go from 0 to 1, and the exponent that bends it.
+const LENGTH: (f64, f64) = (0.7, 0.8);
+const BEND: (f64, f64) = (1.0, 0.5);
+/// A family member's `w`.
+const MEMBER: (f64, f64) = (1.0, 0.5);
+/// `b`, `c` and the length of a column.
+const COLUMN: [(f64, f64); 3] = [(0.3, 1.5), (0.1, 1.5), (1.0, 0.5)];
+/// Noise beyond what the measurements' intervals tell.
+const NOISE: (f64, f64) = (1e-3, 1.5);
 
 /// One input: the levels, and the columns (standardised).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,32 +40,53 @@ pub(crate) struct Input {
     pub(crate) columns: Vec<f64>,
 }
 
+/// Inputs column by column, so that rows of covariances are computed without chasing pointers.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    /// For each parameter, the level of every input.
+    pub(super) levels: Vec<Vec<u32>>,
+    /// For each column, the value of every input.
+    pub(super) columns: Vec<Vec<f64>>,
+}
+
+impl Inputs {
+    pub(crate) fn new(inputs: &[Input]) -> Self {
+        let (params, columns) = inputs.first().map_or((0, 0), |i| (i.levels.len(), i.columns.len()));
+        Self {
+            levels: (0..params).map(|p| inputs.iter().map(|i| i.levels[p] as u32).collect()).collect(),
+            columns: (0..columns).map(|c| inputs.iter().map(|i| i.columns[c]).collect()).collect(),
+        }
+    }
+}
+
 /// One parameter that has a choice.
 #[derive(Clone, Debug)]
-struct Axis {
+pub(super) struct Axis {
     /// Its index in the space.
-    param: usize,
-    levels: usize,
+    pub(super) param: usize,
+    pub(super) levels: usize,
     /// Whether neighbouring levels are alike. Two levels have no order to speak of.
-    ordered: bool,
+    pub(super) ordered: bool,
 }
 
 /// Parameters with the same levels: the weight types of several groups of layers, say.
 #[derive(Clone, Debug)]
-struct Family {
+pub(super) struct Family {
     /// Their indices in the space.
-    params: Vec<usize>,
-    levels: usize,
-    ordered: bool,
+    pub(super) params: Vec<usize>,
+    /// For each of them, which of the family's levels each of its own is.
+    pub(super) places: Vec<Vec<usize>>,
+    pub(super) levels: usize,
+    pub(super) ordered: bool,
 }
 
 /// Which hyperparameters there are, and where: `[ln s², (ln a, [ln length, ln bend]) per axis, (ln e, [ln length, ln bend], ln w per
 /// member) per family, (ln b, ln c, ln length) per column, ln noise]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    axes: Vec<Axis>,
-    families: Vec<Family>,
-    columns: usize,
+    pub(super) axes: Vec<Axis>,
+    pub(super) families: Vec<Family>,
+    pub(super) columns: usize,
 }
 
 /// A Gaussian over the logarithm of a hyperparameter; its mean is also where fits start.
@@ -63,34 +99,34 @@ pub(crate) struct HyperPrior {
 /// The kernel at one setting of the hyperparameters.
 #[derive(Clone, Debug)]
 pub(crate) struct Tables {
-    scale: f64,
+    pub(super) scale: f64,
     /// `1 + a k(l, l')` for each axis.
-    factor: Vec<Vec<f64>>,
+    pub(super) factor: Vec<Vec<f64>>,
     /// The derivatives of the logarithm of that factor by `ln a` and by `ln length`.
-    by_weight: Vec<Vec<f64>>,
-    by_length: Vec<Vec<f64>>,
-    by_bend: Vec<Vec<f64>>,
-    families: Vec<FamilyTable>,
+    pub(super) by_weight: Vec<Vec<f64>>,
+    pub(super) by_length: Vec<Vec<f64>>,
+    pub(super) by_bend: Vec<Vec<f64>>,
+    pub(super) families: Vec<FamilyTable>,
     /// `b`, `c`, `length` for each column.
-    columns: Vec<[f64; 3]>,
+    pub(super) columns: Vec<[f64; 3]>,
     /// The variance of independent noise on top of the known one.
     pub(crate) noise: f64,
 }
 
 /// A family at one setting.
 #[derive(Clone, Debug)]
-struct FamilyTable {
+pub(super) struct FamilyTable {
     /// `e k(l, l')`, and its derivatives by `ln length` and `ln bend` (empty without an order).
-    cells: Cells,
-    weights: Vec<f64>,
+    pub(super) cells: Cells,
+    pub(super) weights: Vec<f64>,
 }
 
 /// A covariance of levels, row by row, with its derivatives by the logarithms of its length and its bend.
 #[derive(Clone, Debug, Default)]
-struct Cells {
-    value: Vec<f64>,
-    by_length: Vec<f64>,
-    by_bend: Vec<f64>,
+pub(super) struct Cells {
+    pub(super) value: Vec<f64>,
+    pub(super) by_length: Vec<f64>,
+    pub(super) by_bend: Vec<f64>,
 }
 
 impl Cells {
@@ -107,7 +143,7 @@ impl Cells {
             let at = rank.powf(bend);
             (at, if rank > 0.0 { bend * rank.ln() * at } else { 0.0 })
         };
-        let rho = tune("RHO", EQUALITY);
+        let rho = EQUALITY;
         let mut cells = Self::default();
         for (a, b) in (0..n * n).map(|i| (i / n, i % n)) {
             let ((x, dx), (y, dy)) = (place(a), place(b));
@@ -131,23 +167,28 @@ impl Cells {
 impl Kernel {
     pub(crate) fn new(space: &Space, columns: usize) -> Self {
         let ordered = |p: &Param| p.kind == ParamKind::Ordinal && p.levels.len() > 2;
+        // The longest lists of levels first: a shorter one may be a part of them.
+        let mut order: Vec<usize> =
+            (0..space.params.len()).filter(|&i| space.params[i].levels.len() > 2).collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(space.params[i].levels.len()), i));
         let mut families: Vec<Family> = Vec::new();
-        for (i, p) in space.params.iter().enumerate().filter(|(_, p)| p.levels.len() > 2) {
-            let alike = |f: &&mut Family| {
-                let first = &space.params[f.params[0]];
-                first.levels == p.levels && first.kind == p.kind
-            };
-            match families.iter_mut().find(alike) {
-                Some(family) => family.params.push(i),
-                None => {
-                    families.push(Family { params: vec![i], levels: p.levels.len(), ordered: ordered(p) })
+        for i in order {
+            let p = &space.params[i];
+            let home = families.iter_mut().find_map(|f| Some((places(&space.params[f.params[0]], p)?, f)));
+            match home {
+                Some((places, family)) => {
+                    family.params.push(i);
+                    family.places.push(places);
                 }
+                None => families.push(Family {
+                    params: vec![i],
+                    places: vec![(0..p.levels.len()).collect()],
+                    levels: p.levels.len(),
+                    ordered: ordered(p),
+                }),
             }
         }
         families.retain(|f| f.params.len() > 1);
-        if tune("FAM", 1.0) == 0.0 {
-            families.clear();
-        }
         let axes = space
             .params
             .iter()
@@ -161,27 +202,21 @@ impl Kernel {
     /// The priors of all hyperparameters, for outputs of about unit variance.
     pub(crate) fn priors(&self) -> Vec<HyperPrior> {
         let prior = |value: f64, deviation| HyperPrior { mean: value.ln(), deviation };
-        let mut priors = vec![prior(tune("S2", 2.0), tune("S2D", 1.5))];
+        let shape = [prior(LENGTH.0, LENGTH.1), prior(BEND.0, BEND.1)];
+        let mut priors = vec![prior(SCALE.0, SCALE.1)];
         for axis in &self.axes {
-            priors.push(prior(tune("A", 0.5) / self.axes.len() as f64, tune("AD", 1.5)));
-            if axis.ordered {
-                priors.push(prior(tune("L", 0.7), tune("LD", 0.8)));
-                priors.push(prior(tune("P", 1.0), tune("PD", 0.5)));
-            }
+            priors.push(prior(EFFECT.0 / self.axes.len() as f64, EFFECT.1));
+            priors.extend(shape.iter().filter(|_| axis.ordered));
         }
         for family in &self.families {
-            let members = family.params.len() as f64;
-            priors.push(prior(tune("E", 0.5) / members, tune("ED", 1.5)));
-            if family.ordered {
-                priors.push(prior(tune("L", 0.7), tune("LD", 0.8)));
-                priors.push(prior(tune("P", 1.0), tune("PD", 0.5)));
-            }
-            priors.extend(family.params.iter().map(|_| prior(1.0, tune("WD", 0.5))));
+            priors.push(prior(EFFECT.0 / family.params.len() as f64, EFFECT.1));
+            priors.extend(shape.iter().filter(|_| family.ordered));
+            priors.extend(family.params.iter().map(|_| prior(MEMBER.0, MEMBER.1)));
         }
         for _ in 0..self.columns {
-            priors.extend([prior(0.3, 1.5), prior(0.1, 1.5), prior(1.0, 0.5)]);
+            priors.extend(COLUMN.map(|(value, deviation)| prior(value, deviation)));
         }
-        priors.push(prior(tune("N", 1e-3), 1.5));
+        priors.push(prior(NOISE.0, NOISE.1));
         priors
     }
 
@@ -224,127 +259,23 @@ impl Kernel {
         tables.noise = next();
         tables
     }
-
-    /// The covariance of two inputs, without noise.
-    pub(crate) fn covariance(&self, tables: &Tables, a: &Input, b: &Input) -> f64 {
-        self.product(tables, a, b) + self.family_terms(tables, a, b) + self.column_terms(tables, a, b)
-    }
-
-    fn family_terms(&self, tables: &Tables, a: &Input, b: &Input) -> f64 {
-        let mut k = 0.0;
-        for (family, table) in self.families.iter().zip(&tables.families) {
-            for (&g, wg) in family.params.iter().zip(&table.weights) {
-                let row = &table.cells.value[a.levels[g] * family.levels..][..family.levels];
-                let along: f64 =
-                    family.params.iter().zip(&table.weights).map(|(&h, w)| w * row[b.levels[h]]).sum();
-                k += wg * along;
-            }
-        }
-        k
-    }
-
-    fn product(&self, tables: &Tables, a: &Input, b: &Input) -> f64 {
-        let mut k = tables.scale;
-        for (axis, factor) in self.axes.iter().zip(&tables.factor) {
-            k *= factor[a.levels[axis.param] * axis.levels + b.levels[axis.param]];
-        }
-        k
-    }
-
-    fn column_terms(&self, tables: &Tables, a: &Input, b: &Input) -> f64 {
-        let mut k = 0.0;
-        for ((x, y), [linear, smooth, length]) in a.columns.iter().zip(&b.columns).zip(&tables.columns) {
-            k += linear * x * y + smooth * matern((x - y).abs(), *length).0;
-        }
-        k
-    }
-
-    /// The covariance matrix of inputs, without noise; the lower triangle is filled.
-    pub(crate) fn matrix(&self, tables: &Tables, inputs: &[Input]) -> Vec<f64> {
-        let n = inputs.len();
-        let mut k = vec![0.0; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                k[i * n + j] = self.covariance(tables, &inputs[i], &inputs[j]);
-            }
-        }
-        k
-    }
-
-    /// `½ Σ_ij w_ij ∂k_ij/∂θ` for every hyperparameter θ; `w` is symmetric.
-    pub(crate) fn gradient(&self, tables: &Tables, inputs: &[Input], w: &[f64]) -> Vec<f64> {
-        let n = inputs.len();
-        let mut scale = 0.0;
-        // Σ w_ij k_ij over the pairs that have a pair of levels, per axis: the tables' derivatives then weigh sums, not pairs.
-        let mut sums: Vec<Vec<f64>> = self.axes.iter().map(|a| vec![0.0; a.levels * a.levels]).collect();
-        // As much for families: Σ w_ij w_g w_h over the pairs of levels; and each member's part of the term.
-        let mut shared: Vec<Vec<f64>> =
-            self.families.iter().map(|f| vec![0.0; f.levels * f.levels]).collect();
-        let mut parts: Vec<Vec<f64>> = self.families.iter().map(|f| vec![0.0; f.params.len()]).collect();
-        let mut columns = vec![[0.0; 3]; self.columns];
-        let mut noise = 0.0;
-        for i in 0..n {
-            noise += 0.5 * w[i * n + i] * tables.noise;
-            for j in 0..=i {
-                let weight = w[i * n + j] * if i == j { 0.5 } else { 1.0 };
-                let (a, b) = (&inputs[i], &inputs[j]);
-                let k = weight * self.product(tables, a, b);
-                scale += k;
-                for (axis, sum) in self.axes.iter().zip(&mut sums) {
-                    sum[a.levels[axis.param] * axis.levels + b.levels[axis.param]] += k;
-                }
-                for (f, family) in self.families.iter().enumerate() {
-                    let table = &tables.families[f];
-                    for (g, &p) in family.params.iter().enumerate() {
-                        for (h, &q) in family.params.iter().enumerate() {
-                            let cell = a.levels[p] * family.levels + b.levels[q];
-                            let both = weight * table.weights[g] * table.weights[h];
-                            shared[f][cell] += both;
-                            let k = both * table.cells.value[cell];
-                            parts[f][g] += k;
-                            parts[f][h] += k;
-                        }
-                    }
-                }
-                for (c, sum) in columns.iter_mut().enumerate() {
-                    let [linear, smooth, length] = tables.columns[c];
-                    let (x, y) = (a.columns[c], b.columns[c]);
-                    let (m, slope) = matern((x - y).abs(), length);
-                    sum[0] += weight * linear * x * y;
-                    sum[1] += weight * smooth * m;
-                    sum[2] += weight * smooth * slope;
-                }
-            }
-        }
-        let mut gradient = vec![scale];
-        for (d, axis) in self.axes.iter().enumerate() {
-            gradient.push(dot(&sums[d], &tables.by_weight[d]));
-            if axis.ordered {
-                gradient.push(dot(&sums[d], &tables.by_length[d]));
-                gradient.push(dot(&sums[d], &tables.by_bend[d]));
-            }
-        }
-        for (f, family) in self.families.iter().enumerate() {
-            let cells = &tables.families[f].cells;
-            gradient.push(dot(&shared[f], &cells.value));
-            if family.ordered {
-                gradient.push(dot(&shared[f], &cells.by_length));
-                gradient.push(dot(&shared[f], &cells.by_bend));
-            }
-            gradient.extend(&parts[f]);
-        }
-        gradient.extend(columns.iter().flatten());
-        gradient.push(noise);
-        gradient
-    }
 }
 
-pub(crate) fn tune(name: &str, default: f64) -> f64 {
-    std::env::var(format!("AUTOTUNE_TRY_{name}")).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+/// Where the levels of `p` are among those of `of`: all of them, in the same order where there is one. Numbers are not told by their
+/// values alone: of two parameters that both go from 1 to 4, nothing need be alike, unless their lists are the same.
+fn places(of: &Param, p: &Param) -> Option<Vec<usize>> {
+    if of.kind != p.kind {
+        return None;
+    }
+    let places: Vec<usize> =
+        p.levels.iter().map(|l| of.levels.iter().position(|o| o == l)).collect::<Option<_>>()?;
+    let named = p.levels.iter().all(|l| matches!(l, Value::Text(_)));
+    let in_order = places.windows(2).all(|w| w[0] < w[1]);
+    ((named && (in_order || p.kind == ParamKind::Categorical)) || of.levels == p.levels).then_some(places)
 }
 
 /// Matérn 5/2 at a distance, and its derivative by the logarithm of the length.
-fn matern(distance: f64, length: f64) -> (f64, f64) {
+pub(super) fn matern(distance: f64, length: f64) -> (f64, f64) {
     let r = 5f64.sqrt() * distance / length;
     let e = (-r).exp();
     ((1.0 + r + r * r / 3.0) * e, r * r * (1.0 + r) / 3.0 * e)

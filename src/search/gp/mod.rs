@@ -1,19 +1,20 @@
 //! Gaussian process regression over points of a space (Rasmussen and Williams 2006), small and exact.
 
+mod covariance;
 mod fit;
 mod kernel;
 mod linalg;
 
-pub(crate) use kernel::{Input, tune};
+pub(crate) use kernel::Input;
 
 use fit::{Evidence, JITTER, fit};
-use kernel::{Kernel, Tables};
-use linalg::{Cholesky, dot};
+use kernel::{Inputs, Kernel, Tables};
+use linalg::{Cholesky, LANES, dot};
 
 use crate::space::Space;
 
 /// What a process is trained on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Data {
     pub(crate) inputs: Vec<Input>,
     /// In any unit.
@@ -44,9 +45,11 @@ impl Fitted {
         let priors = kernel.priors();
         let outputs: Vec<f64> = data.outputs.iter().map(|y| (y - center) / unit).collect();
         let noise: Vec<f64> = data.errors.iter().map(|e| (e / unit).powi(2)).collect();
+        let inputs = Inputs::new(&data.inputs);
         let evidence = Evidence {
             kernel: &kernel,
-            inputs: &data.inputs,
+            each: &data.inputs,
+            inputs: &inputs,
             outputs: &outputs,
             noise: &noise,
             priors: &priors,
@@ -59,14 +62,15 @@ impl Fitted {
     /// Conditions the process on data; `None` when the matrix has no factor (not seen with the jitter that is added).
     pub(crate) fn condition(&self, data: &Data) -> Option<Process> {
         let n = data.outputs.len();
-        let mut k = self.kernel.matrix(&self.tables, &data.inputs);
+        let inputs = Inputs::new(&data.inputs);
+        let mut k = self.kernel.matrix(&self.tables, &data.inputs, &inputs);
         for i in 0..n {
             k[i * n + i] += (data.errors[i] / self.unit).powi(2) + self.tables.noise + JITTER;
         }
         let factor = Cholesky::new(k, n)?;
         let mut alpha: Vec<f64> = data.outputs.iter().map(|y| (y - self.center) / self.unit).collect();
         factor.solve(&mut alpha);
-        Some(Process { fitted: self.clone(), inputs: data.inputs.clone(), factor, alpha })
+        Some(Process { fitted: self.clone(), inputs, factor, alpha })
     }
 }
 
@@ -74,27 +78,47 @@ impl Fitted {
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     fitted: Fitted,
-    inputs: Vec<Input>,
+    inputs: Inputs,
     factor: Cholesky,
     alpha: Vec<f64>,
 }
 
 impl Process {
-    /// Mean and standard deviation of the noise-free output.
-    pub(crate) fn predict(&self, input: &Input) -> (f64, f64) {
+    /// Mean and standard deviation of the noise-free output of every input.
+    pub(crate) fn predict(&self, each: &[Input]) -> Vec<(f64, f64)> {
         let Fitted { kernel, tables, center, unit, .. } = &self.fitted;
-        let mut k: Vec<f64> = self.inputs.iter().map(|i| kernel.covariance(tables, input, i)).collect();
-        let mean = center + unit * dot(&k, &self.alpha);
-        self.factor.forward(&mut k);
-        let variance = kernel.covariance(tables, input, input) - dot(&k, &k);
-        (mean, unit * variance.max(0.0).sqrt())
+        let mut rows = vec![vec![0.0; self.alpha.len()]; LANES];
+        let mut lanes = vec![[0.0; LANES]; self.alpha.len()];
+        let mut predicted = Vec::with_capacity(each.len());
+        for chunk in each.chunks(LANES) {
+            for (x, row) in chunk.iter().zip(&mut rows) {
+                kernel.row(tables, x, &self.inputs, row);
+            }
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                *lane = std::array::from_fn(|l| rows[l][i]);
+            }
+            self.factor.forward_lanes(&mut lanes);
+            let mut explained = [0.0; LANES];
+            for lane in &lanes {
+                explained.iter_mut().zip(lane).for_each(|(e, x)| *e += x * x);
+            }
+            for ((x, row), explained) in chunk.iter().zip(&rows).zip(explained) {
+                let variance = (kernel.variance(tables, x) - explained).max(0.0);
+                predicted.push((center + unit * dot(row, &self.alpha), unit * variance.sqrt()));
+            }
+        }
+        predicted
     }
 
-    /// The mean alone, which costs a fraction.
-    pub(crate) fn mean(&self, input: &Input) -> f64 {
+    /// The mean alone of every input, which costs a fraction.
+    pub(crate) fn means(&self, each: &[Input]) -> Vec<f64> {
         let Fitted { kernel, tables, center, unit, .. } = &self.fitted;
-        let terms = self.inputs.iter().zip(&self.alpha).map(|(i, a)| a * kernel.covariance(tables, input, i));
-        center + unit * terms.sum::<f64>()
+        let mut row = vec![0.0; self.alpha.len()];
+        let mut mean = |x: &Input| {
+            kernel.row(tables, x, &self.inputs, &mut row);
+            center + unit * dot(&row, &self.alpha)
+        };
+        each.iter().map(&mut mean).collect()
     }
 }
 
@@ -125,9 +149,11 @@ mod tests {
         let kernel = Kernel::new(table.space(), 2);
         let priors = kernel.priors();
         let noise = vec![1e-3; 12];
+        let inputs = Inputs::new(&data.inputs);
         let evidence = Evidence {
             kernel: &kernel,
-            inputs: &data.inputs,
+            each: &data.inputs,
+            inputs: &inputs,
             outputs: &data.outputs,
             noise: &noise,
             priors: &priors,
@@ -156,8 +182,9 @@ mod tests {
             let levels = crate::search::feasible::nth(table.space(), number);
             let truth = f(&levels, &[]);
             let input = Input { levels, columns: vec![] };
-            let (mean, deviation) = process.predict(&input);
-            assert!((mean - process.mean(&input)).abs() < 1e-9);
+            let inputs = [input];
+            let (mean, deviation) = process.predict(&inputs)[0];
+            assert!((mean - process.means(&inputs)[0]).abs() < 1e-9);
             assert!(deviation < 0.5);
             worst = worst.max((mean - truth).abs());
         }
@@ -169,7 +196,7 @@ mod tests {
         for n in [1, 2, 3] {
             let (table, data) = data(n, 1, |_, _| 4.0);
             let process = Fitted::new(table.space(), 1, &data).condition(&data).unwrap();
-            let (mean, deviation) = process.predict(&data.inputs[0]);
+            let (mean, deviation) = process.predict(&data.inputs[..1])[0];
             assert!((mean - 4.0).abs() < 0.1 && deviation.is_finite(), "{mean} {deviation}");
         }
     }

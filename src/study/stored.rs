@@ -1,0 +1,135 @@
+//! A study as the store holds it, in the sampler's words; and as a problem of its own, for questions that need no model.
+
+use serde::{Deserialize, Serialize};
+
+use super::presets;
+use crate::search::{self, Direction, Estimate, History, Observation, Problem, Region};
+use crate::space::Space;
+use crate::store::{self, Objective, StudyRecord, TrialRecord};
+
+/// The metric that stands for divergence in a sampler's history.
+const PROXY: &str = "kl_mean";
+/// The metric that the budget bounds.
+const PEAK: &str = "peak_memory_bytes";
+
+/// What the uncompressed model measured, where it is a trial.
+#[must_use]
+pub fn uncompressed(trials: &[TrialRecord], metric: &str) -> Option<f64> {
+    trials
+        .iter()
+        .find(|t| t.origin.preset_name().is_some_and(|name| presets::UNCOMPRESSED.contains(&name)))?
+        .value(metric)
+}
+
+/// The objectives with the bounds that are known by now.
+pub(super) fn objectives(
+    declared: &[Objective],
+    budget_bytes: u64,
+    trials: &[TrialRecord],
+) -> Vec<search::Objective> {
+    let one = |o: &Objective| {
+        let bound = o.resolved(uncompressed(trials, &o.metric)).bound;
+        search::Objective {
+            name: o.metric.clone(),
+            direction: match o.direction {
+                store::Direction::Min => Direction::Minimize,
+                store::Direction::Max => Direction::Maximize,
+            },
+            bound: if o.metric == PEAK { bound.or(Some(budget_bytes as f64)) } else { bound },
+            log_scale: o.log,
+        }
+    };
+    declared.iter().map(one).collect()
+}
+
+/// What was tried so far. A candidate outside the space (a preset) stands at the nearest point.
+pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialRecord]) -> History {
+    let estimate = |trial: &TrialRecord, metric: &str| {
+        let m = trial.measurements.get(metric)?;
+        let value = m.value?;
+        Some(Estimate { value, low: m.low.unwrap_or(value), high: m.high.unwrap_or(value) })
+    };
+    let observe = |trial: &TrialRecord| {
+        let exact = space.point(&trial.candidate);
+        Observation {
+            number: trial.number,
+            exact: exact.is_some(),
+            point: exact.unwrap_or_else(|| space.nearest_point(&presets::in_space(&trial.candidate, space))),
+            state: match trial.state {
+                store::TrialState::Complete => search::TrialState::Complete,
+                store::TrialState::Stopped => search::TrialState::Partial,
+                store::TrialState::Infeasible => search::TrialState::Infeasible,
+                store::TrialState::Failed => search::TrialState::Failed,
+                store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
+            },
+            objectives: declared.iter().map(|o| estimate(trial, &o.metric)).collect(),
+            proxies: vec![estimate(trial, PROXY)],
+        }
+    };
+    History { observations: trials.iter().map(observe).collect() }
+}
+
+/// The worst value of an objective that is of interest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionBound {
+    /// The objective's metric.
+    pub metric: String,
+    /// In the metric's unit.
+    pub bound: f64,
+    /// Whether it follows from the first measurements, since nobody gave one.
+    pub derived: bool,
+}
+
+/// The region of interest of a stored study; empty while it is not known.
+///
+/// # Errors
+/// The stored space or objectives are not what this version reads.
+pub fn region(study: &StudyRecord, trials: &[TrialRecord]) -> anyhow::Result<Vec<RegionBound>> {
+    let problem = StoredProblem::of(study, trials)?;
+    let Some(region) = Region::of(&problem, &problem.history(trials)) else { return Ok(Vec::new()) };
+    let bound = |(i, o): (usize, &search::Objective)| RegionBound {
+        metric: o.name.clone(),
+        bound: o.value(region.reference[i]),
+        derived: region.derived[i],
+    };
+    Ok(problem.objectives.iter().enumerate().map(bound).collect())
+}
+
+/// A study without its model: nothing is predicted, and everything might fit.
+pub struct StoredProblem {
+    space: Space,
+    objectives: Vec<search::Objective>,
+    declared: Vec<Objective>,
+}
+
+impl StoredProblem {
+    /// The problem that a study's trials were asked for.
+    ///
+    /// # Errors
+    /// The stored space or objectives are not what this version reads.
+    pub fn of(study: &StudyRecord, trials: &[TrialRecord]) -> anyhow::Result<Self> {
+        let space: Space = serde_json::from_str(&study.space_json)?;
+        let declared: Vec<Objective> = serde_json::from_str(&study.objectives_json)?;
+        Ok(Self { objectives: objectives(&declared, study.budget_bytes, trials), space, declared })
+    }
+
+    /// Its trials.
+    #[must_use]
+    pub fn history(&self, trials: &[TrialRecord]) -> History {
+        history(&self.space, &self.declared, trials)
+    }
+}
+
+impl Problem for StoredProblem {
+    fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn objectives(&self) -> &[search::Objective] {
+        &self.objectives
+    }
+
+    fn feasible(&self, _point: &[usize]) -> bool {
+        true
+    }
+}
