@@ -53,6 +53,15 @@ impl Ceilings {
             flops: self.one.flops + t * (self.all.flops - self.one.flops),
         }
     }
+
+    /// The factor by which `fewer` threads compute slower than `threads`. Ceilings that were measured beside other work understate how
+    /// threads add up (one had a core for itself, several had not), so that at least half of the way, as a factor, is taken for granted.
+    #[must_use]
+    pub fn slowdown(&self, threads: u32, fewer: u32) -> f64 {
+        let measured = self.at(threads).flops / self.at(fewer).flops;
+        let ideal = f64::from(threads.max(1)) / f64::from(fewer.max(1));
+        if ideal > 1.0 { measured.max(ideal.sqrt()) } else { measured }
+    }
 }
 
 /// What stands for quality among the objectives. Everything is measured whatever it is.
@@ -216,7 +225,7 @@ impl<'a> StudyProblem<'a> {
         let shape = self.kit.shape(config).ok()?;
         let ceiling = self.ceilings.at(config.threads);
         let from_rates = self.rates.as_ref().and_then(|rates| {
-            let slower = self.ceilings.at(rates.request.threads).flops / ceiling.flops;
+            let slower = self.ceilings.slowdown(rates.request.threads, config.threads);
             latency_from_rates_ms(&shape, config, &self.workload, rates, slower)
         });
         let latency = from_rates.unwrap_or_else(|| latency_ms(&shape, config, &self.workload, &ceiling));
@@ -278,5 +287,20 @@ impl Problem for StudyProblem<'_> {
                 _ => None,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ceilings_of_a_busy_machine_do_not_make_threads_worthless() {
+        let ceiling = |flops| Ceiling { bytes_per_s: 1e10, flops };
+        let quiet = Ceilings { one: ceiling(1e11), all: ceiling(3.6e11), threads: 4 };
+        assert!((quiet.slowdown(4, 1) - 3.6).abs() < 1e-9);
+        let busy = Ceilings { one: ceiling(1e11), all: ceiling(1.02e11), threads: 4 };
+        assert!((busy.slowdown(4, 1) - 2.0).abs() < 1e-9);
+        assert!((busy.slowdown(4, 4) - 1.0).abs() < 1e-9);
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn best(
     random: &mut Random,
     fits: &mut Fits,
 ) -> Option<(Point, f64)> {
-    let models = Models::new(problem, columns, history, fits)?;
     let region = Region::of(problem, history)?;
+    let models = Models::new(problem, columns, history, Some(&region), fits)?;
     // The front by the models' means: the noise of single measurements is averaged out.
     let mut members: Vec<(Point, Vec<f64>)> = Vec::new();
     let mut believed: Vec<Point> = Vec::new();

@@ -93,7 +93,7 @@ impl Sampler for Autotune {
     }
 }
 
-/// The models that the default sampler would ask, for predictions without a question.
+/// The models that the default sampler would ask, for predictions without a question: of the whole space, beyond the region, too.
 pub(super) struct Surrogate<'a> {
     problem: &'a dyn Problem,
     columns: Columns,
@@ -104,7 +104,7 @@ impl<'a> Surrogate<'a> {
     /// `None` while an objective was never measured.
     pub(super) fn new(problem: &'a dyn Problem, history: &History) -> Option<Self> {
         let columns = Columns::new(problem);
-        let models = Models::new(problem, &columns, history, &mut Fits::default())?;
+        let models = Models::new(problem, &columns, history, None, &mut Fits::default())?;
         Some(Self { problem, columns, models })
     }
 

@@ -7,7 +7,7 @@ use super::columns::{Columns, prior_losses};
 use super::link::Link;
 use crate::search::gp::{Data, Fitted, Input, Process};
 use crate::search::history::is_in_space;
-use crate::search::{History, Observation, Problem, TrialState, nondominated_sort};
+use crate::search::{History, Observation, Problem, Region, TrialState, nondominated_sort};
 use crate::space::Point;
 
 /// Under this many observations no model is told from another, and what was declared is believed.
@@ -147,14 +147,14 @@ fn informative<'a>(problem: &dyn Problem, seen: &[&'a Observation], most: usize)
 }
 
 impl Models {
-    /// Fits all models; `None` while an objective has no observation.
+    /// Fits all models; `None` while an objective has no observation. With a region, losses beyond it are compressed.
     pub(super) fn new(
         problem: &dyn Problem,
         columns: &Columns,
         history: &History,
+        region: Option<&Region>,
         fits: &mut Fits,
     ) -> Option<Self> {
-        let region = crate::search::Region::of(problem, history);
         let squash: Vec<Squash> = (0..problem.objectives().len())
             .map(|i| {
                 let best = history
@@ -162,7 +162,7 @@ impl Models {
                     .iter()
                     .filter_map(|o| o.loss(problem, i))
                     .fold(f64::INFINITY, f64::min);
-                match &region {
+                match region {
                     Some(r) if best.is_finite() && r.reference[i] > best => {
                         Squash { knee: r.reference[i], width: SQUASH * (r.reference[i] - best) }
                     }
