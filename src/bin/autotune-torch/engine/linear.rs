@@ -126,7 +126,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// The rows of tokens [n], as [n, hidden] in `kind`.
+    /// The rows of tokens `[n]`, as `[n, hidden]` in `kind`.
     pub(super) fn rows(&self, tokens: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
         match self {
             Self::Float(table) => table.f_index_select(0, tokens)?.f_to_kind(kind),

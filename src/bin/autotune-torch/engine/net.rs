@@ -68,7 +68,7 @@ impl Angles {
         Ok(Self { cos: scaled(angles.f_cos()?)?, sin: scaled(angles.f_sin()?)?, pairing: rope.pairing })
     }
 
-    /// The rows of positions [n], each [n, 1, head / 2].
+    /// The rows of positions `[n]`, each `[n, 1, head / 2]`.
     pub(super) fn at(&self, positions: &Tensor) -> Result<(Tensor, Tensor), TchError> {
         let row = |t: &Tensor| t.f_index_select(0, positions)?.f_unsqueeze(1);
         Ok((row(&self.cos)?, row(&self.sin)?))

@@ -11,11 +11,11 @@ use autotune::model::{Checkpoint, LayerShape};
 
 /// Factors of one that stand where a part of a layer is added, so that the gradient of a factor tells what the part is worth.
 pub(super) struct Gates {
-    /// [KV heads].
+    /// `[KV heads]`.
     pub(super) kv_groups: Tensor,
-    /// [FFN channels].
+    /// `[FFN channels]`.
     pub(super) ffn: Tensor,
-    /// [1].
+    /// `[1]`.
     pub(super) layer: Tensor,
 }
 
