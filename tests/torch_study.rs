@@ -92,3 +92,16 @@ fn a_study_of_the_torch_engine_prunes_trains_packs_and_grades() {
     assert!(of(2, "recovery_steps") >= 1.0);
     assert_eq!(std::fs::read_dir(at("results/cache")).unwrap().count(), 1);
 }
+
+/// It used to be told after a minute of preparation, and to leave a study behind.
+#[test]
+fn a_device_that_is_not_there_leaves_no_study_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    Shapes::tiny(ArchKind::Llama).write(&folder.path().join("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
+    let tune =
+        ["tune", "--engine", "torch", "--device", "cuda:99", "--model", "tiny.gguf", "--budget", "2GB"];
+    let output = autotune(folder.path(), &tune);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("there is no device cuda:99"), "{}", text(&output.stderr));
+    assert!(!folder.path().join("results").exists());
+}

@@ -7,7 +7,7 @@ use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
 use super::bounds;
 use super::exit::Expected;
 use crate::engine::draw::Draws;
-use crate::engine::{Device, EngineKind};
+use crate::engine::{Device, EngineKind, find_device};
 use crate::measure::timing::TimingLimits;
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
@@ -94,13 +94,14 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
 /// Reads `--device`.
 ///
 /// # Errors
-/// No device, or one that the engine cannot be asked for.
+/// No device, one that the engine cannot be asked for, or one that is not there.
 pub fn device(text: &str, engine: EngineKind) -> Result<Device, Expected> {
     let device = text.parse().map_err(|e| Expected::usage(format!("--device: {e}")))?;
     if device != Device::Cpu && engine != EngineKind::Torch {
         let text = format!("--device {device} is for --engine torch, but the engine is {}", engine.name());
         return Err(Expected::usage(text));
     }
+    find_device(device).map_err(Expected::environment)?;
     Ok(device)
 }
 

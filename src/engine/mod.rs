@@ -110,6 +110,23 @@ pub fn torch_worker(program: &Path) -> std::path::PathBuf {
     program.with_file_name(format!("{TORCH_WORKER}{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// Whether the torch engine finds a device; its program is asked.
+///
+/// # Errors
+/// Why it does not, in words for the user.
+pub fn find_device(device: Device) -> Result<(), String> {
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    EngineKind::Torch.version().map_err(|e| e.to_string())?;
+    let worker = torch_worker(&std::env::current_exe().map_err(|e| e.to_string())?);
+    let asked = std::process::Command::new(worker).args(["device", &device.to_string()]).output();
+    match asked.map_err(|e| e.to_string())? {
+        found if found.status.success() => Ok(()),
+        missing => Err(String::from_utf8_lossy(&missing.stderr).trim().to_owned()),
+    }
+}
+
 /// Where an engine computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -2,6 +2,7 @@
 
 mod engine;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use autotune::engine::{Engine, EngineError, EngineKind};
@@ -15,5 +16,19 @@ fn open(kind: EngineKind) -> Result<Box<dyn Engine>, EngineError> {
 }
 
 fn main() -> ExitCode {
+    // `autotune-torch device cuda:0`: is it there?
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, device] = args.as_slice()
+        && word == "device"
+    {
+        let found = device.parse().and_then(engine::device);
+        return match found {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(why) => {
+                let _ = writeln!(std::io::stderr(), "{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if autotune::study::worker::run(open, Some(&Torch)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -45,7 +45,7 @@ impl Engine for Torch {
 }
 
 /// libtorch's device, where it is there.
-fn device(asked: Device) -> Result<tch::Device, String> {
+pub fn device(asked: Device) -> Result<tch::Device, String> {
     match asked {
         Device::Cpu => Ok(tch::Device::Cpu),
         Device::Cuda(n) => {
