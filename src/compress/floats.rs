@@ -106,6 +106,7 @@ pub(super) fn column_norms(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<f64>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::float_bytes;
     use crate::model::gguf::{GgufWriter, Metadata, TensorDecl};
 
     #[test]
@@ -116,12 +117,7 @@ mod tests {
             let decl = TensorDecl { name: "t".into(), dims: vec![3, 100], ty };
             let mut w = GgufWriter::create(&path, &Metadata::default(), &[decl]).unwrap();
             let values: Vec<f32> = (0..300).map(|i| (i % 128) as f32).collect();
-            let bytes: Vec<u8> = match ty {
-                GgmlType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                GgmlType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                _ => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-            };
-            w.write(&bytes).unwrap();
+            w.write(&float_bytes(&values, ty)).unwrap();
             w.finish(false).unwrap();
             let g = Gguf::open(&path).unwrap();
             let t = g.tensor("t").unwrap();

@@ -5,12 +5,10 @@
 
 use std::path::Path;
 
-use half::{bf16, f16};
-
 use super::floats::{RowReader, rows_per_chunk};
 use super::{ActivationStats, CompressError};
 use crate::model::gguf::{Gguf, GgufWriter, TensorDecl, TensorInfo};
-use crate::model::{GgmlType, TensorName, WeightGroup};
+use crate::model::{TensorName, WeightGroup, float_bytes};
 
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 4 << 20;
@@ -62,7 +60,7 @@ pub fn sparsify(
                 order[..dropped].iter().for_each(|(_, i)| row[*i] = 0.0);
                 zeros += dropped as u64;
             }
-            writer.write(&encoded(&values, info.ty))?;
+            writer.write(&float_bytes(&values, info.ty))?;
         }
     }
     writer.finish(false)?;
@@ -78,20 +76,12 @@ fn input_norms(stats: &ActivationStats, info: &TensorInfo) -> Result<Vec<f32>, C
     Ok(squares.iter().map(|s| s.sqrt()).collect())
 }
 
-fn encoded(values: &[f32], ty: GgmlType) -> Vec<u8> {
-    match ty {
-        GgmlType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        GgmlType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::importance::tests::made_up;
     use super::*;
     use crate::model::synthetic::Shapes;
-    use crate::model::{ArchKind, Architecture};
+    use crate::model::{ArchKind, Architecture, GgmlType};
 
     #[test]
     fn the_smallest_go_and_loud_inputs_save_theirs() {

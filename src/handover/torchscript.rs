@@ -6,15 +6,15 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::Path;
-
-use half::{bf16, f16};
 
 use crate::compress::convert::{ConvertError, floats_of};
 use crate::model::gguf::temp_beside;
 use crate::model::torchscript::{Attribute, Element, TensorPickle, write as write_archive};
-use crate::model::{Architecture, Checkpoint, DYNAMIC_SCALES, GgmlType, LayerShape, RopePairing, SCALES};
+use crate::model::{
+    Architecture, Checkpoint, DYNAMIC_SCALES, GgmlType, LayerShape, RopePairing, SCALES, float_bytes,
+};
 
 /// Positions that are turned by angles of their own, at most.
 const LONGEST: u32 = 8192;
@@ -31,7 +31,7 @@ struct Script<'a> {
 /// # Errors
 /// A type that has no operator, or a disk that refuses.
 pub fn write(checkpoint: &Checkpoint, out: &Path) -> Result<u64, ConvertError> {
-    let fail = |e: std::io::Error| ConvertError::Write { path: out.to_owned(), cause: e.to_string() };
+    let fail = |e: io::Error| ConvertError::Write { path: out.to_owned(), cause: e.to_string() };
     let mut script = Script { checkpoint, attributes: Vec::new(), code: String::new() };
     let body = script.body()?;
     let code = script.class(&body);
@@ -187,11 +187,11 @@ impl<'a> Script<'a> {
 
     /// A tensor of our own.
     fn constant(&mut self, name: &str, values: Vec<f32>, shape: Vec<u64>) {
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = float_bytes(&values, GgmlType::F32);
         self.attributes.push(Attribute {
             name: name.to_owned(),
             tensor: TensorPickle { element: Element::F32, shape },
-            make: Box::new(move || Cow::Owned(bytes.clone())),
+            make: Box::new(move || Ok(Cow::Owned(bytes.clone()))),
         });
     }
 
@@ -212,30 +212,23 @@ impl<'a> Script<'a> {
         }
         let checkpoint = self.checkpoint;
         let raw = checkpoint.require(name)?;
-        let element = match raw.ty {
-            GgmlType::I8 => Element::I8,
-            GgmlType::F32 | GgmlType::F16 => Element::F32,
-            _ => Element::Bf16,
+        let (element, ty) = match raw.ty {
+            GgmlType::I8 => (Element::I8, GgmlType::I8),
+            GgmlType::F32 | GgmlType::F16 => (Element::F32, GgmlType::F32),
+            _ => (Element::Bf16, GgmlType::Bf16),
         };
         let shape = raw.dims.iter().rev().copied().collect();
-        let as_stored = matches!(raw.ty, GgmlType::I8 | GgmlType::F32 | GgmlType::Bf16);
         // Known to be possible before anything is written.
-        if !as_stored && raw.ty != GgmlType::F16 && cfg!(not(feature = "llama")) {
+        if raw.ty != ty && raw.ty != GgmlType::F16 && cfg!(not(feature = "llama")) {
             floats_of(checkpoint, name, &raw)?;
         }
         let name = name.to_owned();
-        let make = move || -> Cow<'a, [u8]> {
-            if as_stored {
-                return Cow::Borrowed(raw.bytes);
+        let make = move || -> io::Result<Cow<'a, [u8]>> {
+            if raw.ty == ty {
+                return Ok(Cow::Borrowed(raw.bytes));
             }
-            let values = floats_of(checkpoint, &name, &raw).unwrap_or_default();
-            Cow::Owned(match element {
-                Element::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                Element::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                Element::Bf16 | Element::I8 => {
-                    values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect()
-                }
-            })
+            let values = floats_of(checkpoint, &name, &raw).map_err(io::Error::other)?;
+            Ok(Cow::Owned(float_bytes(&values, ty)))
         };
         let tensor = TensorPickle { element, shape };
         self.attributes.push(Attribute { name: attribute.clone(), tensor, make: Box::new(make) });

@@ -6,13 +6,13 @@
 
 use std::path::Path;
 
-use half::{bf16, f16};
+use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::gguf::{Gguf, GgufError, GgufWriter, MetaArray, MetaValue, Metadata, TensorDecl};
-use super::{ArchKind, GgmlType, TensorName, TensorRole};
+use super::{ArchKind, GgmlType, TensorName, TensorRole, float_bytes};
 
 /// The shape of a model to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +180,6 @@ impl Shapes {
 /// Appends values as they are stored.
 fn encode(ty: GgmlType, values: &[f32], out: &mut Vec<u8>) {
     match ty {
-        GgmlType::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-        GgmlType::Bf16 => out.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
         GgmlType::Q8_0 => {
             for block in values.chunks(32) {
                 let largest = block.iter().fold(0.0f32, |m, v| m.max(v.abs()));
@@ -191,7 +189,7 @@ fn encode(ty: GgmlType, values: &[f32], out: &mut Vec<u8>) {
                 out.extend(block.iter().map(|v| (v * inverse).round() as i8 as u8));
             }
         }
-        _ => out.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes())),
+        _ => out.extend(float_bytes(values, ty)),
     }
 }
 

@@ -9,14 +9,13 @@ mod to_hf;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-
 use super::CompressError;
 use super::floats::decode;
 use crate::model::hf::HfError;
 use crate::model::tokenizer::TokenizerError;
 use crate::model::{
     Checkpoint, CheckpointError, DYNAMIC_SCALES, GgmlType, RawTensor, SCALES, TensorName, TensorRole,
+    float_bytes,
 };
 
 /// What was written.
@@ -124,7 +123,7 @@ fn rewritten<'a>(
         Cow::Borrowed(raw.bytes)
     } else {
         let floats = floats_of(checkpoint, name, raw)?;
-        Cow::Owned(encoded(&floats, ty))
+        Cow::Owned(float_bytes(&floats, ty))
     };
     if order == Order::Same || !is_turned(name) {
         return Ok(bytes);
@@ -176,17 +175,40 @@ pub fn floats_of(checkpoint: &Checkpoint, name: &str, raw: &RawTensor<'_>) -> Re
     Err(fail("build with `--features llama`, whose dequantizers it needs"))
 }
 
-fn encoded(values: &[f32], ty: GgmlType) -> Vec<u8> {
-    match ty {
-        GgmlType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        GgmlType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ArchKind;
+    use crate::model::gguf::{Gguf, GgufWriter, TensorDecl};
+    use crate::model::synthetic::Shapes;
+
+    #[test]
+    fn a_tensor_that_has_no_floats_is_an_error_and_no_gap_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        Shapes::tiny(ArchKind::Llama).write(&at("whole.gguf"), GgmlType::F16, 1, None).unwrap();
+        let whole = Gguf::open(&at("whole.gguf")).unwrap();
+        let bytes_without_scales = |name: &str| name == "blk.0.ffn_up.weight";
+        let decls: Vec<TensorDecl> = whole
+            .tensors()
+            .iter()
+            .map(|t| TensorDecl {
+                name: t.name.clone(),
+                dims: t.dims.clone(),
+                ty: if bytes_without_scales(&t.name) { GgmlType::I8 } else { t.ty },
+            })
+            .collect();
+        let mut writer = GgufWriter::create(&at("broken.gguf"), whole.metadata(), &decls).unwrap();
+        for tensor in whole.tensors() {
+            let bytes = whole.bytes(tensor);
+            let half = if bytes_without_scales(&tensor.name) { bytes.len() / 2 } else { bytes.len() };
+            writer.write(&bytes[..half]).unwrap();
+        }
+        writer.finish(false).unwrap();
+        let error = convert(&at("broken.gguf"), &at("hf"), None).unwrap_err().to_string();
+        assert!(error.contains("blk.0.ffn_up.weight") && error.contains("no scale for each row"), "{error}");
+        assert_eq!(std::fs::read_dir(at("hf")).unwrap().count(), 0);
+    }
 
     #[test]
     fn both_orders_undo_each_other() {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{ConvertError, Converted, Order, encoded, result_type, rewritten};
+use super::{ConvertError, Converted, Order, result_type, rewritten};
 use crate::compress::CompressError;
 use crate::model::gguf::{GgufWriter, MetaValue, Metadata, TensorDecl};
 use crate::model::hf::HfModel;
 use crate::model::rope::{Rope, RopeScaling};
 use crate::model::tokenizer::gguf_entries;
-use crate::model::{ArchKind, Checkpoint, GgmlType};
+use crate::model::{ArchKind, Checkpoint, GgmlType, float_bytes};
 
 pub(super) fn write(
     checkpoint: &Checkpoint,
@@ -64,7 +64,7 @@ pub(super) fn write(
         writer.write(&bytes).map_err(CompressError::from)?;
     }
     if let Some(factors) = &factors {
-        writer.write(&encoded(factors, GgmlType::F32)).map_err(CompressError::from)?;
+        writer.write(&float_bytes(factors, GgmlType::F32)).map_err(CompressError::from)?;
     }
     let bytes = writer.finish(true).map_err(CompressError::from)?;
     Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0 })

@@ -1,6 +1,7 @@
 //! A GGUF file as a folder of Hugging Face.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -58,6 +59,7 @@ pub(super) fn write(
             names.extend(["q", "k", "v"].map(|n| format!("blk.{i}.attn_{n}.bias")));
         }
     }
+    let broken = RefCell::new(None);
     let (mut tensors, mut total, mut dequantized) = (Vec::new(), 0, 0);
     let mut main = GgmlType::F16;
     for name in names {
@@ -77,7 +79,14 @@ pub(super) fn write(
         total += len as u64;
         let hf = hf_name(&name).unwrap_or_else(|| name.clone());
         let shape = raw.dims.iter().rev().map(|d| *d as usize).collect();
-        let make = move || rewritten(&name, &raw, ty, order, checkpoint).unwrap_or_default();
+        let broken = &broken;
+        let make = move || {
+            rewritten(&name, &raw, ty, order, checkpoint).unwrap_or_else(|error| {
+                // The writer of safetensors takes no error from a tensor.
+                broken.borrow_mut().get_or_insert(error);
+                Cow::default()
+            })
+        };
         tensors.push((hf, Lazy { dtype: dtype(ty), shape, len, make: Box::new(make) }));
     }
     let fail = |path: &Path, cause: String| ConvertError::Write { path: path.to_owned(), cause };
@@ -86,8 +95,16 @@ pub(super) fn write(
     let weights = out.join("model.safetensors");
     let partial = crate::model::gguf::temp_beside(&weights);
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(tensors, Some(format), &partial)
-        .map_err(|e| fail(&weights, e.to_string()))?;
+    let written = safetensors::serialize_to_file(tensors, Some(format), &partial);
+    let written = match broken.into_inner() {
+        Some(error) => Err(error),
+        None => written.map_err(|e| fail(&weights, e.to_string())),
+    };
+    if written.is_err() {
+        // On a full disk every byte counts.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written?;
     std::fs::rename(&partial, &weights).map_err(|e| fail(&weights, e.to_string()))?;
     let mut tokenizer_config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,
         "model_max_length": arch.context_length});

@@ -14,8 +14,8 @@ pub struct Attribute<'a> {
     pub name: String,
     /// Type and shape.
     pub tensor: TensorPickle,
-    /// The bytes, in rows.
-    pub make: Box<dyn Fn() -> Cow<'a, [u8]> + 'a>,
+    /// The bytes, in rows; or why they cannot be made.
+    pub make: Box<dyn Fn() -> io::Result<Cow<'a, [u8]>> + 'a>,
 }
 
 /// Writes the archive of a module `__torch__.M`: `code` is its class, the attributes are its tensors beside `training`.
@@ -30,7 +30,7 @@ pub fn write(out: &mut dyn Write, code: &str, attributes: &[Attribute<'_>]) -> i
     zip.add("m/code/__torch__.py", code.as_bytes())?;
     zip.add("m/constants.pkl", pickle::NO_CONSTANTS)?;
     for (i, attribute) in attributes.iter().enumerate() {
-        let bytes = (attribute.make)();
+        let bytes = (attribute.make)()?;
         if bytes.len() as u64 != attribute.tensor.bytes() {
             let (found, expected) = (bytes.len(), attribute.tensor.bytes());
             return Err(io::Error::other(format!("{} has {found} bytes, not {expected}", attribute.name)));
