@@ -7,8 +7,6 @@ use serde::Serialize;
 use crate::quality::passk::{Paired, mcnemar};
 use crate::store::{Result, Store, StudyId, TrialRecord, Verdicts};
 
-/// The preset that is the uncompressed model, by engine.
-pub(super) const REFERENCE: [&str; 2] = ["F16", "F32"];
 /// The note that keeps the uncompressed model's verdicts where it is no trial, since it does not fit the budget: `{"task": true, ...}`.
 pub const REFERENCE_NOTE: &str = "reference_verdicts";
 
@@ -31,7 +29,7 @@ impl Relative {
         let graded = |number: u64| all.get(&number).filter(|v| !v.is_empty());
         let preset = trials
             .iter()
-            .filter(|t| t.origin.preset_name().is_some_and(|name| REFERENCE.contains(&name)))
+            .filter(|t| t.origin.is_uncompressed())
             .find_map(|t| Some((t.number, graded(t.number)?)));
         let (reference, known) = match preset {
             Some((number, verdicts)) => (Some(number), verdicts.clone()),

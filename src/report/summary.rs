@@ -13,7 +13,7 @@ use super::gain::{Comparison, Paired};
 use super::influence::Influence;
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
-use super::relative::{REFERENCE, Relative};
+use super::relative::Relative;
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
@@ -74,13 +74,7 @@ impl Analysis {
         let study = store.study_by_id(study)?;
         let declared: Vec<Objective> = serde_json::from_str(&study.objectives_json)
             .map_err(|source| ReportError::Objectives { study: study.name.clone(), source })?;
-        let uncompressed = |metric: &str| {
-            let reference = trials
-                .iter()
-                .find(|t| t.origin.preset_name().is_some_and(|name| REFERENCE.contains(&name)))?;
-            reference.value(metric)
-        };
-        let declared = declared.iter().map(|o| o.resolved(uncompressed(&o.metric))).collect();
+        let declared = declared.iter().map(|o| o.resolved(&trials)).collect();
         let objectives = objectives_or_default(declared, &trials);
         let ids: BTreeMap<u64, _> = trials.iter().map(|t| (t.number, t.id)).collect();
         let mut failed = None;

@@ -5,6 +5,8 @@ use std::fmt;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
 
+use super::rows::TrialRecord;
+
 /// Declares an enum that is stored, printed and parsed under one name for each case.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal,)+ }) => {
@@ -126,6 +128,9 @@ words! {
     }
 }
 
+/// The preset that is the uncompressed model, by engine.
+const UNCOMPRESSED: [&str; 2] = ["F16", "F32"];
+
 /// Where a candidate came from: `preset:Q4_K_M`, `sampler:autotune`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -154,6 +159,12 @@ impl Origin {
     #[must_use]
     pub fn preset_name(&self) -> Option<&str> {
         self.0.strip_prefix("preset:")
+    }
+
+    /// Whether it is the preset of the uncompressed model, which quality is compared with.
+    #[must_use]
+    pub fn is_uncompressed(&self) -> bool {
+        self.preset_name().is_some_and(|name| UNCOMPRESSED.contains(&name))
     }
 }
 
@@ -204,10 +215,11 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// With the bound that the share amounts to, where the uncompressed model measured `uncompressed`.
+    /// With the bound that the share amounts to, where the uncompressed model is a trial that measured it.
     #[must_use]
-    pub fn resolved(&self, uncompressed: Option<f64>) -> Self {
-        let share = || Some(self.share? * uncompressed?);
+    pub fn resolved(&self, trials: &[TrialRecord]) -> Self {
+        let uncompressed = || trials.iter().find(|t| t.origin.is_uncompressed())?.value(&self.metric);
+        let share = || Some(self.share? * uncompressed()?);
         Self { bound: self.bound.or_else(share), ..self.clone() }
     }
 }

@@ -39,7 +39,7 @@ pub use problem::{Bounds, Ceilings, Cost, Floor, Quality, StudyProblem, objectiv
 pub use reference::ReferenceGrading;
 pub use run::{Study, StudyEnd, Unmet, check_budget, describe};
 pub use settings::{ImportanceBy, Settings};
-pub use stored::{RegionBound, StoredProblem, region, uncompressed};
+pub use stored::{RegionBound, StoredProblem, region};
 pub use tasks::TaskGrading;
 pub use trial::Climb;
 

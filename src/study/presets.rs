@@ -8,9 +8,6 @@ use crate::space::{Candidate, Space, Value};
 /// The name under which the source file itself, untouched, is a preset.
 pub const AS_SHIPPED: &str = "as-shipped";
 
-/// The preset that is the uncompressed model.
-pub const UNCOMPRESSED: [&str; 2] = ["F16", "F32"];
-
 /// llama.cpp's presets, the most used first, so that a study cut short has seen those.
 pub const NAMES: [&str; 8] = ["Q4_K_M", "Q8_0", "F16", "Q4_0", "Q6_K", "Q5_K_M", "Q3_K_M", "Q2_K"];
 

@@ -13,7 +13,7 @@ use crate::engine::generate::{Generation, Prompt};
 use crate::measure::protocol::{Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
 use crate::space::{Config, KvType};
-use crate::store::{Store, StudyId, Verdicts};
+use crate::store::{Origin, Store, StudyId, Verdicts};
 use crate::units::Bytes;
 
 /// What grading the uncompressed model needs, borrowed from the study.
@@ -83,7 +83,7 @@ impl ReferenceGrading<'_> {
         let threads = self.problem.ceilings.threads;
         let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
-            .find(|(name, _)| presets::UNCOMPRESSED.contains(&name.as_str()))?;
+            .find(|(name, _)| Origin::preset(name).is_uncompressed())?;
         Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
     }
 

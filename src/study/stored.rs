@@ -12,15 +12,6 @@ const PROXY: &str = "kl_mean";
 /// The metric that the budget bounds.
 const PEAK: &str = "peak_memory_bytes";
 
-/// What the uncompressed model measured, where it is a trial.
-#[must_use]
-pub fn uncompressed(trials: &[TrialRecord], metric: &str) -> Option<f64> {
-    trials
-        .iter()
-        .find(|t| t.origin.preset_name().is_some_and(|name| presets::UNCOMPRESSED.contains(&name)))?
-        .value(metric)
-}
-
 /// The objectives with the bounds that are known by now.
 pub(super) fn objectives(
     declared: &[Objective],
@@ -28,7 +19,7 @@ pub(super) fn objectives(
     trials: &[TrialRecord],
 ) -> Vec<search::Objective> {
     let one = |o: &Objective| {
-        let bound = o.resolved(uncompressed(trials, &o.metric)).bound;
+        let bound = o.resolved(trials).bound;
         search::Objective {
             name: o.metric.clone(),
             direction: match o.direction {
