@@ -529,3 +529,36 @@ fn syntax_errors_and_missing_functions_are_told() {
         }
     }
 }
+
+/// The examiner stays for the next program: nothing of an earlier one's tests may be seen by a later one's.
+#[test]
+fn what_tests_change_is_not_seen_by_the_next_program() {
+    let _alone = alone();
+    if !probe().is_strict() {
+        println!("skipped: no sandbox on this machine");
+        return;
+    }
+    let program = |tests: &str| Program {
+        tests: tests.to_owned(),
+        ..square("def f(x):\n    return x * x\n", TaskLanguage::Python)
+    };
+    let drawn =
+        program("import random\nassert random.random() == random.Random(2).random()\nassert f(2) == 4");
+    let programs = [
+        program("import builtins\nleft = 1\nbuiltins.abs = lambda x: 0\nassert f(2) == 4"),
+        program("assert abs(-2) == 2 and 'left' not in globals() and f(2) == 4"),
+        drawn.clone(),
+        drawn,
+        program("assert f(2) == 5"),
+        program("import sys\nsys.setrecursionlimit(60)\nassert f(2) == 4"),
+        program("import sys\nassert sys.getrecursionlimit() > 500 and f(2) == 4"),
+    ];
+    let mut sandbox = Sandbox::new(Settings { limits: limits(), jobs: 1, ..Settings::default() }).unwrap();
+    if let Err(error) = sandbox.interpreter(TaskLanguage::Python) {
+        println!("skipped: {error}");
+        return;
+    }
+    let verdicts: Vec<Verdict> = sandbox.judge(&programs).unwrap().into_iter().map(|j| j.verdict).collect();
+    use Verdict::{Failed, Passed};
+    assert_eq!(verdicts, [Passed, Passed, Passed, Passed, Failed, Passed, Passed]);
+}

@@ -1,6 +1,7 @@
 """The process of the tests: it asks the judged code for results, compares them here, and alone knows the token that means success."""
 
 import builtins
+import functools
 import types
 
 
@@ -21,6 +22,16 @@ def examiner_may_export(value):
     return isinstance(value, FUNCTIONS) or (hasattr(value, "__next__") and type(value).__module__ in ("builtins", "itertools"))
 
 
+# Taken once: to walk over the built-in names is to write to the pages of all of them.
+BUILTINS = frozenset(vars(builtins))
+
+
+@functools.lru_cache(maxsize=12)
+def compiled(source, name):
+    """The code of a prompt or of tests: the samples of a task follow each other, and have these in common."""
+    return compile(source, name, "exec", dont_inherit=True)
+
+
 GONE = {"kind": "gone", "detail": "the judged process ended before the tests did"}
 
 
@@ -30,8 +41,7 @@ class Names(dict):
     def __init__(self, peer, exported, entry_point):
         super().__init__()
         self._peer = peer
-        hidden = set(vars(builtins)) - {entry_point}
-        self._exported = {name for name in exported if type(name) is str} - hidden
+        self._exported = {name for name in exported if type(name) is str and (name == entry_point or name not in BUILTINS)}
 
     def __missing__(self, name):
         if name not in self._exported:
@@ -47,7 +57,7 @@ def run_prelude(source, names):
     """Runs the prompt for its imports and helpers. It may stop in the middle of a function, which `pass` completes."""
     for ending in ("", "\n    pass\n", "    pass\n", "\n        pass\n"):
         try:
-            code = compile(source + ending, "<prompt>", "exec", dont_inherit=True)
+            code = compiled(source + ending, "<prompt>")
         except SyntaxError:
             continue
         try:
@@ -79,7 +89,7 @@ def examine(peer, task):
             else:
                 return {"kind": "NameError", "detail": "the solution defines no %s" % task["entry_point"]}
         for stage in ("setup", "tests"):
-            exec(compile(task[stage], "<%s>" % stage, "exec", dont_inherit=True), names)
+            exec(compiled(task[stage], "<%s>" % stage), names)
     except Gone:
         return GONE
     except BaseException as error:

@@ -1,4 +1,4 @@
-//! The Python judge: a warm interpreter that forks a candidate and an examiner for each program (`server.py`).
+//! The Python judge: a warm interpreter that forks a candidate for each program and an examiner for a run of them (`server.py`).
 
 use std::{
     fs::File,
@@ -42,9 +42,12 @@ const PRELOADED: &[&str] = &[
     "bisect", "collections", "copy", "functools", "heapq", "itertools", "math", "operator", "random", "re", "string", "time", "typing",
 ];
 
-/// All of it: nothing of the user's environment reaches the interpreter. A fixed hash seed makes the order of sets repeatable.
-const ENVIRONMENT: &[&str] =
-    &["LANG=C.UTF-8", "HOME=/nonexistent", "PYTHONHASHSEED=0", "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"];
+/// All of it: nothing of the user's environment reaches the interpreter. A fixed hash seed makes the order of sets repeatable; names of
+/// shared libraries are resolved at the start, not in each child anew.
+#[rustfmt::skip]
+const ENVIRONMENT: &[&str] = &[
+    "LANG=C.UTF-8", "HOME=/nonexistent", "LD_BIND_NOW=1", "PYTHONHASHSEED=0", "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1",
+];
 
 /// Memory of the server and of two bare interpreters, in bytes.
 const OWN_BYTES: u64 = 128 << 20;

@@ -1,9 +1,12 @@
-"""The fork server: an interpreter started once, which forks a pair of processes for each program, watches them, and ends them.
+"""The fork server: an interpreter started once, which forks a candidate for each program and an examiner for a run of them, watches both,
+and ends them.
 
 It never reads a solution, a test or a token itself (each process of a pair reads its own frame), so no later program can find an earlier
-one's in the memory that it inherits.
+one's in the memory that it inherits. Most of a program's time is the pages that a fork makes its child copy, so the examiner, which runs
+the tests and never the judged code, stays for the next program where the last one left it as it was.
 """
 
+import builtins
 import ctypes
 import gc
 import json
@@ -15,6 +18,11 @@ import sys
 import time
 
 CONTROL, VERDICT = 3, 4
+# Above all descriptors of the server.
+HIGH = 256
+# Programs that one examiner examines at most.
+PROGRAMS = 16
+CANDIDATE_SEED, EXAMINER_SEED = 1, 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 4, 22, 38, 2
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +80,7 @@ def become_child(parent, limits):
 
 def keep_only(fds):
     """Moves descriptors to 3, 4, ... and closes all others; the standard ones are the caller's."""
-    high = [os.dup2(fd, 40 + index) for index, fd in enumerate(fds)]
+    high = [os.dup2(fd, HIGH + index) for index, fd in enumerate(fds)]
     for index, fd in enumerate(high):
         os.dup2(fd, 3 + index)
     os.closerange(3 + len(fds), 4096)
@@ -90,22 +98,71 @@ def candidate_process(parent, reading, writing, output, limits, layers, scratch)
     candidate_main(3, 4, source)
 
 
-def examiner_process(parent, reading, writing, limits, layers):
+def examiner_process(parent, channels, done, limits, layers):
+    """Examines one program for each channel (a reading and a writing descriptor), and tells on `done` when it has."""
     os.dup2(1, 2)
-    keep_only([CONTROL, VERDICT, reading, writing] + layers.fds())
-    become_child(parent, limits)
-    layers.put_on(7)
-    peer = Peer(5, 6, EXAMINER_OPERATIONS, examiner_may_export)
-    # The candidate has read its own frame when it says so; the next one is for the tests.
-    if peer.receive() != {"v": "ready"}:
-        os._exit(1)
-    task = json.loads(read_frame(CONTROL))
-    os.write(VERDICT, b"read\n")
-    os.close(CONTROL)
-    result = examine(peer, task)
-    result = {"token": task["token"], "passed": True} if result is None else dict(result, passed=False)
-    result["detail"] = result.get("detail", "")[:1500]
-    os.write(VERDICT, json.dumps(result).encode() + b"\n")
+    flat = [fd for channel in channels for fd in channel]
+    keep_only([CONTROL, VERDICT, done] + flat + layers.fds())
+    become_child(parent, dict(limits, cpu_s=limits["cpu_s"] * len(channels), open_files=limits["open_files"] + len(flat)))
+    layers.put_on(6 + len(flat))
+    sources = untouched()
+    for first in range(6, 6 + len(flat), 2):
+        peer = Peer(first, first + 1, EXAMINER_OPERATIONS, examiner_may_export)
+        # The candidate has read its own frame when it says so; the next one is for the tests.
+        if peer.receive() != {"v": "ready"}:
+            os._exit(1)
+        task = json.loads(read_frame(CONTROL))
+        os.write(VERDICT, b"read\n")
+        if "random" in sys.modules:
+            sys.modules["random"].seed(EXAMINER_SEED)
+        result = examine(peer, task)
+        result = {"token": task["token"], "passed": True} if result is None else dict(result, passed=False)
+        result["detail"] = result.get("detail", "")[:1500]
+        os.write(VERDICT, json.dumps(result).encode() + b"\n")
+        if peer.broken or untouched() != sources:
+            os._exit(0)
+        os.close(first)
+        os.close(first + 1)
+        os.write(5, b".")
+
+
+def untouched():
+    """What tests could leave behind for those of the next program."""
+    return dict(vars(builtins)), len(sys.modules), sys.getrecursionlimit()
+
+
+class Examiner:
+    """A forked examiner and the channels to it that are still unused."""
+
+    def __init__(self, limits, layers):
+        ours, theirs = [], []
+        for _ in range(PROGRAMS):
+            questions, asking = os.pipe()
+            replies, answering = os.pipe()
+            ours.append((questions, answering))
+            theirs.append((replies, asking))
+        self.done, done = os.pipe()
+        self.limits = limits
+        self.pid = forked(examiner_process, os.getpid(), theirs, done, limits, layers)
+        self.fd = os.pidfd_open(self.pid)
+        self.channels = ours
+        os.close(done)
+        for channel in theirs:
+            for fd in channel:
+                os.close(fd)
+
+    def usable(self, limits):
+        return bool(self.channels) and limits == self.limits
+
+    def end(self):
+        """Ends it where it has not ended; its wait status."""
+        try:
+            signal.pidfd_send_signal(self.fd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        for fd in [self.fd, self.done] + [fd for channel in self.channels for fd in channel]:
+            os.close(fd)
+        return os.waitpid(self.pid, 0)[1]
 
 
 def forked(function, *args):
@@ -133,24 +190,25 @@ def cpu_seconds(pid):
         return 0.0
 
 
-def watch(pids, output, limits, scratch):
-    """Waits until the examiner (the second process) ends or a limit is passed. Says which limit, and the first bytes printed."""
-    candidate, examiner = pids
+def watch(candidate, examiner, output, limits, scratch):
+    """Waits until the examiner has ended or is done with the program, or a limit is passed. Says which limit, the first bytes printed,
+    and whether the examiner may stay."""
     began = checked = time.monotonic()
-    fds = [os.pidfd_open(pid) for pid in pids]
+    candidate_fd = os.pidfd_open(candidate)
+    before = cpu_seconds(examiner.pid)
     poll = select.poll()
-    poll.register(fds[1], select.POLLIN)
-    poll.register(output, select.POLLIN)
+    for fd in (examiner.fd, examiner.done, output):
+        poll.register(fd, select.POLLIN)
     poll.register(CONTROL, 0)
-    printed, head, reason = 0, b"", None
+    printed, head, reason, stays = 0, b"", None, False
     tick = 0.02
     while reason is None:
         events = poll.poll(tick * 1000)
         ready = {fd: event for fd, event in events}
         if CONTROL in ready:
             # Our owner is gone.
-            for fd in fds:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            signal.pidfd_send_signal(candidate_fd, signal.SIGKILL)
+            examiner.end()
             leave(scratch)
             os._exit(1)
         if output in ready:
@@ -161,26 +219,34 @@ def watch(pids, output, limits, scratch):
             printed += len(data)
             if printed > limits["output_bytes"]:
                 reason = "output"
-        if fds[1] in ready:
+        if examiner.done in ready:
+            stays = os.read(examiner.done, 1) == b"."
+            break
+        if examiner.fd in ready:
             break
         now = time.monotonic()
         # By the clock, not when nothing happens: a program that never stops printing a little would never be looked at.
         if reason is None and now - checked >= tick:
             checked = now
-            used = cpu_seconds(candidate) + cpu_seconds(examiner)
+            used = cpu_seconds(candidate) + cpu_seconds(examiner.pid) - before
             wall = now - began
             if used >= limits["cpu_s"] or wall >= limits["wall_s"]:
                 reason = "time"
             elif scratch and count_files(scratch, limits["files"]) > limits["files"]:
                 reason = "files"
             tick = min(0.1, tick * 1.5, max(0.005, limits["wall_s"] - wall))
-    for fd in fds:
-        try:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        os.close(fd)
-    return reason, head, time.monotonic() - began
+    try:
+        signal.pidfd_send_signal(candidate_fd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    os.close(candidate_fd)
+    return {
+        "reason": reason,
+        "stays": stays and reason is None,
+        "output": head.decode("utf-8", "replace"),
+        "wall_s": time.monotonic() - began,
+        "cpu_s": cpu_seconds(examiner.pid) - before,
+    }
 
 
 def count_files(scratch, most):
@@ -214,29 +280,36 @@ def leave(scratch):
             pass
 
 
-def judge(limits, layers, scratch):
-    ours = os.getpid()
-    questions, asking = os.pipe()
-    replies, answering = os.pipe()
-    output, printing = os.pipe()
-    candidate = forked(candidate_process, ours, questions, answering, printing, limits, layers, scratch)
-    for fd in (questions, answering, printing):
-        os.close(fd)
-    examiner = forked(examiner_process, ours, replies, asking, limits, layers)
-    os.close(replies)
-    os.close(asking)
-    reason, head, wall = watch((candidate, examiner), output, limits, scratch)
-    os.close(output)
-    ends = [os.wait4(pid, 0) for pid in (candidate, examiner)]
-    clean(scratch)
-    return {
-        "reason": reason,
-        "status": [status for _, status, _ in ends],
-        "cpu_s": sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends),
-        "wall_s": wall,
-        "peak_kib": max(usage.ru_maxrss for _, _, usage in ends),
-        "output": head.decode("utf-8", "replace"),
-    }
+class Judge:
+    """Judges one program after another."""
+
+    def __init__(self, layers):
+        self.layers = layers
+        self.examiner = None
+
+    def judge(self, limits, scratch):
+        if self.examiner and not self.examiner.usable(limits):
+            self.retire()
+        if not self.examiner:
+            self.examiner = Examiner(limits, self.layers)
+        questions, answering = self.examiner.channels.pop(0)
+        output, printing = os.pipe()
+        ends = (questions, answering, printing)
+        candidate = forked(candidate_process, os.getpid(), *ends, limits, self.layers, scratch)
+        for fd in ends:
+            os.close(fd)
+        seen = watch(candidate, self.examiner, output, limits, scratch)
+        os.close(output)
+        _, status, usage = os.wait4(candidate, 0)
+        if not seen.pop("stays"):
+            self.retire()
+        clean(scratch)
+        seen["cpu_s"] += usage.ru_utime + usage.ru_stime
+        return dict(seen, status=[status])
+
+    def retire(self):
+        self.examiner.end()
+        self.examiner = None
 
 
 def warm_up():
@@ -278,9 +351,14 @@ def serve():
     # No process of this user may look into this one or its children through /proc.
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     init = json.loads(read_frame(CONTROL))
+    register, os.register_at_fork = os.register_at_fork, lambda **functions: None
     for name in init["preload"]:
         __import__(name)
-    layers = Layers(init)
+    os.register_at_fork = register
+    # What judged code draws is the same each time; what tests draw is another sequence, so that neither foretells the other's.
+    if "random" in sys.modules:
+        sys.modules["random"].seed(CANDIDATE_SEED)
+    judge = Judge(Layers(init))
     warm_up()
     gc.collect()
     gc.freeze()
@@ -294,7 +372,7 @@ def serve():
             return
         # Without landlock no file can be opened for writing, so there is nothing to watch or to clean.
         scratch = init["scratch"] if init["writable"] else None
-        write_frame(CONTROL, json.dumps(judge(header, layers, scratch)).encode())
+        write_frame(CONTROL, json.dumps(judge.judge(header, scratch)).encode())
 
 
 serve()
