@@ -76,9 +76,21 @@ fn main() -> Result<()> {
             work.join("reference.gguf")
         }
     };
+    // What pruned candidates are cut by; which channels they lose does not matter to their size.
+    let stats = work.join("activations.json");
+    if !stats.exists() {
+        let job = Job::Activations {
+            model: reference.clone(),
+            text: timing_text(),
+            max_tokens: 512,
+            threads: 2,
+            out: stats.clone(),
+        };
+        supervisor.run(&job, &limits, &|| false, &mut |_| {})?;
+    }
     let materials = Materials {
         reference,
-        stats: None,
+        stats: Some(stats),
         importance: ImportanceSource::default(),
         tensors: work.join("cache"),
         threads: 2,

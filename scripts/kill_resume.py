@@ -7,6 +7,7 @@ The model is the demo model (AUTOTUNE_DEMO_MODEL). After each kill every rung, m
 must still be there with the same bits; in the end the study must finish by itself, without a duplicate. Ends with 1 where it does not.
 """
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -42,6 +43,8 @@ def snapshot(database: Path) -> dict[str, set]:
 
 
 def main() -> int:
+    if not os.path.exists(os.environ.get("AUTOTUNE_DEMO_MODEL", "")):
+        sys.exit("AUTOTUNE_DEMO_MODEL names no file; `make setup` installs .deps/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     program, folder = sys.argv[1], Path(sys.argv[2])
     kills = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     chance = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 1)

@@ -61,7 +61,7 @@ fn help_of_the_command() {
               [default: laptop]
 
           --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is
+              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
               given
 
           --trials <N>
@@ -132,7 +132,7 @@ fn help_of_the_command() {
           --timing-cap <DURATION>
               Spend at most this long on timing one candidate
 
-              [default: 10s]
+              [default: 5s]
 
           --quality <AXIS>
               Which quality the search, the front and the recommendation go by; all are measured
@@ -244,7 +244,7 @@ fn help_of_tune() {
               [default: laptop]
 
           --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m, unless --trials is
+              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
               given
 
           --trials <N>
@@ -315,7 +315,7 @@ fn help_of_tune() {
           --timing-cap <DURATION>
               Spend at most this long on timing one candidate
 
-              [default: 10s]
+              [default: 5s]
 
           --quality <AXIS>
               Which quality the search, the front and the recommendation go by; all are measured

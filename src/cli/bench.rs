@@ -100,6 +100,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         cap_s: settings::duration("--cap", &args.cap)?.as_secs_f64(),
         max_passes: 1000,
         min_requests: args.requests,
+        share: None,
     };
     let configs = combinations(args, &workload)?;
     let supervisor = Supervisor::of_this_program()?.on(settings::device(&args.device, engine)?);

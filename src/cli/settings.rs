@@ -8,7 +8,7 @@ use super::bounds;
 use super::exit::Expected;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind, find_device};
-use crate::measure::timing::TimingLimits;
+use crate::measure::timing::{Share, TimingLimits};
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
 use crate::quality::sandbox::Mode;
@@ -20,7 +20,7 @@ use crate::units::parse_bytes;
 const TEMPERATURE: f64 = 0.8;
 const TOP_P: f64 = 0.95;
 /// How long a study may begin trials when the user names neither time nor trials.
-const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60);
+const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60 + 30);
 
 /// Resolves the flags of `tune`.
 ///
@@ -84,7 +84,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         device_layers: 0,
         bounds: bounds::resolve(args, quality)?,
         draws: draws(args, quality)?,
-        timing: TimingLimits { cap_s, ..TimingLimits::default() },
+        timing: TimingLimits { cap_s, share: Some(Share::STUDY), ..TimingLimits::default() },
         rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
         reports: args.reports.clone(),
         rates: None,

@@ -66,14 +66,12 @@ impl Begun {
         settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
         let kit = open_kit(&settings)?;
         let host = probe(&args.store.results)?;
-        if settings.bounds.joules_per_token.is_some() && !host.power.energy_counter {
+        let unmeasurable = energy_unmeasurable(settings.engine);
+        if settings.bounds.joules_per_token.is_some() && unmeasurable {
             let text = "--max-energy needs an energy counter, and this process may read none here (`autotune probe` shows it); leave the flag out";
             return Err(Expected::environment(text).into());
         }
-        if settings.cost == Cost::Energy
-            && settings.engine != EngineKind::Mock
-            && energy::machine(true).is_empty()
-        {
+        if settings.cost == Cost::Energy && unmeasurable {
             let text = "--cost energy: energy is not measurable here: neither the processor's counters (RAPL, /sys/class/powercap) nor those \
                         of an NVIDIA GPU can be read";
             return Err(Expected::environment(text.to_owned()).into());
@@ -207,10 +205,7 @@ impl Run<'_> {
             ended,
         });
         let report = self.report_path();
-        if self.settings.battery_wh.is_some()
-            && self.settings.engine != EngineKind::Mock
-            && energy::machine(true).is_empty()
-        {
+        if self.settings.battery_wh.is_some() && energy_unmeasurable(self.settings.engine) {
             let text = "energy is not measurable here, so no share of the battery is told".to_owned();
             progress.hear(&Event::Remark { text });
         }
@@ -493,6 +488,11 @@ pub(super) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
     let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
     host::probe(&options).map_err(|e| Expected::environment(told(&e.into())).into())
+}
+
+/// Whether no energy counter can be read. The scripted engine brings its own.
+fn energy_unmeasurable(engine: EngineKind) -> bool {
+    engine != EngineKind::Mock && energy::machine(true).is_empty()
 }
 
 pub(super) fn ceilings(host: &HostInfo) -> Ceilings {

@@ -163,13 +163,15 @@ pub fn measure(
     let offloads = request.run.gpu_layers > 0;
     let before = real.then(|| (pace(threads), energy::machine(offloads), Look::now()));
     let limits = Limits { time: request.timeout, memory_bytes: request.budget_bytes };
+    // Energy is counted over the whole run, so that all of every request must be in it.
+    let whole = before.as_ref().is_none_or(|(_, counters, _)| !counters.is_empty());
     let job = Job::Measure {
         engine: request.engine,
         artifact: request.artifact,
         run: request.run,
         workload: request.workload,
         text: request.text,
-        plan: request.plan,
+        plan: if whole { request.plan.whole() } else { request.plan },
     };
     let (mut samples, mut loaded) = (None, None);
     let outcome = supervisor.run(&job, &limits, cancelled, &mut |message| match message {

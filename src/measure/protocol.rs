@@ -172,6 +172,17 @@ pub enum TimingPlan {
     },
 }
 
+impl TimingPlan {
+    /// The plan with all of every request in it, where whole requests are timed.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        match self {
+            Self::Requests { limits } => Self::Requests { limits: TimingLimits { share: None, ..limits } },
+            parts @ Self::Parts { .. } => parts,
+        }
+    }
+}
+
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]

@@ -74,10 +74,10 @@ impl TimingSamples {
         passes
     }
 
-    /// Requests that were timed.
+    /// Requests whose prompts were timed.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.waves.iter().map(|w| u64::from(w.kind.requests)).sum()
+        self.prompt_ms.len() as u64
     }
 
     /// Processing time of a prompt token, for each prompt, in milliseconds.
@@ -94,7 +94,13 @@ impl TimingSamples {
             }
             block_mean(values, blocks).relative_half_width() * total
         };
-        let (prompts, steps) = (self.prompt_ms.iter().sum::<f64>(), self.step_ms.iter().sum::<f64>());
+        // What the two are of the work, of which only a share may have been timed.
+        let (prompts, steps) = if self.waves.is_empty() {
+            (self.prompt_ms.iter().sum::<f64>(), self.step_ms.iter().sum::<f64>())
+        } else {
+            let prompts = self.waves.iter().filter_map(|w| w.first_token_ms.last()).sum::<f64>();
+            (prompts, self.waves.iter().map(|w| w.duration_ms).sum::<f64>() - prompts)
+        };
         let prompt_error = part(&self.prompt_token_ms(), prompts, PROMPT_BLOCKS);
         let step_error = part(&self.step_ms, steps, STEP_BLOCKS);
         (prompt_error.powi(2) + step_error.powi(2)).sqrt() / (prompts + steps)

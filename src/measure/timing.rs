@@ -4,7 +4,8 @@
 //! and its latency includes the wait. In a wave the prompts are processed one after another, then the sequences decode together. The
 //! waves of a pass do the same work but for the last, which may be smaller, and the first, which computes the prefix that requests
 //! share: so each kind of wave is timed, again and again until the interval is narrow enough or the time is up, and passes are put
-//! together from them ([`super::summary`]). A warm-up until steady comes first.
+//! together from them ([`super::summary`]). Within a wave, too, work that is done again and again may be timed in part ([`Share`]). A
+//! warm-up until steady comes first.
 
 use std::time::Duration;
 
@@ -12,6 +13,24 @@ use serde::{Deserialize, Serialize};
 
 use super::workload::Workload;
 use crate::engine::{EngineError, Row, Session, Token, argmax};
+
+/// How much of a wave is timed; the rest, which does the same work, is taken to last as long.
+///
+/// Prompts of a wave are equally long, and the caches of those that are not timed are copied. A step's time grows linearly with the
+/// depth of the context, so that steps around the middle of the answers last as long as all of them in the mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Prompts of each length at most.
+    pub prompts: u32,
+    /// Decode steps at most.
+    pub steps: u32,
+}
+
+impl Share {
+    /// What a study times: enough prompts and steps of one wave for an interval.
+    pub const STUDY: Self = Self { prompts: 3, steps: 40 };
+    const WHOLE: Self = Self { prompts: u32::MAX, steps: u32::MAX };
+}
 
 /// When to stop timing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,11 +44,14 @@ pub struct TimingLimits {
     /// Requests at least, where the time allows.
     #[serde(default)]
     pub min_requests: u32,
+    /// What of a wave is timed; none: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
 }
 
 impl Default for TimingLimits {
     fn default() -> Self {
-        Self { target: 0.02, cap_s: 10.0, max_passes: 8, min_requests: 0 }
+        Self { target: 0.02, cap_s: 10.0, max_passes: 8, min_requests: 0, share: None }
     }
 }
 
@@ -49,7 +71,7 @@ pub struct Wave {
     pub kind: WaveKind,
     /// Of each of its requests: time to the first token, from the wave's begin, in milliseconds.
     pub first_token_ms: Vec<f64>,
-    /// From its begin to the last token of its requests, in milliseconds.
+    /// From its begin to the last token of its requests, in milliseconds. Where only a [`Share`] was timed, the sum of its parts.
     pub duration_ms: f64,
 }
 
@@ -108,13 +130,16 @@ impl Timed<'_> {
         let start = self.session.now();
         let most = limits.max_passes.max(1) as usize * pattern.len();
         let mut requests = 0;
+        // What each wave really took, in seconds: less than it stands for where a share is timed.
+        let mut took: Vec<(WaveKind, f64)> = Vec::new();
         for (number, kind) in pattern.iter().copied().cycle().take(most).enumerate() {
             let known: Vec<&Wave> = samples.waves.iter().filter(|w| w.kind == kind).collect();
             let whole = pattern.iter().all(|k| samples.waves.iter().any(|w| w.kind == *k));
             if whole {
                 let enough = samples.relative_error() <= limits.target && requests >= limits.min_requests;
-                let next_s = known.iter().map(|w| w.duration_ms).sum::<f64>() / known.len() as f64 / 1e3;
                 let spent_s = (self.session.now() - start).as_secs_f64();
+                let next_s =
+                    took.iter().filter(|(k, _)| *k == kind).map(|(_, s)| s).sum::<f64>() / known.len() as f64;
                 if enough || spent_s + next_s > limits.cap_s {
                     break;
                 }
@@ -122,10 +147,13 @@ impl Timed<'_> {
                 // Of this kind there is one: the kinds that are missing come first.
                 continue;
             }
+            let begun = self.session.now();
             let offset = number * self.slots as usize;
-            let wave = self.wave(kind, offset, self.workload.output_tokens, &mut samples)?;
+            let share = limits.share.unwrap_or(Share::WHOLE);
+            let wave = self.wave(kind, offset, share, &mut samples)?;
             requests += kind.requests;
             samples.waves.push(wave);
+            took.push((kind, (self.session.now() - begun).as_secs_f64()));
         }
         Ok(samples)
     }
@@ -192,7 +220,7 @@ impl Timed<'_> {
         let mut scratch = TimingSamples { slots: self.slots, ..Default::default() };
         let mut rounds: Vec<f64> = Vec::new();
         while rounds.len() < MOST {
-            let wave = self.wave(kind, 0, self.workload.output_tokens, &mut scratch)?;
+            let wave = self.wave(kind, 0, Share::WHOLE, &mut scratch)?;
             let steady = rounds
                 .last()
                 .is_some_and(|last| (wave.duration_ms - last).abs() <= STEADY * last.min(wave.duration_ms));
@@ -209,37 +237,100 @@ impl Timed<'_> {
         &mut self,
         kind: WaveKind,
         offset: usize,
-        output_tokens: u32,
+        share: Share,
         samples: &mut TimingSamples,
     ) -> Result<Wave, EngineError> {
         let shared = self.workload.shared_tokens;
         if shared == 0 || kind.prefix {
             self.session.forget(None);
         }
-        let arrival = self.session.now();
+        let mut waited = 0.0;
         let mut first_token_ms = Vec::new();
         let mut next = Vec::new();
+        let mut alike = Vec::new();
         for sequence in 0..kind.requests {
-            let begun = self.session.now();
-            let reused = if kind.prefix && sequence == 0 { 0 } else { shared };
-            if kind.prefix && sequence > 0 {
+            let begins = kind.prefix && sequence == 0;
+            let took = if alike.len() < share.prompts as usize {
+                let begun = self.session.now();
+                let reused = if begins { 0 } else { shared };
+                if kind.prefix && sequence > 0 {
+                    self.session.copy(0, sequence)?;
+                }
+                if reused > 0 {
+                    self.session.truncate(sequence, reused)?;
+                }
+                next.push(self.prefill(sequence, reused, (offset + sequence as usize) * 97)?);
+                let took = ms(self.session.now() - begun);
+                samples.prompt_ms.push(took);
+                samples.prompt_tokens.push(self.workload.prompt_tokens - reused);
+                if !begins {
+                    alike.push(took);
+                }
+                took
+            } else {
+                alike.iter().sum::<f64>() / alike.len() as f64
+            };
+            waited += took;
+            first_token_ms.push(waited);
+        }
+        let steps = self.steps(kind, next, share, samples)?;
+        Ok(Wave { kind, first_token_ms, duration_ms: waited + steps })
+    }
+
+    /// The decode steps of a wave whose first `next.len()` prompts were processed; their time in milliseconds, or what it is taken to be.
+    fn steps(
+        &mut self,
+        kind: WaveKind,
+        mut next: Vec<Token>,
+        share: Share,
+        samples: &mut TimingSamples,
+    ) -> Result<f64, EngineError> {
+        let all = self.workload.output_tokens.saturating_sub(1);
+        let timed = all.min(share.steps);
+        let copied = next.len() < kind.requests as usize;
+        let partial = timed > 0 && (timed < all || copied);
+        // The first step carries out what the engine had put off: copies are not the workload's.
+        let unseen = u32::from(partial);
+        let before = (all - timed).saturating_sub(unseen) / 2;
+        if partial {
+            self.deepen(before, &mut next)?;
+            for sequence in 1..kind.requests {
+                self.session.forget(Some(sequence));
                 self.session.copy(0, sequence)?;
             }
-            if reused > 0 {
-                self.session.truncate(sequence, reused)?;
-            }
-            next.push(self.prefill(sequence, reused, (offset + sequence as usize) * 97)?);
-            samples.prompt_ms.push(ms(self.session.now() - begun));
-            samples.prompt_tokens.push(self.workload.prompt_tokens - reused);
-            first_token_ms.push(ms(self.session.now() - arrival));
+            next = vec![next[0]; kind.requests as usize];
         }
-        for step in 1..output_tokens {
-            let took = self.step(&mut next, step)?;
-            if kind.requests == samples.slots {
-                samples.step_ms.push(took);
+        let mut sum = 0.0;
+        for step in 1..=unseen + timed {
+            let took = self.step(&mut next, before + step)?;
+            if step > unseen {
+                sum += took;
+                if kind.requests == samples.slots {
+                    samples.step_ms.push(took);
+                }
             }
         }
-        Ok(Wave { kind, first_token_ms, duration_ms: ms(self.session.now() - arrival) })
+        Ok(if timed == 0 { 0.0 } else { sum / f64::from(timed) * f64::from(all) })
+    }
+
+    /// Adds so many tokens to the first sequence in one go.
+    fn deepen(&mut self, tokens: u32, next: &mut [Token]) -> Result<(), EngineError> {
+        let end = self.workload.prompt_tokens + tokens;
+        for start in (self.workload.prompt_tokens..end).step_by(self.chunk.max(1) as usize) {
+            let rows: Vec<Row> = (start..end.min(start + self.chunk.max(1)))
+                .map(|p| Row {
+                    token: self.text[p as usize % self.text.len()],
+                    position: p,
+                    sequence: 0,
+                    logits: p + 1 == end,
+                })
+                .collect();
+            self.session.decode(&rows)?;
+            if rows.last().is_some_and(|row| row.logits) {
+                next[0] = argmax(self.session.logits(rows.len() - 1)?);
+            }
+        }
+        Ok(())
     }
 
     /// Gives every sequence one more token, greedily; the step's duration in milliseconds.
@@ -356,6 +447,38 @@ pub(super) mod tests {
         let short = TimingLimits { cap_s: 0.06, ..limits };
         // A wave of one request takes 21 ms.
         assert_eq!(timed(1, "100:11:1", &short).waves.len(), 2);
+    }
+
+    #[test]
+    fn a_share_of_a_wave_tells_the_time_of_the_whole() {
+        for (slots, workload) in
+            [(1, "100:60:4"), (4, "100:60:4"), (3, "100:60:8"), (4, "100:60:4:50"), (4, "100:2:4")]
+        {
+            let once = TimingLimits { max_passes: 1, ..TimingLimits::default() };
+            let whole = timed(slots, workload, &once);
+            for share in [
+                Share { prompts: 2, steps: 10 },
+                Share { prompts: 1, steps: 100 },
+                Share { prompts: 9, steps: 59 },
+            ] {
+                let part = timed(slots, workload, &TimingLimits { share: Some(share), ..once });
+                let workload = workload.parse().unwrap();
+                let [a, b] = [&whole, &part].map(|s| s.summary(&workload));
+                let near = |x: f64, y: f64| (x / y - 1.0).abs() < 1e-6;
+                let name = format!("{slots} {workload:?} {share:?}");
+                assert!(near(a.latency_p50_ms.value, b.latency_p50_ms.value), "{name}: {a:?} {b:?}");
+                assert!(near(a.ttft_p95_ms.value, b.ttft_p95_ms.value), "{name}");
+                assert!(near(a.throughput_tokens_per_s.value, b.throughput_tokens_per_s.value), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_less_work() {
+        let share = Some(Share { prompts: 2, steps: 10 });
+        let samples = timed(4, "100:60:4", &TimingLimits { share, max_passes: 1, ..TimingLimits::default() });
+        assert_eq!((samples.prompt_ms.len(), samples.step_ms.len(), samples.requests()), (2, 10, 2));
+        assert_eq!(samples.waves[0].first_token_ms.len(), 4);
     }
 
     #[test]

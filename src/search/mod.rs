@@ -7,7 +7,7 @@
 mod anneal;
 mod autotune;
 mod feasible;
-mod gp;
+pub(crate) mod gp;
 mod history;
 mod hypervolume;
 mod importance;

@@ -323,8 +323,15 @@ impl Climb<'_> {
         };
         let first = once()?;
         let Some(state) = first.machine else { return Ok(first) };
-        let earlier: Vec<f64> =
-            self.store.trials(trial.record().study)?.iter().filter_map(|t| t.value(metrics::PACE)).collect();
+        // The pace is that of the candidate's threads: only trials with as many can tell what is usual.
+        let threads = |t: &TrialRecord| Config::from_candidate(&t.candidate).ok().map(|c| c.threads);
+        let earlier: Vec<f64> = self
+            .store
+            .trials(trial.record().study)?
+            .iter()
+            .filter(|t| threads(t) == Some(request.run.threads))
+            .filter_map(|t| t.value(metrics::PACE))
+            .collect();
         let usual =
             (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
         let Some(doubt) = first.doubt(usual) else { return Ok(first) };

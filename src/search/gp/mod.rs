@@ -3,7 +3,7 @@
 mod covariance;
 mod fit;
 mod kernel;
-mod linalg;
+pub(crate) mod linalg;
 
 pub(crate) use kernel::Input;
 

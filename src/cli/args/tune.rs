@@ -1,0 +1,198 @@
+//! What `tune`, `resume` and `plan` are told.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{DEFAULT_SPACE, EngineName, SandboxMode, StoreArgs};
+
+/// What pruning goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportanceName {
+    /// Activations on calibration code, with the weights that they meet.
+    Activation,
+    /// The weights alone.
+    Magnitude,
+    /// The loss's gradients on calibration code.
+    Gradient,
+}
+
+impl From<ImportanceName> for crate::study::ImportanceBy {
+    fn from(name: ImportanceName) -> Self {
+        match name {
+            ImportanceName::Activation => Self::Activation,
+            ImportanceName::Magnitude => Self::Magnitude,
+            ImportanceName::Gradient => Self::Gradient,
+        }
+    }
+}
+
+/// `autotune tune`
+#[derive(Debug, Clone, Args)]
+pub struct TuneArgs {
+    /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
+    #[arg(long, value_name = "SIZE", required = true, allow_hyphen_values = true)]
+    pub budget: Option<String>,
+    /// The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<String>,
+    /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
+    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
+    pub space: String,
+    /// Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is given.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub time: Option<String>,
+    /// Stop after this many trials that ran, presets included.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub trials: Option<u64>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Where the torch engine computes: cpu or cuda:0.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+    /// How candidates are chosen.
+    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    pub sampler: String,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
+    #[arg(long, default_value = "warmup", value_name = "TASKS")]
+    pub tasks: String,
+    /// Grade with N of the tasks, spread evenly over the set (0: all).
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub task_limit: usize,
+    /// What pruning goes by; gradient needs torch.
+    #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
+    pub importance: ImportanceName,
+    /// Train every pruned candidate towards the reference so long before it is quantized, for example 10m (needs torch).
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub recover: Option<String>,
+    /// A text file of calibration code in place of the shipped one.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Stop a rung (build, measure, grade) that takes longer than this.
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
+    pub rung_timeout: String,
+    /// Spend at most this long on timing one candidate.
+    #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub timing_cap: String,
+    /// Which quality the search, the front and the recommendation go by; all are measured.
+    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
+    pub quality: QualityAxis,
+    /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
+    #[arg(long, value_enum, default_value = "latency", value_name = "AXIS")]
+    pub cost: CostAxis,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
+    pub battery_wh: Option<f64>,
+    /// The slowest median request latency that is of interest, for example 80ms or 2s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub max_latency: Option<String>,
+    /// The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such as 0.4 (with --quality kl the most).
+    #[arg(long, value_name = "QUALITY", allow_hyphen_values = true)]
+    pub min_quality: Option<String>,
+    /// The most energy that a token may take, for example 1.5J; needs a readable energy counter (`autotune probe`).
+    #[arg(long, value_name = "JOULES", allow_hyphen_values = true)]
+    pub max_energy: Option<String>,
+    /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
+    pub samples: u32,
+    /// Temperature of the drawn answers. Default: 0.8.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
+    /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    pub top_p: Option<f64>,
+    /// Which protection the sandbox must have before model-written code runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: SandboxMode,
+    /// DANGEROUS: the same as --sandbox off.
+    #[arg(long, conflicts_with = "sandbox")]
+    pub allow_unsandboxed: bool,
+    /// Print every event as a JSON line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+    /// Where the report goes.
+    #[arg(long, default_value = "reports", value_name = "FOLDER")]
+    pub reports: PathBuf,
+}
+
+/// `autotune resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Number or name of the study; the newest without it.
+    pub study: Option<String>,
+    /// Stop starting trials after this long, counted from now.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub time: Option<String>,
+    /// Raise the total number of trials to this.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub trials: Option<u64>,
+    /// Which protection the sandbox must have. Default: as before.
+    #[arg(long, value_enum)]
+    pub sandbox: Option<SandboxMode>,
+    /// Print every event as a JSON line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+    /// Where the report goes. Default: where it went before.
+    #[arg(long, value_name = "FOLDER")]
+    pub reports: Option<PathBuf>,
+}
+
+/// `autotune plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The model, as for `tune`.
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<String>,
+    /// The budget, as for `tune`.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub budget: String,
+    /// The space, as for `tune`.
+    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
+    pub space: String,
+    /// What the model will do, as for `tune`.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
+    pub workload: String,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub engine: EngineName,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What stands for quality in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QualityAxis {
+    /// Share of the tasks whose greedy answer passes the tests.
+    #[value(name = "pass@1")]
+    Pass1,
+    /// Chance that one of ten drawn answers passes; needs --samples of at least 10.
+    #[value(name = "pass@10")]
+    Pass10,
+    /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
+    Codebleu,
+    /// Nearness of the predictions to the uncompressed model's.
+    Kl,
+}
+
+/// What stands for the cost of a request in a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CostAxis {
+    /// Its median latency.
+    Latency,
+    /// Energy of an output token; only where this machine's energy can be read.
+    Energy,
+}
