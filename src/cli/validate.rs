@@ -45,7 +45,7 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let graders = (reference.is_some() && args.task_limit > 0)
         .then(|| Graders::of(&args.tasks, args.task_limit, sandbox, None))
         .transpose()?;
-    let mut grading = graders.map(|g| g.grading);
+    let mut grading = graders.map(|(g, _)| g.grading);
     let supervisor = Supervisor::of_this_program()?;
     let scratch = tempfile_folder()?;
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;

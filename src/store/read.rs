@@ -90,7 +90,7 @@ impl Store {
     pub fn verdicts(&self, study: StudyId) -> Result<BTreeMap<u64, Verdicts>> {
         let mut statement = self.sql(self.connection.prepare_cached(
             "SELECT t.number, g.task, g.verdict = 'passed' FROM generation g JOIN trial t ON t.id = g.trial_id \
-             WHERE t.study_id = ?1 AND g.sample = 0",
+             WHERE t.study_id = ?1 AND g.sample = 0 AND g.verdict <> 'not_executed'",
         ))?;
         let mut all: BTreeMap<u64, Verdicts> = BTreeMap::new();
         let mut rows = self.sql(statement.query([study.0]))?;

@@ -235,12 +235,23 @@ pub struct NewGeneration {
     pub sample: u32,
     /// What the model wrote.
     pub completion: String,
-    /// The verdict's name (`passed`, `wrong`, `timeout`, ...).
+    /// The verdict's name (`passed`, `wrong`, `timeout`, ..., `not_executed`).
     pub verdict: String,
     /// What went wrong, for people.
     pub detail: String,
     /// The parts of CodeBLEU, as JSON.
     pub codebleu_json: Option<String>,
+}
+
+impl NewGeneration {
+    /// The verdict of an answer in a language that is not executed: graded by CodeBLEU and syntax alone.
+    pub const NOT_EXECUTED: &str = "not_executed";
+
+    /// Whether its tests passed; none where they were not run.
+    #[must_use]
+    pub fn passed(&self) -> Option<bool> {
+        (self.verdict != Self::NOT_EXECUTED).then(|| self.verdict == "passed")
+    }
 }
 
 /// A graded completion as stored: the same data.

@@ -73,7 +73,7 @@ impl ReferenceGrading<'_> {
         };
         let graded = grading.grade(&generations)?;
         let verdicts: Verdicts =
-            graded.generations.into_iter().map(|g| (g.task, g.verdict == "passed")).collect();
+            graded.generations.iter().filter_map(|g| Some((g.task.clone(), g.passed()?))).collect();
         self.store.save_note(self.id, note, &serde_json::to_string(&verdicts)?)?;
         Ok(())
     }

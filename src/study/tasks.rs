@@ -1,6 +1,6 @@
 //! Tasks as the study's grader: prompts for the model, verdicts from the sandbox.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::grading::{Graded, Grading};
 use super::verdicts::{Answer, collect};
@@ -8,7 +8,7 @@ use crate::engine::draw::Draws;
 use crate::engine::generate::{Generation, Prompt};
 use crate::quality::codebleu::{self, References, Weights, syntax_valid};
 use crate::quality::extract::{Style, completion, ends_at_dedent};
-use crate::quality::sandbox::{Judge, Judgement};
+use crate::quality::sandbox::{Judge, Judgement, Verdict};
 use crate::quality::tasks::{Kind, Program, Task, TaskSet, program};
 
 /// A completion may be this many times as long as the canonical one, counting four bytes a token (code has three to four) ...
@@ -24,7 +24,12 @@ pub struct TaskGrading<'a> {
     prompts: Vec<Prompt>,
     references: Vec<Option<References>>,
     judge: Box<dyn Judge + 'a>,
+    /// Verdicts of earlier programs of this study.
+    judged: HashMap<Key, Judgement>,
 }
+
+/// A task and a solution.
+type Key = (String, String);
 
 impl<'a> TaskGrading<'a> {
     /// The tasks in their order, each continued once greedily, and then as `draws` say.
@@ -32,7 +37,7 @@ impl<'a> TaskGrading<'a> {
     pub fn new(tasks: TaskSet, judge: Box<dyn Judge + 'a>, draws: Option<Draws>) -> Self {
         let prompts = tasks.tasks.iter().map(|task| Prompt { draws, ..prompt(task) }).collect();
         let references = tasks.tasks.iter().map(reference).collect();
-        Self { tasks, prompts, references, judge }
+        Self { tasks, prompts, references, judge, judged: HashMap::new() }
     }
 }
 
@@ -94,30 +99,39 @@ impl Grading for TaskGrading<'_> {
                 text,
             });
         }
-        let programs = answers.iter().map(|a| program(a.task, &a.text)).collect();
-        let judgements = judge_once(self.judge.as_mut(), programs)?;
+        let programs =
+            answers.iter().map(|a| a.task.language.is_executed().then(|| program(a.task, &a.text)));
+        let judgements = judge_once(self.judge.as_mut(), &mut self.judged, programs.collect())?;
         Ok(collect(&answers, &judgements))
     }
 }
 
-/// Judges programs, equal ones once: a model at a low temperature writes the same answer many times.
-fn judge_once(judge: &mut dyn Judge, programs: Vec<Program>) -> anyhow::Result<Vec<Judgement>> {
-    let mut places: HashMap<(String, String), usize> = HashMap::new();
-    let mut different = Vec::new();
-    let mut which = Vec::new();
-    for program in programs {
-        let key = (program.task_id.clone(), program.solution.clone());
-        which.push(*places.entry(key).or_insert_with(|| {
-            different.push(program);
-            different.len() - 1
-        }));
-    }
-    let judged = judge.judge(&different)?;
+/// Judges programs, equal ones once: candidates that differ little write the same answers, and so does a model at a low temperature.
+/// `known` holds the verdicts of earlier programs. What is not executed has no judgement.
+fn judge_once(
+    judge: &mut dyn Judge,
+    known: &mut HashMap<Key, Judgement>,
+    programs: Vec<Option<Program>>,
+) -> anyhow::Result<Vec<Option<Judgement>>> {
+    let key = |program: &Program| (program.task_id.clone(), program.solution.clone());
+    let mut seen: HashSet<Key> = HashSet::new();
+    let new = |program: &&Program| !known.contains_key(&key(program)) && seen.insert(key(program));
+    let asked: Vec<Program> = programs.iter().flatten().filter(new).cloned().collect();
+    let judged = judge.judge(&asked)?;
     anyhow::ensure!(
-        judged.len() == different.len(),
+        judged.len() == asked.len(),
         "the sandbox gave {} verdicts for {} programs",
         judged.len(),
-        different.len()
+        asked.len()
     );
-    Ok(which.into_iter().map(|place| judged[place].clone()).collect())
+    let now: HashMap<Key, Judgement> = asked.iter().map(key).zip(judged).collect();
+    let found = |program: &Program| now.get(&key(program)).or_else(|| known.get(&key(program))).cloned();
+    let judgements = programs.iter().map(|program| found(program.as_ref()?)).collect();
+    known.extend(now.into_iter().filter(|(_, judgement)| lasting(judgement.verdict)));
+    Ok(judgements)
+}
+
+/// Whether a program would get the same verdict again on a machine that is busier or calmer.
+fn lasting(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Passed | Verdict::Failed | Verdict::SyntaxError)
 }

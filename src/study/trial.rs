@@ -438,8 +438,8 @@ impl Climb<'_> {
                     *halt.borrow_mut() = match grading.grade(&generations[generations.len() - LOOK..]) {
                         Err(error) => Some(Halt::Study(error)),
                         Ok(graded) => {
-                            let greedy = graded.generations.into_iter().filter(|g| g.sample == 0);
-                            verdicts.extend(greedy.map(|g| (g.task, g.verdict == "passed")));
+                            let greedy = graded.generations.iter().filter(|g| g.sample == 0);
+                            verdicts.extend(greedy.filter_map(|g| Some((g.task.clone(), g.passed()?))));
                             let why = rival.beats(&verdicts, tasks);
                             why.map(|why| Halt::Ended(Ended::early("lost", why)))
                         }

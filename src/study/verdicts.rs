@@ -30,27 +30,34 @@ pub(super) struct Answer<'a> {
 
 /// Sums up answers in the order of their tasks and samples. The greedy answers (sample 0) make pass@1, CodeBLEU and syntax validity; the
 /// drawn ones make pass@k.
-pub(super) fn collect(answers: &[Answer<'_>], judgements: &[Judgement]) -> Graded {
+pub(super) fn collect(answers: &[Answer<'_>], judgements: &[Option<Judgement>]) -> Graded {
     let mut graded = Graded::default();
     for (answer, judgement) in answers.iter().zip(judgements) {
         graded.generations.push(NewGeneration {
             task: answer.task.id.clone(),
             sample: answer.generation.sample,
             completion: answer.text.clone(),
-            verdict: name_of(judgement.verdict),
-            detail: judgement.detail.clone(),
+            verdict: judgement
+                .as_ref()
+                .map_or_else(|| NewGeneration::NOT_EXECUTED.to_owned(), |j| name_of(j.verdict)),
+            detail: judgement.as_ref().map_or_else(String::new, |j| j.detail.clone()),
             codebleu_json: answer.codebleu.as_ref().and_then(|s| serde_json::to_string(s).ok()),
         });
     }
-    let pairs = || answers.iter().zip(judgements);
-    let greedy: Vec<(&Answer<'_>, &Judgement)> =
+    let pairs = || answers.iter().zip(judgements).filter_map(|(a, j)| Some((a, j.as_ref()?)));
+    let greedy: Vec<&Answer<'_>> = answers.iter().filter(|answer| answer.generation.sample == 0).collect();
+    let executed: Vec<(&Answer<'_>, &Judgement)> =
         pairs().filter(|(answer, _)| answer.generation.sample == 0).collect();
-    graded.measurements = passed(&greedy);
+    graded.measurements = passed(&executed);
+    graded.measurements.extend(valid(&greedy));
     graded.measurements.extend(similar(&greedy));
     graded.measurements.extend(foreseen(&greedy));
     graded.measurements.extend(drawn(pairs()));
-    let solved = greedy.iter().filter(|(_, j)| j.verdict.is_pass()).count();
-    graded.summary = format!("pass@1 {solved}/{}", greedy.len());
+    let solved = executed.iter().filter(|(_, j)| j.verdict.is_pass()).count();
+    graded.summary = format!("pass@1 {solved}/{}", executed.len());
+    if executed.len() < greedy.len() {
+        graded.summary += &format!(", {} not executed", greedy.len() - executed.len());
+    }
     for (k, row) in KS.iter().filter_map(|k| {
         let name = sampled(*k);
         Some((k, graded.measurements.iter().find(|m| m.metric == name)?))
@@ -62,7 +69,7 @@ pub(super) fn collect(answers: &[Answer<'_>], judgements: &[Judgement]) -> Grade
     graded
 }
 
-/// pass@1 of all tasks and of each language, and the share that parses.
+/// pass@1 of all executed tasks and of each language; nothing where none is executed.
 fn passed(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
     let mut tallies: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (answer, judgement) in greedy {
@@ -72,20 +79,24 @@ fn passed(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
             tally.1 += 1;
         }
     }
-    let mut rows: Vec<NewMeasurement> = tallies
+    tallies
         .iter()
         .map(|(name, (passed, n))| {
             let metric = if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
             metrics::row(&metric, "fraction", &wilson(*passed, *n))
         })
-        .collect();
-    let valid = greedy.iter().filter(|(answer, _)| answer.valid).count() as u64;
-    rows.push(metrics::row("syntax_valid", "fraction", &wilson(valid, greedy.len() as u64)));
-    rows
+        .collect()
+}
+
+/// The share that parses.
+fn valid(greedy: &[&Answer<'_>]) -> Option<NewMeasurement> {
+    let valid = greedy.iter().filter(|answer| answer.valid).count() as u64;
+    (!greedy.is_empty())
+        .then(|| metrics::row("syntax_valid", "fraction", &wilson(valid, greedy.len() as u64)))
 }
 
 /// Means of CodeBLEU and its parts over tasks.
-fn similar(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
+fn similar(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     type Part = fn(&CodeBleu) -> Option<f64>;
     const PARTS: [(&str, Part); 5] = [
         ("codebleu", |s| Some(s.total)),
@@ -94,7 +105,7 @@ fn similar(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
         ("codebleu_syntax", |s| Some(s.syntax)),
         ("codebleu_dataflow", |s| s.dataflow),
     ];
-    let scores: Vec<&CodeBleu> = greedy.iter().filter_map(|(answer, _)| answer.codebleu.as_ref()).collect();
+    let scores: Vec<&CodeBleu> = greedy.iter().filter_map(|answer| answer.codebleu.as_ref()).collect();
     let mean = |(metric, part): (&str, Part)| {
         let values: Vec<f64> = scores.iter().filter_map(|s| part(s)).collect();
         (!values.is_empty()).then(|| metrics::row(metric, "score", &mean(&values)))
@@ -103,8 +114,8 @@ fn similar(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
 }
 
 /// How well the tasks' own solutions were foreseen, token by token.
-fn foreseen(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
-    let scored: Vec<_> = greedy.iter().filter_map(|(answer, _)| answer.generation.foreseen).collect();
+fn foreseen(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
+    let scored: Vec<_> = greedy.iter().filter_map(|answer| answer.generation.foreseen).collect();
     if scored.is_empty() {
         return Vec::new();
     }
@@ -213,7 +224,7 @@ mod tests {
             })
             .collect();
         // Greedy: one of two. Drawn: 5 of 10 and 0 of 10.
-        let judgements: Vec<Judgement> = (0..22).map(|i| judgement(i < 6)).collect();
+        let judgements: Vec<Option<Judgement>> = (0..22).map(|i| Some(judgement(i < 6))).collect();
         let graded = collect(&answers, &judgements);
         let value = |metric: &str| {
             let row = graded.measurements.iter().find(|m| m.metric == metric);
@@ -228,5 +239,41 @@ mod tests {
         assert_eq!(value("canonical_nll"), Some((0.5, true, 20)));
         assert_eq!(graded.generations.len(), 22);
         assert!(graded.summary.starts_with("pass@1 1/2, pass@5"), "{}", graded.summary);
+    }
+    #[test]
+    fn what_is_not_executed_counts_in_no_pass_rate() {
+        let set = load(WARMUP, 2).unwrap();
+        let generation = |task: &Task| Generation {
+            id: task.id.clone(),
+            sample: 0,
+            text: String::new(),
+            tokens: 1,
+            finish: Finish::End,
+            foreseen: None,
+        };
+        let generations: Vec<Generation> = set.tasks.iter().map(generation).collect();
+        let answers: Vec<Answer<'_>> = set
+            .tasks
+            .iter()
+            .zip(&generations)
+            .map(|(task, generation)| Answer {
+                task,
+                generation,
+                text: String::new(),
+                valid: true,
+                codebleu: None,
+            })
+            .collect();
+        let graded = collect(&answers, &[Some(judgement(true)), None]);
+        let value = |metric: &str| {
+            graded.measurements.iter().find(|m| m.metric == metric).map(|m| (m.value.unwrap(), m.samples))
+        };
+        assert_eq!((value("pass_at_1"), value("syntax_valid")), (Some((1.0, 1)), Some((1.0, 2))));
+        assert_eq!(
+            (graded.summary.as_str(), graded.generations[1].verdict.as_str()),
+            ("pass@1 1/1, 1 not executed", NewGeneration::NOT_EXECUTED)
+        );
+        let graded = collect(&answers, &[None, None]);
+        assert!(graded.measurements.iter().all(|m| !m.metric.starts_with("pass_at")));
     }
 }
