@@ -163,7 +163,7 @@ mod tests {
         seen.square().sum(Kind::Float).backward();
         assert!(weight.grad().allclose(&(seen.detach() * 2.0), 1e-5, 1e-6, false));
         // Between two roundings a matrix moves with the last one's error; what is not quantized is seen as it is.
-        tch::no_grad(|| weight.shallow_clone().f_add_scalar_(0.125)).unwrap();
+        let _ = tch::no_grad(|| weight.shallow_clone().f_add_scalar_(0.125)).unwrap();
         rounded.step(2, &student).unwrap();
         let moved = rounded.seen(NAME, &weight).unwrap();
         assert!(moved.allclose(&(&seen + 0.125), 1e-4, 1e-5, false));
