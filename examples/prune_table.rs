@@ -1,12 +1,12 @@
-//! How far pruned models lie from the whole one, by what pruning went by, and what training mends:
+//! How far compressed models lie from the whole one:
 //!
 //! ```text
-//! cargo build --release && cargo run --release --example prune_table -- MODEL.gguf FOLDER [SECONDS]
+//! cargo build --release && cargo run --release --example prune_table -- MODEL.gguf FOLDER [importance|sparsity|calibration]
 //! ```
 //!
-//! Prunes as many KV groups as FFN channels, keeps F16, and compares with the reference's predictions on held-out code; sets single
-//! weights to zero; rounds to four bits after several calibrations. With SECONDS, models that gradients pruned are trained so long each
-//! instead, and one that is rounded to four bits, and compared before and after. Prints Markdown.
+//! `importance` prunes as many KV groups as FFN channels, keeps F16, and compares with the reference's predictions on held-out code, by what
+//! pruning went by; `sparsity` sets single weights to zero; `calibration` rounds to few bits with and without activations. All of them
+//! without the third word. Prints Markdown. What training mends is measured by `autotune evaluate --recover` (docs/BENCHMARKS.md).
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
@@ -15,8 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use autotune::compress::sparse::sparsify;
 use autotune::compress::{ActivationStats, equalize};
-use autotune::engine::lab::{RecoverProgress, RecoverRequest};
-use autotune::engine::{Device, EngineKind};
+use autotune::engine::EngineKind;
 use autotune::measure::artifact::timing_run;
 use autotune::measure::protocol::{BuildRequest, ImportanceSource, Job, Message, TimingPlan};
 use autotune::measure::supervisor::{End, Limits, Supervisor};
@@ -44,9 +43,13 @@ struct Lab {
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(model), Some(folder)) = (arguments.next(), arguments.next()) else {
-        bail!("usage: prune_table MODEL.gguf FOLDER [SECONDS]");
+        bail!("usage: prune_table MODEL.gguf FOLDER [importance|sparsity|calibration]");
     };
-    let seconds: Option<f64> = arguments.next().map(|t| t.parse()).transpose().context("SECONDS")?;
+    let table = arguments.next();
+    let wanted = |name: &str| table.as_deref().is_none_or(|t| t == name);
+    if !["importance", "sparsity", "calibration"].iter().any(|name| wanted(name)) {
+        bail!("there is no table `{}`", table.unwrap_or_default());
+    }
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder)?;
     // target/release/examples/prune_table: the program lies two levels up.
@@ -56,14 +59,16 @@ fn main() -> anyhow::Result<()> {
     let mut lab =
         Lab { supervisor: Supervisor::new(program), reference: PathBuf::from(&model), folder, threads };
     lab.prepare(Path::new(&model))?;
-    match seconds {
-        None => {
-            lab.importance()?;
-            lab.sparsity()?;
-            lab.calibration()
-        }
-        Some(seconds) => lab.recovery(seconds),
+    if wanted("importance") {
+        lab.importance()?;
     }
+    if wanted("sparsity") {
+        lab.sparsity()?;
+    }
+    if wanted("calibration") {
+        lab.calibration()?;
+    }
+    Ok(())
 }
 
 fn config(share: f64, ty: Option<&str>) -> anyhow::Result<Config> {
@@ -155,33 +160,6 @@ impl Lab {
         ImportanceSource::Gradients(self.folder.join("gradients.json"))
     }
 
-    /// What training for so long mends.
-    fn recovery(&self, seconds: f64) -> anyhow::Result<()> {
-        println!("| model | trained | steps | KL before | after |");
-        println!("|---|---|---|---|---|");
-        let row = |name: &str, end: &RecoverProgress, before: &Path, after: &Path| -> anyhow::Result<()> {
-            let (before, after) = (told(&self.diverge(before)?), told(&self.diverge(after)?));
-            println!("| {name} | {:.0} s | {} | {before} | {after} |", end.spent_s, end.steps);
-            Ok(())
-        };
-        for share in &PRUNED[1..] {
-            let (student, out) = (
-                self.folder.join(format!("student-{share}.gguf")),
-                self.folder.join(format!("recovered-{share}.gguf")),
-            );
-            self.build(&self.reference, &config(*share, None)?, self.gradients(), &student)?;
-            let end = self.recover(&student, &out, seconds, None)?;
-            row(&format!("{:.0} % pruned", 100.0 * share), &end, &student, &out)?;
-        }
-        let names = ["four.gguf", "four-trained.gguf", "trained.gguf"];
-        let [plain, trained, floats] = names.map(|name| self.folder.join(name));
-        let four = config(0.0, Some("Q4_1"))?;
-        self.build(&self.reference, &four, ImportanceSource::Activations, &plain)?;
-        let end = self.recover(&self.reference, &floats, seconds, Some(4))?;
-        self.build(&floats, &four, ImportanceSource::Activations, &trained)?;
-        row("Q4_1, rounded while trained", &end, &plain, &trained)
-    }
-
     fn build(
         &self,
         reference: &Path,
@@ -255,9 +233,9 @@ impl Lab {
         Ok(())
     }
 
-    /// Four bits rounded as they are, with importance data, and after columns were scaled by the activations that they meet.
+    /// Few bits rounded as they are, with importance data, and after columns were scaled by the activations that they meet.
     fn calibration(&self) -> anyhow::Result<()> {
-        println!("\n| type | rounded | with importance data | scaled by activations^0.25 | ^0.5 |");
+        println!("\n| type | rounded | with importance data | and scaled by activations^0.25 | ^0.5 |");
         println!("|---|---|---|---|---|");
         let source = Gguf::open(&self.reference)?;
         let activations = self.folder.join("activations.json");
@@ -270,7 +248,7 @@ impl Lab {
             self.activations(&out, &own)?;
             models.push((out, Some(own)));
         }
-        for ty in ["Q4_0", "Q4_1", "IQ4_NL"] {
+        for ty in ["Q4_1", "Q4_0", "IQ4_NL", "Q3_K", "Q2_K"] {
             let mut cells = Vec::new();
             for (model, stats) in &models {
                 let out = self.folder.join("four.gguf");
@@ -319,40 +297,5 @@ impl Lab {
         })?;
         steps.sort_by(f64::total_cmp);
         steps.get(steps.len() / 2).copied().context("no step was timed")
-    }
-
-    fn recover(
-        &self,
-        student: &Path,
-        out: &Path,
-        time_s: f64,
-        fake_bits: Option<u32>,
-    ) -> anyhow::Result<RecoverProgress> {
-        let request = RecoverRequest {
-            student: student.to_owned(),
-            teacher: self.reference.clone(),
-            text: timing_text(),
-            out: out.to_owned(),
-            state: out.with_extension("state"),
-            time_s,
-            most_steps: u64::MAX,
-            window: WINDOW_TOKENS,
-            windows_per_step: 2,
-            rate: 2e-4,
-            fake_bits,
-            seed: SEED,
-            threads: self.threads,
-            device: Device::Cpu,
-        };
-        let mut last = RecoverProgress::default();
-        self.run(&Job::Recover { request }, |message| {
-            if let Message::Recovering(progress) = message {
-                if progress.held_out.is_some() || progress.steps.is_multiple_of(10) {
-                    eprintln!("{progress:?}");
-                }
-                last = progress;
-            }
-        })?;
-        Ok(last)
     }
 }

@@ -118,8 +118,20 @@ fn help_of_the_command() {
               [default: activation]
 
           --recover <DURATION>
-              Train every pruned candidate towards the reference so long before it is quantized, for
-              example 10m (needs torch)
+              Train every candidate that is pruned, or has weights of four bits or fewer, towards the
+              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
+              they are
+
+          --recover-on <TEXT>
+              What is read in that training: the calibration code, or besides it what the reference
+              itself makes of it
+
+              Possible values:
+              - calibration: The calibration code
+              - generated:   The calibration code, and continuations of its pieces that the reference
+                writes
+
+              [default: calibration]
 
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
@@ -301,8 +313,20 @@ fn help_of_tune() {
               [default: activation]
 
           --recover <DURATION>
-              Train every pruned candidate towards the reference so long before it is quantized, for
-              example 10m (needs torch)
+              Train every candidate that is pruned, or has weights of four bits or fewer, towards the
+              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
+              they are
+
+          --recover-on <TEXT>
+              What is read in that training: the calibration code, or besides it what the reference
+              itself makes of it
+
+              Possible values:
+              - calibration: The calibration code
+              - generated:   The calibration code, and continuations of its pieces that the reference
+                writes
+
+              [default: calibration]
 
           --calibration <FILE>
               A text file of calibration code in place of the shipped one

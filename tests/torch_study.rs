@@ -93,6 +93,85 @@ fn a_study_of_the_torch_engine_prunes_trains_packs_and_grades() {
     assert_eq!(std::fs::read_dir(at("results/cache")).unwrap().count(), 1);
 }
 
+const FEW_BITS: &str = r#"
+batch = 1
+context = { from = "workload" }
+threads = 1
+
+[weights]
+attn = ["Q8_0", "Q6_K"]
+ffn = "Q4_0"
+embd = "Q8_0"
+
+[kv]
+k = "f16"
+v = "f16"
+"#;
+
+#[test]
+fn candidates_of_few_bits_are_trained_on_what_the_reference_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    Shapes::tiny(ArchKind::Llama).write(&at("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
+    std::fs::write(at("space.toml"), FEW_BITS).unwrap();
+    let code = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n\n\n";
+    std::fs::write(at("code.txt"), code.repeat(16)).unwrap();
+    let said = autotune(
+        folder.path(),
+        &[
+            "tune",
+            "--model",
+            "tiny.gguf",
+            "--budget",
+            "2GB",
+            "--space",
+            "space.toml",
+            "--workload",
+            "64:8:1",
+            "--task-limit",
+            "2",
+            "--timing-cap",
+            "1s",
+            "--trials",
+            "4",
+            "--calibration",
+            "code.txt",
+            "--recover",
+            "1s",
+            "--recover-on",
+            "generated",
+            "--sandbox",
+            "auto",
+        ],
+    );
+    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+    let store = Store::open_existing(&at("results/autotune.db")).unwrap();
+    let trials = store.trials(store.study(None).unwrap().id).unwrap();
+    assert_eq!(trials.len(), 4);
+    let mut trained = Vec::new();
+    for trial in &trials {
+        assert_eq!(trial.state.to_string(), "complete", "{:?}", trial.failure);
+        match trial.value("recovery_s") {
+            Some(seconds) => trained.push(seconds),
+            None => assert!(trial.origin.preset_name().is_some(), "only presets stay as they are"),
+        }
+    }
+    // Candidates that differ in the types of more bits share one training.
+    assert!(trained.len() == 2 && trained[0] == trained[1], "{trained:?}");
+    let cache = std::fs::read_dir(at("results/cache")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_dir(cache.join("recovered")).unwrap().count(), 1);
+    let generated =
+        std::fs::read_dir(&cache).unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok());
+    let generated: Vec<String> = generated.filter(|name| name.starts_with("generated-")).collect();
+    assert_eq!(generated.len(), 1, "{generated:?}");
+    let written = std::fs::read_to_string(cache.join(&generated[0])).unwrap();
+    assert!(
+        written.ends_with(&code.repeat(16)) && written.len() > 16 * code.len() + 1000,
+        "{}",
+        written.len()
+    );
+}
+
 /// It used to be told after a minute of preparation, and to leave a study behind.
 #[test]
 fn a_device_that_is_not_there_leaves_no_study_behind() {

@@ -73,6 +73,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         calibration: args.calibration.as_deref().map(absolute),
         importance: args.importance.into(),
         recover_s,
+        recover_on: args.recover_on.into(),
         sampler: args.sampler.clone(),
         seed: args.seed,
         trials: args.trials,

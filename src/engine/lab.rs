@@ -41,14 +41,25 @@ pub struct RecoverRequest {
     pub windows_per_step: u32,
     /// Largest learning rate.
     pub rate: f64,
-    /// Bits that matrices are rounded to while the loss is computed; none: trained as floats.
-    pub fake_bits: Option<u32>,
+    /// How matrices are rounded while the loss is computed; none: trained as floats.
+    pub rounding: Option<Rounding>,
     /// Seed of the order of windows.
     pub seed: u64,
     /// Compute threads.
     pub threads: u32,
     /// Where it is computed.
     pub device: Device,
+}
+
+/// Quantization-aware training: what the student's matrices will be rounded to is what the loss sees of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// A GGUF with the student's tensors: matrices of layers that are quantized there are seen rounded to the same type.
+    pub like: PathBuf,
+    /// Activation statistics (JSON) that guide the rounding, the same as when the trained model is quantized.
+    pub stats: Option<PathBuf>,
+    /// Steps between two roundings; in between a matrix moves with the error of the last one.
+    pub every: u32,
 }
 
 /// How far a recovery is.

@@ -4,18 +4,25 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::settings::{ImportanceBy, Settings};
+use super::settings::{ImportanceBy, RecoveryText, Settings};
 use crate::space::Config;
 use crate::store::{TrialRecord, TrialState};
 
-/// What decides an artifact's content beside its configuration: the model, what pruning went by, and how long was trained. Of what
-/// nothing is pruned only the model.
+/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of trained ones how long,
+/// and on what.
 #[must_use]
-pub fn origin(settings: &Settings, model_hash: &str, config: &Config) -> String {
-    if !config.is_pruned() || (settings.importance == ImportanceBy::default() && settings.recover_s == 0) {
-        return model_hash.to_owned();
+pub fn origin(settings: &Settings, model_hash: &str, config: &Config, trained: bool) -> String {
+    let by = settings.importance;
+    let mut origin = model_hash.to_owned();
+    if config.is_pruned() && (by != ImportanceBy::default() || trained) {
+        origin += &format!(" {by:?} {}", settings.recover_s);
+    } else if trained {
+        origin += &format!(" trained {}", settings.recover_s);
     }
-    format!("{model_hash} {:?} {}", settings.importance, settings.recover_s)
+    if trained && settings.recover_on != RecoveryText::default() {
+        origin += &format!(" {:?}", settings.recover_on);
+    }
+    origin
 }
 
 /// The name of the artifact of a configuration: a hash of what decides its content (the model, the weight types, what is pruned).

@@ -7,8 +7,9 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Observer};
+use super::generated;
 use super::kit::{Kit, Materials};
-use super::settings::{ImportanceBy, Settings};
+use super::settings::{ImportanceBy, RecoveryText, Settings};
 use crate::engine::{Device, FlashAttention, RunConfig};
 use crate::measure::protocol::{ImportanceSource, Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
@@ -45,8 +46,10 @@ pub struct Prepared {
     pub predictions: PathBuf,
     /// Text that timed prompts are cut from.
     pub timing_text: String,
-    /// Text that activations, gradients and recovery rest on.
+    /// Text that activations and gradients rest on.
     pub calibration: String,
+    /// Text that recovery reads.
+    pub recovery_text: String,
 }
 
 /// The settings under which divergence and generation are observed: the same for every candidate, chosen so that results do not
@@ -104,7 +107,8 @@ impl Preparation<'_> {
         let predictions = self.predictions(&folder, &reference, observer)?;
         let materials = Materials { reference, stats, importance, tensors, threads: self.threads };
         let calibration = self.calibration()?;
-        Ok(Prepared { materials, predictions, timing_text: timing_text(), calibration })
+        let recovery_text = self.recovery_text(&folder, &materials.reference, &calibration, observer)?;
+        Ok(Prepared { materials, predictions, timing_text: timing_text(), calibration, recovery_text })
     }
 
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
@@ -184,6 +188,44 @@ impl Preparation<'_> {
         }
     }
 
+    /// What recovery reads: the calibration text, or that and what the reference makes of it.
+    fn recovery_text(
+        &self,
+        folder: &Path,
+        reference: &Path,
+        calibration: &str,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<String> {
+        if self.settings.recover_s == 0 || self.settings.recover_on == RecoveryText::Calibration {
+            return Ok(calibration.to_owned());
+        }
+        let out =
+            folder.join(format!("generated-{}-{}.txt", short(&text_hash(calibration)), self.settings.seed));
+        if let Ok(known) = std::fs::read_to_string(&out) {
+            return Ok(known);
+        }
+        let prompts = generated::prompts(calibration, self.settings.seed);
+        let job = Job::Assess {
+            engine: self.kit.engine(),
+            artifact: reference.to_owned(),
+            run: grading_run(self.threads, KvType::F16, KvType::F16, false),
+            reference: None,
+            prompts: prompts.clone(),
+        };
+        let total = prompts.iter().map(|p| u64::from(p.samples())).sum();
+        let mut generations = Vec::new();
+        self.work(&job, "text by the reference for recovery", observer, &mut |message, observer| {
+            if let Message::Generated(generation) = message {
+                generations.push(generation);
+                let (what, done) = ("continuations".to_owned(), generations.len() as u64);
+                observer.hear(&Event::Progress { trial: 0, what, done, total });
+            }
+        })?;
+        let text = generated::joined(&prompts, &generations, calibration);
+        super::worker::write_whole(&out, |file| Ok(std::io::Write::write_all(file, text.as_bytes())?))?;
+        Ok(text)
+    }
+
     fn predictions(
         &self,
         folder: &Path,
@@ -210,14 +252,24 @@ impl Preparation<'_> {
         if out.exists() {
             return Ok(());
         }
-        observer.hear(&Event::Preparing { what: what.to_owned() });
-        let limits = Limits { time: STEP_LIMIT, memory_bytes: None };
-        let mut each = |message: Message| {
+        self.work(job, what, observer, &mut |message, observer| {
             if let Message::Progress { what, done, total } = message {
                 observer.hear(&Event::Progress { trial: 0, what, done, total });
             }
-        };
-        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut each)?;
+        })
+    }
+
+    fn work(
+        &self,
+        job: &Job,
+        what: &str,
+        observer: &mut dyn Observer,
+        each: &mut dyn FnMut(Message, &mut dyn Observer),
+    ) -> anyhow::Result<()> {
+        observer.hear(&Event::Preparing { what: what.to_owned() });
+        let limits = Limits { time: STEP_LIMIT, memory_bytes: None };
+        let mut hear = |message: Message| each(message, observer);
+        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut hear)?;
         match outcome.end {
             End::Done => Ok(()),
             End::Cancelled => Err(super::Stopped.into()),

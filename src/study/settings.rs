@@ -25,6 +25,17 @@ pub enum ImportanceBy {
     Gradient,
 }
 
+/// What recovery reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecoveryText {
+    /// The calibration text.
+    #[default]
+    Calibration,
+    /// Besides it, what the reference writes when it goes on from pieces of it.
+    Generated,
+}
+
 /// A study's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -52,9 +63,13 @@ pub struct Settings {
     /// What pruning goes by.
     #[serde(default)]
     pub importance: ImportanceBy,
-    /// A pruned candidate is trained towards the reference so long before it is quantized, in seconds; 0: not at all.
+    /// A candidate that is pruned or of few bits is trained towards the reference so long before it is quantized, in seconds; 0: not at
+    /// all.
     #[serde(default)]
     pub recover_s: u64,
+    /// What it reads then.
+    #[serde(default)]
+    pub recover_on: RecoveryText,
     /// How candidates are chosen.
     pub sampler: String,
     /// Seed of everything random.

@@ -27,6 +27,24 @@ impl From<ImportanceName> for crate::study::ImportanceBy {
     }
 }
 
+/// What recovery reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecoveryTextName {
+    /// The calibration code.
+    Calibration,
+    /// The calibration code, and continuations of its pieces that the reference writes.
+    Generated,
+}
+
+impl From<RecoveryTextName> for crate::study::RecoveryText {
+    fn from(name: RecoveryTextName) -> Self {
+        match name {
+            RecoveryTextName::Calibration => Self::Calibration,
+            RecoveryTextName::Generated => Self::Generated,
+        }
+    }
+}
+
 /// `autotune tune`
 #[derive(Debug, Clone, Args)]
 pub struct TuneArgs {
@@ -69,9 +87,13 @@ pub struct TuneArgs {
     /// What pruning goes by; gradient needs torch.
     #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
     pub importance: ImportanceName,
-    /// Train every pruned candidate towards the reference so long before it is quantized, for example 10m (needs torch).
+    /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference so long before it is quantized, for
+    /// example 10m (needs torch). Presets stay as they are.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub recover: Option<String>,
+    /// What is read in that training: the calibration code, or besides it what the reference itself makes of it.
+    #[arg(long, value_enum, default_value = "calibration", value_name = "TEXT")]
+    pub recover_on: RecoveryTextName,
     /// A text file of calibration code in place of the shipped one.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,

@@ -79,6 +79,10 @@ impl Kit for MockKit {
         true
     }
 
+    fn is_low(&self, _name: &str) -> bool {
+        false
+    }
+
     fn extension(&self) -> &'static str {
         "json"
     }

@@ -14,6 +14,9 @@ use crate::space::{Config, ModelFacts};
 use crate::study::predict::Shape;
 use crate::study::presets;
 
+/// Bits a weight that are few, scales included: four-bit types have up to five.
+const LOW_BITS: f64 = 5.0;
+
 /// Files that were made once for all trials of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Materials {
@@ -75,6 +78,16 @@ pub trait Kit {
     /// Whether the engine has a weight type of this name.
     fn has_type(&self, name: &str) -> bool {
         name.parse::<GgmlType>().is_ok_and(GgmlType::is_target)
+    }
+
+    /// Whether a weight type has so few bits that training mends what they cost.
+    fn is_low(&self, name: &str) -> bool {
+        name.parse::<GgmlType>().is_ok_and(|ty| ty.is_quantized() && ty.bits() <= LOW_BITS)
+    }
+
+    /// The weight type that leaves weights as they are, or nearly so.
+    fn float_type(&self) -> &'static str {
+        "F16"
     }
 
     /// File name extension of an artifact.

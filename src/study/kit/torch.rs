@@ -113,6 +113,14 @@ impl Kit for TorchKit {
         name.parse::<TorchType>().is_ok()
     }
 
+    fn is_low(&self, name: &str) -> bool {
+        name.parse() == Ok(TorchType::Int4)
+    }
+
+    fn float_type(&self) -> &'static str {
+        TorchType::F32.name()
+    }
+
     fn extension(&self) -> &'static str {
         "torch.gguf"
     }

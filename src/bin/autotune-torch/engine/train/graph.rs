@@ -158,6 +158,29 @@ impl Graph {
         Ok(x)
     }
 
+    /// The residual stream behind the last layer, of tokens [windows, length]: [windows, length, hidden].
+    pub(super) fn stream(&self, tokens: &Tensor, lens: Lens<'_>) -> Result<Tensor, TchError> {
+        let mut x = self.embed(tokens)?;
+        for i in 0..self.shapes.len() {
+            x = self.layer(i, &x, lens, None)?;
+        }
+        Ok(x)
+    }
+
+    /// Bytes of activations that libtorch keeps for the gradients of all layers, about: counted in vectors of the stream's and the FFN's
+    /// width that enter the products, norms and rotations of a layer.
+    pub(super) fn kept_bytes(&self, tokens: usize) -> usize {
+        let hidden = self.tensors.get("output_norm.weight").map_or(0, Tensor::numel);
+        let of_layer =
+            |s: &LayerShape| 14 * hidden.max((i64::from(s.heads) * self.head) as usize) + 6 * s.ffn as usize;
+        4 * tokens * self.shapes.iter().map(of_layer).sum::<usize>()
+    }
+
+    /// Where it is computed.
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
     /// The logits of rows of the residual stream [rows, hidden]: [rows, vocabulary].
     pub(super) fn logits(&self, x: &Tensor, lens: Lens<'_>) -> Result<Tensor, TchError> {
         let normed = rms_norm(x, self.tensor("output_norm.weight")?, self.eps)?;

@@ -4,7 +4,9 @@ mod distill;
 mod gradients;
 mod graph;
 mod optimizer;
+mod rounding;
 mod state;
+mod teacher;
 mod write;
 
 use std::path::Path;
