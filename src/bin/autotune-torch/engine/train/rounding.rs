@@ -124,6 +124,7 @@ fn quantized(_: &Matrix, _: &mut [f32], _: usize, _: usize) -> Result<(), String
 }
 
 #[cfg(all(test, feature = "llama"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use autotune::engine::ggml;
