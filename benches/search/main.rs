@@ -7,6 +7,8 @@
 //! - `--measure wide`: count the hypervolume up to the 95 % quantiles of what fits, not inside the region.
 //! - `--fronts FOLDER`: keep the true fronts there, which take seconds each; delete them when a landscape changes.
 //! - `--diagnose`: also how good the models are.
+//! - `--questions 200,2000`: no search; what a question costs after so many trials.
+//! - `--database FOLDER`: no search; what writing and resuming 10,000 trials costs, in a database that the folder holds meanwhile.
 //! - `--answer`: no search; answers sets of points with hypervolume, front and ranks (`check_pareto.py`).
 //! - `--oracle NAME`: no search; answers points on standard input with measurements, for peers in other languages (`peers.py`).
 #![allow(
@@ -17,6 +19,7 @@
     clippy::print_stderr
 )]
 
+mod costs;
 mod landscape;
 
 use std::io::{BufRead, Write};
@@ -38,6 +41,8 @@ struct Options {
     cheap: Cheap,
     oracle: Option<String>,
     answer: bool,
+    questions: Vec<usize>,
+    database: Option<std::path::PathBuf>,
     diagnose: bool,
     fronts: Option<std::path::PathBuf>,
 }
@@ -54,6 +59,8 @@ fn options() -> Options {
         cheap: Cheap::None,
         oracle: None,
         answer: false,
+        questions: Vec::new(),
+        database: None,
         diagnose: false,
         fronts: None,
     };
@@ -77,6 +84,10 @@ fn options() -> Options {
                 }
             }
             "--oracle" => o.oracle = Some(value()),
+            "--questions" => {
+                o.questions = value().split(',').map(|n| n.parse().expect("a number of trials")).collect();
+            }
+            "--database" => o.database = Some(value().into()),
             "--answer" => o.answer = true,
             "--diagnose" => o.diagnose = true,
             "--fronts" => o.fronts = Some(value().into()),
@@ -309,6 +320,14 @@ fn main() {
             .collect();
         let volume = hypervolume(&front, &reference);
         return oracle(&landscape, &reference, volume);
+    }
+    if !o.questions.is_empty() || o.database.is_some() {
+        for name in &o.landscapes {
+            let landscape = build(name, &o);
+            costs::questions(&landscape, &o.questions, o.seeds);
+            o.database.iter().for_each(|folder| costs::database(&landscape, folder));
+        }
+        return;
     }
     let marks: Vec<u64> = [25, 50, 100, 200].into_iter().filter(|m| *m <= o.trials).collect();
     println!(
