@@ -1,8 +1,8 @@
 //! Matrices as they will be stored: rounded by the quantizer that will store them while the loss is computed, with the gradient passed
 //! straight through (Bengio et al. 2013, arXiv:1308.3432; for quantization Jacob et al. 2017, arXiv:1712.05877).
 //!
-//! The quantizer is ggml's own with its importance data, so that what is trained is what is built. It takes about as long as a step of
-//! training, so a matrix is rounded anew only every few steps and moves with the error of the last rounding in between: steps are far
+//! The quantizer is ggml's own with its importance data, so that what is trained is what is built. It searches for its scales, which takes
+//! time, so a matrix is rounded anew only every few steps and moves with the error of the last rounding in between: steps are far
 //! smaller than the grid.
 
 use std::collections::BTreeMap;
