@@ -133,13 +133,12 @@ impl Timed<'_> {
         // What each wave really took, in seconds: less than it stands for where a share is timed.
         let mut took: Vec<(WaveKind, f64)> = Vec::new();
         for (number, kind) in pattern.iter().copied().cycle().take(most).enumerate() {
-            let known: Vec<&Wave> = samples.waves.iter().filter(|w| w.kind == kind).collect();
-            let whole = pattern.iter().all(|k| samples.waves.iter().any(|w| w.kind == *k));
+            let known: Vec<f64> = took.iter().filter(|(k, _)| *k == kind).map(|(_, s)| *s).collect();
+            let whole = pattern.iter().all(|k| took.iter().any(|(other, _)| other == k));
             if whole {
                 let enough = samples.relative_error() <= limits.target && requests >= limits.min_requests;
                 let spent_s = (self.session.now() - start).as_secs_f64();
-                let next_s =
-                    took.iter().filter(|(k, _)| *k == kind).map(|(_, s)| s).sum::<f64>() / known.len() as f64;
+                let next_s = known.iter().sum::<f64>() / known.len() as f64;
                 if enough || spent_s + next_s > limits.cap_s {
                     break;
                 }

@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(graded.generations.len(), 22);
         assert!(graded.summary.starts_with("pass@1 1/2, pass@5"), "{}", graded.summary);
     }
+
     #[test]
     fn what_is_not_executed_counts_in_no_pass_rate() {
         let set = load(WARMUP, 2).unwrap();

@@ -59,7 +59,8 @@ const GRACE: Duration = Duration::from_secs(20);
 #[derive(Debug, Deserialize)]
 struct End {
     reason: Option<Limit>,
-    status: Vec<i32>,
+    /// The candidate's wait status.
+    status: i32,
     cpu_s: f64,
     wall_s: f64,
     output: String,
@@ -174,7 +175,7 @@ impl PythonServer {
             token: &token,
             report: lines.next().and_then(|line| serde_json::from_str::<Report>(line).ok()),
             limit: end.reason,
-            status: end.status.first().copied().unwrap_or(0),
+            status: end.status,
             output: end.output,
             cpu_ms: end.cpu_s * 1e3,
             wall_ms: end.wall_s * 1e3,

@@ -305,7 +305,7 @@ class Judge:
             self.retire()
         clean(scratch)
         seen["cpu_s"] += usage.ru_utime + usage.ru_stime
-        return dict(seen, status=[status])
+        return dict(seen, status=status)
 
     def retire(self):
         self.examiner.end()
