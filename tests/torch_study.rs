@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, GgmlType};
-use autotune::store::Store;
+use autotune::store::{Store, TrialRecord};
 
 const SPACE: &str = r#"
 batch = 2
@@ -32,6 +32,16 @@ fn autotune(folder: &Path, args: &[&str]) -> Output {
     command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("home")).args(args).output().unwrap()
 }
 
+/// The trials of a study of the folder's `tiny.gguf` over its `space.toml`.
+fn tuned(folder: &Path, own: &[&str]) -> Vec<TrialRecord> {
+    let model = ["tune", "--model", "tiny.gguf", "--budget", "2GB", "--space", "space.toml"];
+    let limits = ["--task-limit", "2", "--timing-cap", "1s", "--trials", "4", "--sandbox", "auto"];
+    let said = autotune(folder, &[&model[..], &limits[..], own].concat());
+    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+    let store = Store::open_existing(&folder.join("results/autotune.db")).unwrap();
+    store.trials(store.study(None).unwrap().id).unwrap()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -42,38 +52,8 @@ fn a_study_of_the_torch_engine_prunes_trains_packs_and_grades() {
     let at = |name: &str| folder.path().join(name);
     Shapes::tiny(ArchKind::Llama).write(&at("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
     std::fs::write(at("space.toml"), SPACE).unwrap();
-    let said = autotune(
-        folder.path(),
-        &[
-            "tune",
-            "--engine",
-            "torch",
-            "--model",
-            "tiny.gguf",
-            "--budget",
-            "2GB",
-            "--space",
-            "space.toml",
-            "--workload",
-            "64:8:2",
-            "--task-limit",
-            "2",
-            "--timing-cap",
-            "1s",
-            "--trials",
-            "4",
-            "--importance",
-            "gradient",
-            "--recover",
-            "1s",
-            "--sandbox",
-            "auto",
-        ],
-    );
-    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
-    let store = Store::open_existing(&at("results/autotune.db")).unwrap();
-    let study = store.study(None).unwrap();
-    let trials = store.trials(study.id).unwrap();
+    let own = ["--engine", "torch", "--workload", "64:8:2", "--importance", "gradient", "--recover", "1s"];
+    let trials = tuned(folder.path(), &own);
     let names: Vec<Option<&str>> = trials.iter().map(|t| t.origin.preset_name()).collect();
     assert_eq!(names, [Some("BF16"), Some("INT8_DYN"), None, None]);
     for trial in &trials {
@@ -116,37 +96,9 @@ fn candidates_of_few_bits_are_trained_on_what_the_reference_writes() {
     std::fs::write(at("space.toml"), FEW_BITS).unwrap();
     let code = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n\n\n";
     std::fs::write(at("code.txt"), code.repeat(16)).unwrap();
-    let said = autotune(
-        folder.path(),
-        &[
-            "tune",
-            "--model",
-            "tiny.gguf",
-            "--budget",
-            "2GB",
-            "--space",
-            "space.toml",
-            "--workload",
-            "64:8:1",
-            "--task-limit",
-            "2",
-            "--timing-cap",
-            "1s",
-            "--trials",
-            "4",
-            "--calibration",
-            "code.txt",
-            "--recover",
-            "1s",
-            "--recover-on",
-            "generated",
-            "--sandbox",
-            "auto",
-        ],
-    );
-    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
-    let store = Store::open_existing(&at("results/autotune.db")).unwrap();
-    let trials = store.trials(store.study(None).unwrap().id).unwrap();
+    let workload = ["--workload", "64:8:1", "--calibration", "code.txt"];
+    let recovery = ["--recover", "1s", "--recover-on", "generated"];
+    let trials = tuned(folder.path(), &[workload, recovery].concat());
     assert_eq!(trials.len(), 4);
     let mut trained = Vec::new();
     for trial in &trials {
