@@ -92,6 +92,7 @@ fn main() -> Result<()> {
         reference,
         stats: Some(stats),
         importance: ImportanceSource::default(),
+        scale: false,
         tensors: work.join("cache"),
         threads: 2,
     };

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use autotune::compress::ActivationStats;
 use autotune::compress::sparse::sparsify;
-use autotune::compress::{ActivationStats, equalize};
 use autotune::engine::EngineKind;
 use autotune::measure::artifact::timing_run;
 use autotune::measure::protocol::{BuildRequest, ImportanceSource, Job, Message, TimingPlan};
@@ -167,7 +167,8 @@ impl Lab {
         importance: ImportanceSource,
         out: &Path,
     ) -> anyhow::Result<()> {
-        self.build_with(reference, config, importance, Some(self.folder.join("activations.json")), out)
+        let stats = Some(self.folder.join("activations.json"));
+        self.build_with(reference, config, importance, stats, false, out)
     }
 
     fn build_with(
@@ -176,6 +177,7 @@ impl Lab {
         config: &Config,
         importance: ImportanceSource,
         stats: Option<PathBuf>,
+        scale: bool,
         out: &Path,
     ) -> anyhow::Result<()> {
         let request = BuildRequest::Gguf {
@@ -184,6 +186,7 @@ impl Lab {
             config: config.clone(),
             stats,
             importance,
+            scale,
             cache: self.folder.join("cache"),
             out: out.to_owned(),
             threads: self.threads,
@@ -235,30 +238,17 @@ impl Lab {
 
     /// Few bits rounded as they are, with importance data, and after columns were scaled by the activations that they meet.
     fn calibration(&self) -> anyhow::Result<()> {
-        println!("\n| type | rounded | with importance data | and scaled by activations^0.25 | ^0.5 |");
-        println!("|---|---|---|---|---|");
-        let source = Gguf::open(&self.reference)?;
-        let activations = self.folder.join("activations.json");
-        let stats: ActivationStats = serde_json::from_str(&std::fs::read_to_string(&activations)?)?;
-        let mut models = vec![(self.reference.clone(), None), (self.reference.clone(), Some(activations))];
-        for power in [0.25f32, 0.5] {
-            let out = self.folder.join(format!("scaled-{power}.gguf"));
-            equalize(&source, &stats, power, &out, self.threads as usize)?;
-            let own = out.with_extension("json");
-            self.activations(&out, &own)?;
-            models.push((out, Some(own)));
-        }
-        for ty in ["Q4_1", "Q4_0", "IQ4_NL", "Q3_K", "Q2_K"] {
+        println!("\n| type | rounded | with importance data | and channels scaled |");
+        println!("|---|---|---|---|");
+        let stats = self.folder.join("activations.json");
+        let ways = [(None, false), (Some(stats.clone()), false), (Some(stats), true)];
+        for ty in ["Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "Q3_K", "Q2_K"] {
             let mut cells = Vec::new();
-            for (model, stats) in &models {
-                let out = self.folder.join("four.gguf");
-                self.build_with(
-                    model,
-                    &config(0.0, Some(ty))?,
-                    ImportanceSource::Activations,
-                    stats.clone(),
-                    &out,
-                )?;
+            for (stats, scale) in &ways {
+                let out = self.folder.join("rounded.gguf");
+                let config = config(0.0, Some(ty))?;
+                let by = ImportanceSource::Activations;
+                self.build_with(&self.reference, &config, by, stats.clone(), *scale, &out)?;
                 cells.push(told(&self.diverge(&out)?));
             }
             println!("| {ty} | {} |", cells.join(" | "));

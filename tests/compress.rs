@@ -269,6 +269,30 @@ fn pruned_synthetic_models_equal_their_masked_parents() {
 }
 
 #[test]
+fn scaled_channels_leave_the_function_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ArchKind::ALL {
+        for tied in [true, false] {
+            let path = dir.path().join("m.gguf");
+            Shapes { layers: 3, tied, ..Shapes::tiny(kind) }.write(&path, GgmlType::F32, 11, None).unwrap();
+            let gguf = Gguf::open(&path).unwrap();
+            let stats = made_up_stats(&Architecture::read(&gguf).unwrap());
+            let build = |scaled: bool, out: &str| {
+                let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(stats.clone())).unwrap();
+                let builder = if scaled { builder.with_scaling() } else { builder };
+                let pruned =
+                    [("prune.keep_ffn", Value::Real(0.6)), ("prune.keep_kv_heads", Value::Real(0.7))];
+                builder.build(&config(&pruned), &dir.path().join(out)).unwrap()
+            };
+            let (plain, scaled) = (build(false, "plain.gguf"), build(true, "scaled.gguf"));
+            assert_ne!(plain.hash, scaled.hash);
+            let kl = divergence(&logits(&plain.path), &logits(&scaled.path));
+            assert!(kl < tolerance::F16, "{kind:?} tied {tied}: KL {kl}");
+        }
+    }
+}
+
+#[test]
 fn renaming_the_demo_to_deci_changes_nothing() {
     let Some(demo) = demo_reference() else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -501,14 +525,18 @@ fn collected_activations_are_whole_and_guide_quantization() {
     let dir = tempfile::tempdir().unwrap();
     let gguf = Gguf::open(&demo.reference).unwrap();
     let float = logits(&demo.reference);
-    let loss = |stats: Option<ActivationStats>, pairs: &[(&str, Value)]| {
+    let loss_of = |stats: Option<ActivationStats>, scaled: bool, pairs: &[(&str, Value)]| {
         let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, stats).unwrap();
+        let builder = if scaled { builder.with_scaling() } else { builder };
         let artifact = builder.build(&config(pairs), &dir.path().join("a.gguf")).unwrap();
         divergence(&float, &logits(&artifact.path))
     };
+    let loss = |stats, pairs: &[(&str, Value)]| loss_of(stats, false, pairs);
     let q4_0 = [("weights.attn", text("Q4_0")), ("weights.ffn", text("Q4_0"))];
+    let scaled = loss_of(Some(stats.clone()), true, &q4_0);
     let (guided, plain) = (loss(Some(stats.clone()), &q4_0), loss(None, &q4_0));
     assert!(guided < plain, "KL {guided} with importance data, {plain} without");
+    assert!(scaled < guided, "KL {scaled} with channels scaled, {guided} without");
 
     // The opposite of what matters: quiet inputs taken for loud ones.
     let mut opposite = stats.clone();

@@ -117,6 +117,16 @@ fn help_of_the_command() {
 
               [default: activation]
 
+          --scaling <BY>
+              Whether the channels of candidates with weights of four bits or fewer are scaled before
+              rounding, which leaves the function as it is. Presets stay as they are
+
+              Possible values:
+              - activations: By the activations that they meet on calibration code (AWQ)
+              - none:        Not at all
+
+              [default: activations]
+
           --recover <DURATION>
               Train every candidate that is pruned, or has weights of four bits or fewer, towards the
               reference so long before it is quantized, for example 10m (needs torch). Presets stay as
@@ -311,6 +321,16 @@ fn help_of_tune() {
               - gradient:   The loss's gradients on calibration code
 
               [default: activation]
+
+          --scaling <BY>
+              Whether the channels of candidates with weights of four bits or fewer are scaled before
+              rounding, which leaves the function as it is. Presets stay as they are
+
+              Possible values:
+              - activations: By the activations that they meet on calibration code (AWQ)
+              - none:        Not at all
+
+              [default: activations]
 
           --recover <DURATION>
               Train every candidate that is pruned, or has weights of four bits or fewer, towards the

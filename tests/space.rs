@@ -230,7 +230,7 @@ fn errors_name_the_place_the_value_and_the_remedy() {
     x.toml:1: `description` has the value `7`, but takes a text in quotes
     x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
     x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
-    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, IQ4_NL, Q4_K, INT4, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, INT8_DYN, INT8, Q8_0, BF16, F16, F32
+    x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, NF4, IQ4_NL, Q4_K, INT4, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, INT8_DYN, INT8, Q8_0, SPARSE24, BF16, F16, F32
     x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
     x.toml:1: `kv` has the value `'f16'`, but takes a table of parameters
     x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16, f32
@@ -269,7 +269,7 @@ fn specs_are_presets_then_files() {
     assert_eq!(load_space("laptop", &FACTS).unwrap().space.name, "laptop");
 
     let text = |spec: &str| load_space(spec, &FACTS).unwrap_err().to_string();
-    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, torch, smoke");
+    insta::assert_snapshot!(text("labtop"), @"`labtop` is neither a preset nor a file (did you mean `laptop`?); presets: laptop, mobile, edge, desktop, server, torch, torch-gpu, smoke");
     insta::assert_snapshot!(text("no/such.toml"), @"cannot read the space file no/such.toml");
     std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
     assert!(load_space(path.to_str().unwrap(), &FACTS).is_err(), "no text");

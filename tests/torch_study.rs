@@ -1,4 +1,4 @@
-//! A whole study of the torch engine, as a user runs it: gradients, recovery, packed artifacts, all rungs.
+//! Whole studies of a tiny model, as a user runs them: gradients, recovery, packed artifacts and all rungs of the torch engine; probes of what choices cost.
 #![cfg(all(feature = "torch", feature = "llama"))]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, GgmlType};
 use autotune::store::{Store, TrialRecord};
+use autotune::study::sensitivity::Sensitivities;
 
 const SPACE: &str = r#"
 batch = 2
@@ -135,4 +136,76 @@ fn a_device_that_is_not_there_leaves_no_study_behind() {
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("there is no device cuda:99"), "{}", text(&output.stderr));
     assert!(!folder.path().join("results").exists());
+}
+
+#[test]
+fn a_processor_is_not_asked_for_what_only_a_gpu_multiplies() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    Shapes::tiny(ArchKind::Llama).write(&at("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
+    std::fs::write(at("space.toml"), SPACE.replace("\"INT4\"", "[\"INT4\", \"NF4\"]")).unwrap();
+    let tune = [
+        "tune",
+        "--model",
+        "tiny.gguf",
+        "--budget",
+        "2GB",
+        "--engine",
+        "torch",
+        "--workload",
+        "64:8:2",
+        "--space",
+    ];
+    let said = autotune(folder.path(), &[&tune[..], &["space.toml"]].concat());
+    let error = text(&said.stderr);
+    assert_eq!(said.status.code(), Some(2), "{error}");
+    assert!(error.contains("weights.ffn has the type NF4") && error.contains("--device cuda:0"), "{error}");
+    let said = autotune(folder.path(), &[&tune[..], &["torch-gpu"]].concat());
+    assert!(text(&said.stderr).contains("is for --device cuda:0"), "{}", text(&said.stderr));
+}
+
+const LLAMA_SPACE: &str = r#"
+batch = [1, 2]
+threads = 1
+
+[weights]
+attn = ["F16", "Q8_0"]
+ffn = ["Q4_0", "Q8_0"]
+embd = "Q8_0"
+
+[kv]
+k = ["f16", "q8_0"]
+
+[prune]
+keep_ffn = [1.0, 0.75]
+"#;
+
+#[test]
+fn a_study_probes_what_each_choice_costs_before_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    Shapes::tiny(ArchKind::Llama).write(&at("tiny.gguf"), GgmlType::F16, 3, None).unwrap();
+    std::fs::write(at("space.toml"), LLAMA_SPACE).unwrap();
+    let model = ["tune", "--model", "tiny.gguf", "--budget", "2GB", "--space", "space.toml"];
+    let limits = ["--workload", "64:8:2", "--task-limit", "2", "--timing-cap", "1s", "--trials", "10"];
+    let said = autotune(folder.path(), &[&model[..], &limits[..]].concat());
+    assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+    let store = Store::open_existing(&at("results/autotune.db")).unwrap();
+    let id = store.study(None).unwrap().id;
+    let kept = Sensitivities::known(&store, id).unwrap().unwrap();
+    let names: Vec<&str> = kept.by.keys().map(String::as_str).collect();
+    assert_eq!(names, ["kv.k", "prune.keep_ffn", "weights.attn", "weights.embd", "weights.ffn"]);
+    let of = |name: &str| kept.by[name].iter().map(|c| c.kl).collect::<Vec<_>>();
+    assert!(of("weights.attn").contains(&0.0) && of("kv.k").contains(&0.0), "{kept:?}");
+    let (four, eight) = (of("weights.ffn")[0], of("weights.ffn")[1]);
+    assert!(four > eight && eight > 0.0, "{kept:?}");
+    let page = std::fs::read_to_string(at("reports/tiny.html")).unwrap();
+    assert!(page.contains("What each choice costs on its own"));
+    // Another study of the model takes them from the cache, a resumed one from its own note.
+    let file = std::fs::read_dir(at("results/cache")).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::read_dir(file).unwrap().map(|e| e.unwrap().path());
+    let file = file.into_iter().find(|p| p.to_string_lossy().contains("sensitivity")).unwrap();
+    let probed: std::collections::BTreeMap<String, f64> =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(probed.len(), 6, "{probed:?}");
 }

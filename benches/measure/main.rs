@@ -3,15 +3,16 @@
 //! ```text
 //! cargo bench --bench measure -- trust A.gguf [B.gguf] [OPTIONS]   A against itself, and against B (without B: A with 5 % more work)
 //! cargo bench --bench measure -- again RESULTS [OPTIONS]           a study's trials measured once more, ranked against the first time
+//! cargo bench --bench measure -- turns RESULTS [OPTIONS]           the same, twice, with all of them taking turns in one worker
 //! cargo bench --bench measure -- study RESULTS                     a study's prediction errors, time of each rung, the tuner's own
 //! ```
 //!
 //! Options: `--rows FILE` (each measurement is a line there; what the file has is not measured again), `--seconds N` (nothing is begun
-//! after so long: call again to go on), `--program PATH` (target/release/autotune). Of `trust`: `--repeats N` (40), `--rounds N` (8),
-//! `--workload P:O:R` (160:42:1), `--threads N` (2). Of `again`: `--trials N` (20, the first that completed).
+//! after so long: call again to go on), `--program PATH` (target/release/autotune). Of `trust`: `--repeats N` (40), `--rounds N` (16),
+//! `--workload P:O:R` (96:31:1), `--threads N` (2). Of `again` and `turns`: `--trials N` (20, the first that were timed).
 //!
 //! `trust` makes comparisons as a study's end does (`measure::recheck`): so many rounds in turns, and the signed-rank interval of the
-//! ratio. Each round measures A, A again and B, in an order that is reversed in every other round. The slowdown without B is real work:
+//! ratio. In each round A, A again and B take turns call by call ([`autotune::measure::turns`]). The slowdown without B is real work:
 //! the workload's prompt and output are 5 % longer (rounded), run by the same program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -75,9 +76,10 @@ fn main() -> Result<()> {
     match options.files.first().map(String::as_str) {
         Some("trust") => trust::run(&options),
         Some("again") => studies::again(&options),
+        Some("turns") => studies::turns(&options),
         Some("study") => studies::tell(&options),
         _ => {
-            eprintln!("trust, again or study; see the head of benches/measure/main.rs");
+            eprintln!("trust, again, turns or study; see the head of benches/measure/main.rs");
             Ok(())
         }
     }

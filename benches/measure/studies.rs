@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::TimingPlan;
+use autotune::measure::protocol::{Job, Message, TimingPlan};
 use autotune::measure::stats::quantile_interval;
+use autotune::measure::supervisor::{End, Limits};
+use autotune::measure::turns::Side;
 use autotune::space::Config;
 use autotune::store::{DATABASE_FILE, Store, TrialRecord, TrialState};
 use autotune::study::Settings;
@@ -34,13 +36,12 @@ fn open(options: &Options) -> Result<(PathBuf, Store, Vec<TrialRecord>)> {
     Ok((results, store, trials))
 }
 
-/// Measures the first trials that completed once more, as the study did, and sets both rankings side by side.
+/// Measures the first trials that were timed once more, as the study did, and sets both rankings side by side.
 pub fn again(options: &Options) -> Result<()> {
     let (results, store, trials) = open(options)?;
     let settings: Settings = serde_json::from_str(&store.study(None)?.settings_json)?;
     let most = usize::try_from(options.number("trials", 20)?)?;
-    let trials: Vec<&TrialRecord> =
-        trials.iter().filter(|t| t.state == TrialState::Complete).take(most).collect();
+    let trials: Vec<&TrialRecord> = trials.iter().filter(|t| t.value(LATENCY).is_some()).take(most).collect();
     let supervisor = options.supervisor()?;
     let mut rows: Rows<Again> = Rows::open(options.text("rows").map(Path::new))?;
     let (begun, time) = (Instant::now(), options.time()?);
@@ -51,7 +52,7 @@ pub fn again(options: &Options) -> Result<()> {
         if begun.elapsed() > time {
             break;
         }
-        let artifact = trial.artifact.as_ref().context("a complete trial has an artifact")?;
+        let artifact = trial.artifact.as_ref().context("a timed trial has an artifact")?;
         let request = Request {
             engine: settings.engine,
             artifact: results.join(&artifact.path),
@@ -75,7 +76,7 @@ pub fn again(options: &Options) -> Result<()> {
     let mut pairs = Vec::new();
     for row in &rows.all {
         let trial = trials.iter().find(|t| t.number == row.number).context("rows of another study")?;
-        let first = trial.value(LATENCY).context("a complete trial has a latency")?;
+        let first = trial.value(LATENCY).context("a timed trial has a latency")?;
         println!(
             "trial {:>3}  {first:>8.0} ms  {:>8.0} ms  {:+.1} %  {}",
             row.number,
@@ -85,15 +86,63 @@ pub fn again(options: &Options) -> Result<()> {
         );
         pairs.push((first, row.latency_ms));
     }
+    tell_ranks(&pairs);
+    Ok(())
+}
+
+fn tell_ranks(pairs: &[(f64, f64)]) {
     let off: Vec<f64> = pairs.iter().map(|(x, y)| 100.0 * (y / x - 1.0).abs()).collect();
     println!(
-        "{} of {} candidates measured twice: Kendall's tau {:.3}; median difference {:.1} %, largest {:.1} %",
+        "{} candidates measured twice: Kendall's tau {:.3}; median difference {:.1} %, largest {:.1} %",
         pairs.len(),
-        trials.len(),
-        kendall(&pairs),
+        kendall(pairs),
         quantile_interval(&off, 0.5).value,
         off.iter().copied().fold(0.0, f64::max)
     );
+}
+
+/// Ranks the first trials that were timed twice, each time in one worker that lets all of them take turns.
+pub fn turns(options: &Options) -> Result<()> {
+    let (results, store, trials) = open(options)?;
+    let settings: Settings = serde_json::from_str(&store.study(None)?.settings_json)?;
+    let most = usize::try_from(options.number("trials", 20)?)?;
+    let rounds = options.number("rounds", 6)?;
+    let trials: Vec<&TrialRecord> = trials.iter().filter(|t| t.value(LATENCY).is_some()).take(most).collect();
+    let side = |trial: &&TrialRecord| -> Result<Side> {
+        let artifact = trial.artifact.as_ref().context("a timed trial has an artifact")?;
+        let run = timing_run(&Config::from_candidate(&trial.candidate)?, &settings.workload);
+        Ok(Side { artifact: results.join(&artifact.path), run, prompt_tokens: 256, steps: 25 })
+    };
+    let sides = trials.iter().map(side).collect::<Result<Vec<_>>>()?;
+    let once = || -> Result<Vec<f64>> {
+        let job = Job::Turns {
+            engine: settings.engine,
+            sides: sides.clone(),
+            workload: settings.workload,
+            text: timing_text(),
+            first: 0,
+            rounds,
+            time_s: options.time()?.as_secs_f64(),
+        };
+        let limits = Limits { time: Duration::from_secs(24 * 3600), memory_bytes: None };
+        let mut seen = vec![Vec::new(); sides.len()];
+        let outcome = options.supervisor()?.run(&job, &limits, &|| false, &mut |message| {
+            let Message::Round { sides, .. } = message else { return };
+            for (all, samples) in seen.iter_mut().zip(sides) {
+                all.push(samples.latency_from_parts_ms(&settings.workload));
+            }
+        })?;
+        if outcome.end != End::Done {
+            bail!("{:?}", outcome.end);
+        }
+        Ok(seen.iter().map(|all: &Vec<f64>| quantile_interval(all, 0.5).value).collect())
+    };
+    let pairs: Vec<(f64, f64)> = once()?.into_iter().zip(once()?).collect();
+    for (trial, (first, again)) in trials.iter().zip(&pairs) {
+        let change = 100.0 * (again / first - 1.0);
+        println!("trial {:>3}  {first:>8.0} ms  {again:>8.0} ms  {change:+.1} %", trial.number);
+    }
+    tell_ranks(&pairs);
     Ok(())
 }
 

@@ -1,15 +1,18 @@
 //! A against itself, and against something that is slower: how often comparisons in turns are right.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use autotune::engine::EngineKind;
-use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::TimingPlan;
+use autotune::host::busy::Look;
+use autotune::measure::artifact::timing_run;
+use autotune::measure::protocol::{Job, Message};
 use autotune::measure::recheck::{Comparison, Standing, ratio_of};
 use autotune::measure::stats::{quantile_interval, wilson};
-use autotune::measure::supervisor::{End, Supervisor};
+use autotune::measure::supervisor::{End, Limits};
+use autotune::measure::timing::TimingSamples;
+use autotune::measure::turns::Side;
 use autotune::measure::workload::Workload;
 use autotune::space::{Candidate, Config};
 use autotune::study::prepare::timing_text;
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::Options;
 use super::rows::Rows;
 
-/// One round: what was timed of each side, in milliseconds, and how busy others were at worst.
+/// One round: what was timed of each side, in milliseconds.
 #[derive(Serialize, Deserialize)]
 struct Round {
     repeat: u64,
@@ -27,99 +30,71 @@ struct Round {
     first: f64,
     again: f64,
     other: f64,
-    others_share: f64,
-}
-
-struct Side {
-    artifact: PathBuf,
-    workload: Workload,
-}
-
-struct Bench {
-    supervisor: Supervisor,
-    threads: u32,
-    context: u32,
-}
-
-impl Bench {
-    /// What was timed, in milliseconds, not scaled: a side with more work shows it. With the share of the cores that others used.
-    fn once(&self, side: &Side) -> Result<(f64, f64)> {
-        let w = side.workload;
-        let config = Config {
-            threads: self.threads,
-            context: self.context,
-            batch: w.requests.min(4),
-            ..Config::from_candidate(&Candidate::default())?
-        };
-        let request = Request {
-            engine: EngineKind::LlamaCpp,
-            artifact: side.artifact.clone(),
-            run: timing_run(&config, &w),
-            workload: w,
-            text: timing_text(),
-            plan: TimingPlan::Parts { rounds: 1, prompt_tokens: w.prompt_tokens, steps: w.output_tokens },
-            budget_bytes: None,
-            timeout: Duration::from_secs(600),
-        };
-        let measured = measure(&self.supervisor, request, &|| false, &mut |_| {})?;
-        match (&measured.outcome.end, &measured.samples) {
-            (End::Done, Some(samples)) => Ok((
-                samples.prompt_ms.iter().sum::<f64>() + samples.step_ms.iter().sum::<f64>(),
-                measured.machine.map_or(0.0, |m| m.disturbance.others_share),
-            )),
-            (end, _) => bail!("{}: {end:?}", side.artifact.display()),
-        }
-    }
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let (repeats, rounds) = (options.number("repeats", 40)?, options.number("rounds", 8)?);
-    let workload: Workload = options.text("workload").unwrap_or("160:42:1").parse()?;
+    let (repeats, rounds) = (options.number("repeats", 40)?, options.number("rounds", 16)?);
+    let workload: Workload = options.text("workload").unwrap_or("96:31:1").parse()?;
     let longer = |n: u32| (f64::from(n) * 1.05).round() as u32;
+    // The first step of a round is not timed.
+    let steps = workload.output_tokens.saturating_sub(1).max(2);
     let more = Workload {
         prompt_tokens: longer(workload.prompt_tokens),
-        // The prompt gives the first token, and the first step is not timed.
-        output_tokens: 2 + longer(workload.output_tokens.saturating_sub(2)),
+        output_tokens: 2 + longer(steps - 1),
         ..workload
     };
     let a = options.file(1).context("name an artifact")?;
-    let other = match options.file(2) {
-        Some(artifact) => Side { artifact, workload },
-        None => Side { artifact: a.clone(), workload: more },
-    };
-    let sides = [Side { artifact: a.clone(), workload }, Side { artifact: a, workload }, other];
-    let bench = Bench {
-        supervisor: options.supervisor()?,
+    let config = Config {
         threads: u32::try_from(options.number("threads", 2)?)?,
         context: context_for(&more),
+        batch: workload.requests.min(4),
+        ..Config::from_candidate(&Candidate::default())?
+    };
+    let side = |artifact: &PathBuf, prompt_tokens: u32, steps: u32| Side {
+        artifact: artifact.clone(),
+        run: timing_run(&config, &more),
+        prompt_tokens,
+        steps,
+    };
+    let same = side(&a, workload.prompt_tokens, steps);
+    let other = match options.file(2) {
+        Some(artifact) => side(&artifact, workload.prompt_tokens, steps),
+        None => side(&a, more.prompt_tokens, 1 + longer(steps - 1)),
     };
     let mut rows: Rows<Round> = Rows::open(options.text("rows").map(std::path::Path::new))?;
-    let (begun, time) = (Instant::now(), options.time()?);
-    for number in rows.all.len() as u64..repeats * rounds {
-        if begun.elapsed() > time {
-            break;
+    let first = rows.all.len() as u64;
+    let job = Job::Turns {
+        engine: EngineKind::LlamaCpp,
+        sides: vec![same.clone(), same, other],
+        workload: more,
+        text: timing_text(),
+        first,
+        rounds: (repeats * rounds).saturating_sub(first),
+        time_s: options.time()?.as_secs_f64(),
+    };
+    let limits = Limits { time: Duration::from_secs(24 * 3600), memory_bytes: None };
+    let mut kept = Ok(());
+    let look = Look::now();
+    let outcome = options.supervisor()?.run(&job, &limits, &|| false, &mut |message| {
+        let Message::Round { round, sides } = message else { return };
+        // Not scaled: a side with more work shows it.
+        let took = |s: &TimingSamples| s.prompt_ms.iter().sum::<f64>() + s.step_ms.iter().sum::<f64>();
+        if let [first, again, other] = &sides.iter().map(took).collect::<Vec<_>>()[..] {
+            let (repeat, round) = (round / rounds, round % rounds);
+            let row = Round { repeat, round, first: *first, again: *again, other: *other };
+            kept = std::mem::replace(&mut kept, Ok(())).and_then(|()| rows.push(row));
         }
-        let (repeat, round) = (number / rounds, number % rounds);
-        let (mut times, mut busiest) = ([0.0; 3], 0.0f64);
-        for turn in 0..3 {
-            let place = if round % 2 == 0 { turn } else { 2 - turn };
-            let (ms, others) = bench.once(&sides[place])?;
-            times[place] = ms;
-            busiest = busiest.max(others);
-        }
-        let [first, again, other] = times;
-        rows.push(Round { repeat, round, first, again, other, others_share: busiest })?;
+    })?;
+    kept?;
+    if outcome.end != End::Done {
+        bail!("{:?}", outcome.end);
     }
+    let others = Look::now().since(&look, outcome.cpu).others_share;
     let whole = rows.all.len() as u64 / rounds;
     println!("{whole} of {repeats} comparisons of {rounds} rounds");
     table(&rows.all, whole, "the same artifact again: called different", |r| (r.again, r.first), false)?;
     table(&rows.all, whole, "the slower one: called slower", |r| (r.other, r.first), true)?;
-    let busy: Vec<f64> = rows.all.iter().map(|r| r.others_share).collect();
-    let shares = [0.5, 0.95].map(|q| 100.0 * quantile_interval(&busy, q).value);
-    println!(
-        "others used {:.1} % of the cores at the median round, {:.1} % at the 95th percentile",
-        shares[0], shares[1]
-    );
+    println!("others used {:.1} % of the cores meanwhile", 100.0 * others);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::args::PlanArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::{settings, tune};
+use crate::engine::Device;
 use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
@@ -62,9 +63,10 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_requests: workload.requests,
         device_layers,
     };
-    let LoadedSpace { space, .. } = load_space(&settings::space_for(engine, &args.space), &facts)
-        .map_err(|e| Expected::usage(told(&e.into())))?;
-    tune::check_types(&space, kit.as_ref())?;
+    let LoadedSpace { space, .. } =
+        load_space(&settings::space_for(engine, Device::Cpu, &args.space), &facts)
+            .map_err(|e| Expected::usage(told(&e.into())))?;
+    tune::check_types(&space, kit.as_ref(), Device::Cpu)?;
     let problem = StudyProblem::new(
         &space,
         kit.as_ref(),

@@ -59,19 +59,21 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         CostAxis::Latency => Cost::Latency,
         CostAxis::Energy => Cost::Energy,
     };
+    let on = device(&args.device, engine)?;
     let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
         model_path: model_path(args.model.as_deref())?,
         budget_bytes,
         engine,
-        device: device(&args.device, engine)?,
-        space: space_for(engine, &args.space),
+        device: on,
+        space: space_for(engine, on, &args.space),
         workload,
         tasks: absolute_tasks(&args.tasks),
         task_limit: args.task_limit,
         calibration: args.calibration.as_deref().map(absolute),
         importance: args.importance.into(),
+        scaling: args.scaling.into(),
         recover_s,
         recover_on: args.recover_on.into(),
         sampler: args.sampler.clone(),
@@ -106,9 +108,14 @@ pub fn device(text: &str, engine: EngineKind) -> Result<Device, Expected> {
     Ok(device)
 }
 
-/// The space that is searched unless another is named: an engine's weight types are its own.
-pub fn space_for(engine: EngineKind, named: &str) -> String {
-    if engine == EngineKind::Torch && named == DEFAULT_SPACE { "torch".to_owned() } else { named.to_owned() }
+/// The space that is searched unless another is named: an engine's weight types are its own, and some are for a GPU.
+pub fn space_for(engine: EngineKind, device: Device, named: &str) -> String {
+    let name = match (engine, device) {
+        (EngineKind::Torch, Device::Cpu) if named == DEFAULT_SPACE => "torch",
+        (EngineKind::Torch, _) if named == DEFAULT_SPACE => "torch-gpu",
+        _ => named,
+    };
+    name.to_owned()
 }
 
 /// What is drawn besides the greedy answers.

@@ -16,18 +16,20 @@ use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
 use crate::compress::convert::convert;
-use crate::engine::EngineKind;
+use crate::engine::{Device, EngineKind};
 use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions, energy};
 use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
+use crate::search::SAMPLERS;
 use crate::space::{LoadedSpace, Space, SpaceFacts, Value, load_space};
 use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
 use crate::study::confirm::{self, Confirmation};
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
+use crate::study::sensitivity::Probing;
 use crate::study::{
     Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
     TaskGrading, check_budget, importance, kit, objectives, rates, region,
@@ -42,7 +44,7 @@ const DISK_SHARE: f64 = 0.25;
 /// Wrong flags, a wrong model, a budget that nothing meets, a broken disk or database.
 pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let (begun, graders) = Begun::new(args, printer)?;
-    begun.run().go(graders, args.json, printer)
+    Run { searches: true, ..begun.run() }.go(graders, args.json, printer)
 }
 
 /// A study that was just created, with all that it needs.
@@ -84,7 +86,7 @@ impl Begun {
         for note in &notes {
             printer.remark(&format!("space: {note}"));
         }
-        check_types(&space, kit.as_ref())?;
+        check_types(&space, kit.as_ref(), settings.device)?;
         // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
         check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
         let graders = Graders::new(&settings)?;
@@ -105,6 +107,7 @@ impl Begun {
             kit: self.kit.as_ref(),
             host: &self.host,
             results: &self.results,
+            searches: false,
         }
     }
 }
@@ -168,6 +171,7 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         kit: kit.as_ref(),
         host: &host,
         results: &args.store.results,
+        searches: true,
     }
     .go(grading, args.json, printer)
 }
@@ -185,6 +189,8 @@ pub(super) struct Run<'a> {
     kit: &'a dyn Kit,
     host: &'a HostInfo,
     results: &'a Path,
+    /// Whether the study's own sampler chooses what is tried, by models.
+    searches: bool,
 }
 
 impl Run<'_> {
@@ -270,6 +276,7 @@ impl Run<'_> {
                     prepared: study.prepared,
                     supervisor: study.supervisor,
                     results: study.results,
+                    machine_bytes: study.machine_bytes,
                     cancelled,
                 };
                 let time = match self.settings.time_s.map(Duration::from_secs) {
@@ -316,6 +323,21 @@ impl Run<'_> {
             cancelled,
         };
         reference.run(report::REFERENCE_NOTE, &mut grading, progress)?;
+        let probing = Probing {
+            store: self.store,
+            id,
+            settings: self.settings,
+            space: self.space,
+            kit: self.kit,
+            prepared: &prepared,
+            supervisor: &supervisor,
+            machine_bytes: self.host.usable_bytes(),
+            cancelled,
+        };
+        // Candidates that another program gives need none.
+        let sensitivities =
+            if self.searches && self.settings.sampler == SAMPLERS[0] { probing.run(progress)? } else { None };
+        let problem = problem.with_sensitivities(sensitivities);
         let study = Study {
             store: self.store,
             id,
@@ -452,13 +474,18 @@ fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Resul
     Ok(out)
 }
 
-/// Refuses a space of another engine's weight types.
-pub(super) fn check_types(space: &Space, kit: &dyn Kit) -> Result<(), Expected> {
+/// Refuses a space of another engine's weight types, or of types that the device has no kernels for.
+pub(super) fn check_types(space: &Space, kit: &dyn Kit, device: Device) -> Result<(), Expected> {
     let weights = space.params.iter().filter(|p| p.name.starts_with("weights."));
     for (param, level) in weights.flat_map(|p| p.levels.iter().map(move |l| (p, l))) {
-        if let Value::Text(name) = level
-            && !kit.has_type(name)
-        {
+        let Value::Text(name) = level else { continue };
+        if device == Device::Cpu && kit.is_for_gpu(name) {
+            return Err(Expected::usage(format!(
+                "--space {}: {} has the type {name}, which no kernel of a processor multiplies with; it is for --device cuda:0",
+                space.name, param.name
+            )));
+        }
+        if !kit.has_type(name) {
             return Err(Expected::usage(format!(
                 "--space {}: {} has the type {name}, which {} does not have; `--space torch` is for --engine torch, the others are for \
                  llama.cpp",

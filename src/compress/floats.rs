@@ -60,7 +60,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// The rows numbered by `rows`, in that order, one after the other.
-    pub(super) fn rows(&mut self, rows: impl Iterator<Item = u64>) -> Result<&[f32], CompressError> {
+    pub(super) fn rows(&mut self, rows: impl Iterator<Item = u64>) -> Result<&mut [f32], CompressError> {
         self.bytes.clear();
         let mut rows = rows.peekable();
         while let Some(first) = rows.next() {
@@ -75,7 +75,7 @@ impl<'a> RowReader<'a> {
         }
         // The constructor admitted float types only.
         let _ = decode(self.tensor.ty, &self.bytes, &mut self.values, &mut self.halves);
-        Ok(&self.values)
+        Ok(&mut self.values)
     }
 }
 

@@ -46,5 +46,5 @@ pub use presets::{AS_SHIPPED, Preset};
 pub use prune::{KeptLayer, PrunePlan, PruneRequest};
 pub use recipe::recipe_key;
 #[cfg(feature = "llama")]
-pub use reference::{Reference, equalize, make_reference};
+pub use reference::{Reference, make_reference};
 pub use types::{Fallback, fit_type};

@@ -7,10 +7,11 @@ use sha2::{Digest, Sha256};
 use super::cache::{Entry, Hash, SourceHashes, TensorCache, hash_tensor};
 use super::floats::{RowReader, rows_per_chunk};
 use super::pick::Picks;
+use super::rescale::{Factors, POWER, Scale, factors};
 use super::{ActivationStats, CompressError};
 use crate::engine::ggml;
-use crate::model::GgmlType;
 use crate::model::gguf::{Gguf, TensorInfo};
+use crate::model::{Architecture, GgmlType, TensorName};
 
 /// The source with its cache.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Quantizer<'a> {
     hashes: Mutex<SourceHashes>,
     threads: usize,
     stats: Option<ActivationStats>,
+    /// Of what, when channels are scaled by the activations that they meet.
+    scaled: Option<Architecture>,
 }
 
 /// A quantized tensor, and whether it had to be made.
@@ -36,7 +39,7 @@ impl<'a> Quantizer<'a> {
         stats: Option<ActivationStats>,
     ) -> Result<Self, CompressError> {
         let hashes = Mutex::new(SourceHashes::load(&cache, source)?);
-        Ok(Self { source, cache, hashes, threads: threads.max(1), stats })
+        Ok(Self { source, cache, hashes, threads: threads.max(1), stats, scaled: None })
     }
 
     pub(super) fn source(&self) -> &'a Gguf {
@@ -53,6 +56,21 @@ impl<'a> Quantizer<'a> {
 
     pub(super) fn stats(&self) -> Option<&ActivationStats> {
         self.stats.as_ref()
+    }
+
+    /// Scales channels by the activations that they meet from now on.
+    pub(super) fn scale(&mut self, arch: &Architecture) {
+        self.scaled = Some(arch.clone());
+    }
+
+    /// What a tensor is multiplied with before anything else.
+    pub(super) fn factors(&self, info: &TensorInfo) -> Factors {
+        match (&self.scaled, &self.stats) {
+            (Some(arch), Some(stats)) => {
+                factors(arch, Scale::Activations(stats, POWER), TensorName::parse(&info.name))
+            }
+            _ => Factors::default(),
+        }
     }
 
     /// Whether there are importance data for a tensor.
@@ -84,8 +102,9 @@ impl<'a> Quantizer<'a> {
         ty: GgmlType,
         bytes: u64,
     ) -> Result<Quantized, CompressError> {
-        let imatrix = self.imatrix(info, picks, ty)?;
-        let key = self.key(info, picks, ty, imatrix.as_deref())?;
+        let factors = self.factors(info);
+        let imatrix = self.imatrix(info, picks, ty, &factors)?;
+        let key = self.key(info, picks, ty, imatrix.as_deref(), &factors)?;
         if let Some(entry) = self.cache.get(&key, bytes) {
             return Ok(Quantized { entry, fresh: false });
         }
@@ -94,12 +113,14 @@ impl<'a> Quantizer<'a> {
         Ok(Quantized { entry: writer.finish()?, fresh: true })
     }
 
-    /// The importance data of the picked columns, for types that use them.
+    /// The importance data of the picked columns, for types that use them. A column that is made larger meets activations that are smaller
+    /// by as much.
     fn imatrix(
         &self,
         info: &TensorInfo,
         picks: &Picks,
         ty: GgmlType,
+        factors: &Factors,
     ) -> Result<Option<Vec<f32>>, CompressError> {
         let unused = ty == GgmlType::Q8_0 || !ty.is_quantized();
         let known = self.stats.as_ref().and_then(|s| s.mean_square.get(&info.name));
@@ -111,9 +132,13 @@ impl<'a> Quantizer<'a> {
                 expected: info.n_per_row(),
             });
         }
+        let of = |c: usize| match &factors.cols {
+            Some(scale) => all[c] / (scale[c] * scale[c]),
+            None => all[c],
+        };
         Ok(Some(match &picks.cols {
-            Some(cols) => cols.iter().map(|c| all[*c as usize]).collect(),
-            None => all.clone(),
+            Some(cols) => cols.iter().map(|c| of(*c as usize)).collect(),
+            None => (0..all.len()).map(of).collect(),
         }))
     }
 
@@ -124,6 +149,7 @@ impl<'a> Quantizer<'a> {
         picks: &Picks,
         ty: GgmlType,
         imatrix: Option<&[f32]>,
+        factors: &Factors,
     ) -> Result<Hash, CompressError> {
         let mut h = Sha256::new();
         h.update(b"autotune tensor 1\0");
@@ -139,10 +165,14 @@ impl<'a> Quantizer<'a> {
         }
         h.update([u8::from(imatrix.is_some())]);
         imatrix.into_iter().flatten().for_each(|w| h.update(w.to_le_bytes()));
+        for list in [&factors.rows, &factors.cols].into_iter().flatten() {
+            h.update((list.len() as u64).to_le_bytes());
+            list.iter().for_each(|f| h.update(f.to_le_bytes()));
+        }
         Ok(h.finalize().into())
     }
 
-    /// Reads, cuts and converts a tensor in chunks of rows, handing each chunk's bytes to `sink`.
+    /// Reads, scales, cuts and converts a tensor in chunks of rows, handing each chunk's bytes to `sink`.
     pub(super) fn convert(
         &self,
         info: &TensorInfo,
@@ -152,6 +182,7 @@ impl<'a> Quantizer<'a> {
         mut sink: impl FnMut(&[u8]) -> Result<(), CompressError>,
     ) -> Result<(), CompressError> {
         let mut reader = RowReader::new(self.source, info)?;
+        let factors = self.factors(info);
         let rows = picks.rows.as_ref().map_or(info.n_rows(), |r| r.len() as u64);
         let step = rows_per_chunk(info.n_per_row());
         let columns = usize::try_from(info.n_per_row()).unwrap_or(usize::MAX);
@@ -159,10 +190,12 @@ impl<'a> Quantizer<'a> {
         let mut at = 0;
         while at < rows {
             let end = (at + step).min(rows);
-            let values = match &picks.rows {
-                Some(list) => reader.rows(list[at as usize..end as usize].iter().map(|r| u64::from(*r)))?,
-                None => reader.rows(at..end)?,
+            let numbers = |at: u64| match &picks.rows {
+                Some(list) => u64::from(list[at as usize]),
+                None => at,
             };
+            let values = reader.rows((at..end).map(numbers))?;
+            factors.apply(values, columns, (at..end).map(numbers));
             let (values, width) = match &picks.cols {
                 Some(cols) => {
                     cut.clear();
@@ -171,7 +204,7 @@ impl<'a> Quantizer<'a> {
                     }
                     (cut.as_slice(), cols.len())
                 }
-                None => (values, columns),
+                None => (&*values, columns),
             };
             let bytes = ggml::quantize(ty, values, width, imatrix, self.threads)
                 .map_err(|e| CompressError::Convert { tensor: info.name.clone(), detail: e.to_string() })?;

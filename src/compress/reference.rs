@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::CompressError;
 use super::floats::rows_per_chunk;
 use super::rescale::{Scale, factors};
-use super::{ActivationStats, CompressError};
 use crate::engine::ggml;
 use crate::model::gguf::{Gguf, GgufWriter, MetaValue, TensorDecl, TensorInfo};
 use crate::model::{Architecture, GgmlType, TensorName, is_quantized};
@@ -47,34 +47,10 @@ pub fn make_reference(
         .collect();
     let mut writer = GgufWriter::create(out, &metadata, &decls)?;
     for (info, decl) in source.tensors().iter().zip(&decls) {
-        rewrite(source, info, decl.ty, &arch, Scale::Random(seed), threads, &mut writer)?;
+        rewrite(source, info, decl.ty, &arch, seed, threads, &mut writer)?;
     }
     writer.finish(false)?;
     Ok(Reference { path: out.to_owned(), from_quantized: true })
-}
-
-/// A float model with the same function whose columns are as large as the activations that they meet are, to the power `power`: then
-/// rounding hurts less (AWQ). The statistics of the result are others; collect them anew.
-///
-/// # Errors
-/// An unknown architecture, or files that cannot be read or written.
-pub fn equalize(
-    source: &Gguf,
-    stats: &ActivationStats,
-    power: f32,
-    out: &Path,
-    threads: usize,
-) -> Result<(), CompressError> {
-    let arch = Architecture::read(source)
-        .map_err(|e| CompressError::Arch { path: source.path().to_owned(), cause: e })?;
-    let decl = |t: &TensorInfo| TensorDecl { name: t.name.clone(), dims: t.dims.clone(), ty: t.ty };
-    let decls: Vec<TensorDecl> = source.tensors().iter().map(decl).collect();
-    let mut writer = GgufWriter::create(out, source.metadata(), &decls)?;
-    for info in source.tensors() {
-        rewrite(source, info, info.ty, &arch, Scale::Activations(stats, power), threads, &mut writer)?;
-    }
-    writer.finish(false)?;
-    Ok(())
 }
 
 /// Dequantizes, rescales and writes one tensor in chunks of rows.
@@ -83,13 +59,13 @@ fn rewrite(
     info: &TensorInfo,
     ty: GgmlType,
     arch: &Architecture,
-    scale: Scale<'_>,
+    seed: u64,
     threads: usize,
     writer: &mut GgufWriter,
 ) -> Result<(), CompressError> {
     let fail =
         |e: ggml::GgmlError| CompressError::Convert { tensor: info.name.clone(), detail: e.to_string() };
-    let factors = factors(arch, scale, TensorName::parse(&info.name));
+    let factors = factors(arch, Scale::Random(seed), TensorName::parse(&info.name));
     let columns = usize::try_from(info.n_per_row()).unwrap_or(usize::MAX);
     let row_bytes = info.bytes() / info.n_rows().max(1);
     let (mut bytes, mut values) = (Vec::new(), Vec::new());
@@ -101,7 +77,7 @@ fn rewrite(
         values.resize(usize::try_from(n).unwrap_or(usize::MAX) * columns, 0.0);
         source.read_at(info, at * row_bytes, &mut bytes)?;
         ggml::dequantize_into(info.ty, &bytes, &mut values, threads).map_err(fail)?;
-        factors.apply(&mut values, columns, usize::try_from(at).unwrap_or(usize::MAX));
+        factors.apply(&mut values, columns, at..at + n);
         writer.write(&ggml::quantize(ty, &values, columns, None, threads).map_err(fail)?)?;
         at += n;
     }

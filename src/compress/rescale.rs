@@ -43,6 +43,9 @@ pub(super) enum Scale<'a> {
 /// Factors by activations lie between this and its inverse.
 const WIDEST: f32 = 16.0;
 
+/// The power that builders scale with: of a quarter and a half the better one for each type of four bits and less (docs/BENCHMARKS.md).
+pub(super) const POWER: f32 = 0.25;
+
 /// A place where channels can be scaled.
 #[derive(Clone, Copy)]
 enum Joint {
@@ -145,10 +148,16 @@ pub(super) fn factors(arch: &Architecture, scale: Scale<'_>, name: TensorName) -
 }
 
 impl Factors {
-    /// Applies the factors to rows of `columns` elements that begin with row `first`.
-    pub(super) fn apply(&self, values: &mut [f32], columns: usize, first: usize) {
-        for (i, row) in values.chunks_mut(columns.max(1)).enumerate() {
-            if let Some(factor) = self.rows.as_ref().and_then(|r| r.get(first + i)) {
+    /// Whether nothing changes.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.rows.is_none() && self.cols.is_none()
+    }
+
+    /// Applies the factors to rows of `columns` elements whose numbers are `rows`.
+    pub(super) fn apply(&self, values: &mut [f32], columns: usize, rows: impl Iterator<Item = u64>) {
+        for (row, number) in values.chunks_mut(columns.max(1)).zip(rows) {
+            let number = usize::try_from(number).unwrap_or(usize::MAX);
+            if let Some(factor) = self.rows.as_ref().and_then(|r| r.get(number)) {
                 row.iter_mut().for_each(|x| *x *= factor);
             }
             if let Some(cols) = &self.cols {

@@ -9,4 +9,5 @@ pub mod stats;
 pub mod summary;
 pub mod supervisor;
 pub mod timing;
+pub mod turns;
 pub mod workload;

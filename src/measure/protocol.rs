@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rates::{KernelRates, RatesRequest};
 use super::timing::{TimingLimits, TimingSamples};
+use super::turns::Side;
 use super::workload::Workload;
 use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
@@ -41,6 +42,9 @@ pub enum BuildRequest {
         /// What pruning goes by.
         #[serde(default)]
         importance: ImportanceSource,
+        /// Whether channels are scaled by the activations that they meet before they are rounded.
+        #[serde(default)]
+        scale: bool,
         /// Folder of tensors that were quantized before.
         cache: PathBuf,
         /// Where the artifact goes.
@@ -59,6 +63,9 @@ pub enum BuildRequest {
         /// What pruning goes by.
         #[serde(default)]
         importance: ImportanceSource,
+        /// Whether channels are scaled by the activations that they meet before they are rounded.
+        #[serde(default)]
+        scale: bool,
         /// Folder of tensors that were quantized before.
         cache: PathBuf,
         /// Where the artifact goes.
@@ -238,6 +245,23 @@ pub enum Job {
         /// How long, and which parts.
         plan: TimingPlan,
     },
+    /// Time artifacts that take turns, call by call.
+    Turns {
+        /// The engine.
+        engine: EngineKind,
+        /// Who takes turns.
+        sides: Vec<Side>,
+        /// What they do.
+        workload: Workload,
+        /// Text that the prompts are cut from.
+        text: String,
+        /// Number of the first round.
+        first: u64,
+        /// Rounds at most.
+        rounds: u64,
+        /// No round is begun that would end after so long, in seconds; loading does not count.
+        time_s: f64,
+    },
     /// Time the engine's kernels for a model's shape.
     Rates {
         /// The engine.
@@ -296,6 +320,7 @@ impl Job {
             Job::Build { .. } | Job::Activations { .. } => None,
             Job::Gradients { .. } | Job::Recover { .. } => Some(EngineKind::Torch),
             Job::Measure { engine, .. }
+            | Job::Turns { engine, .. }
             | Job::Rates { engine, .. }
             | Job::Reference { engine, .. }
             | Job::Assess { engine, .. }
@@ -309,6 +334,7 @@ impl Job {
         match &mut self {
             Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => {}
             Job::Recover { request } => request.device = device,
+            Job::Turns { sides, .. } => sides.iter_mut().for_each(|side| side.run.device = device),
             Job::Measure { run, .. }
             | Job::Reference { run, .. }
             | Job::Assess { run, .. }
@@ -326,6 +352,9 @@ impl Job {
             | Job::Assess { run, .. }
             | Job::Exercise { run, .. } => run.gpu_layers > 0 || run.device != Device::Cpu,
             Job::Recover { request } => request.device != Device::Cpu,
+            Job::Turns { sides, .. } => {
+                sides.iter().any(|side| side.run.gpu_layers > 0 || side.run.device != Device::Cpu)
+            }
             Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => false,
         }
     }
@@ -339,6 +368,7 @@ impl Job {
             Job::Gradients { .. } => "gradients",
             Job::Recover { .. } => "recover",
             Job::Measure { .. } => "measure",
+            Job::Turns { .. } => "turns",
             Job::Rates { .. } => "rates",
             Job::Reference { .. } => "reference",
             Job::Assess { .. } => "assess",
@@ -373,6 +403,13 @@ pub enum Message {
     Built(Built),
     /// Timing ended.
     Measured(Box<TimingSamples>),
+    /// Those that take turns played a round.
+    Round {
+        /// Its number.
+        round: u64,
+        /// What it took each side, in their order.
+        sides: Vec<TimingSamples>,
+    },
     /// The kernels were timed.
     Rates(Box<KernelRates>),
     /// The comparison ended.

@@ -23,8 +23,6 @@ pub struct Recheck {
     pub trial: u64,
     /// Median request latency of the workload, put together from a prompt and some decode steps, in milliseconds.
     pub latency_ms: f64,
-    /// Peak memory of the worker, in bytes.
-    pub peak_bytes: Option<u64>,
 }
 
 /// What may be said of two candidates.
@@ -108,10 +106,7 @@ mod tests {
 
     fn rounds(first: &[f64], second: &[f64]) -> Vec<Recheck> {
         let of = |trial: u64, values: &[f64]| -> Vec<Recheck> {
-            (0..)
-                .zip(values)
-                .map(|(round, &latency_ms)| Recheck { round, trial, latency_ms, peak_bytes: None })
-                .collect()
+            (0..).zip(values).map(|(round, &latency_ms)| Recheck { round, trial, latency_ms }).collect()
         };
         [of(1, first), of(2, second)].concat()
     }

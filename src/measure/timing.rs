@@ -193,7 +193,7 @@ impl Timed<'_> {
         Ok(samples)
     }
 
-    fn begin(&mut self) -> Result<TimingSamples, EngineError> {
+    pub(super) fn begin(&mut self) -> Result<TimingSamples, EngineError> {
         if self.text.is_empty() {
             return Err(EngineError::Misuse("the timing text has no tokens".to_owned()));
         }
@@ -333,7 +333,7 @@ impl Timed<'_> {
     }
 
     /// Gives every sequence one more token, greedily; the step's duration in milliseconds.
-    fn step(&mut self, next: &mut [Token], step: u32) -> Result<f64, EngineError> {
+    pub(super) fn step(&mut self, next: &mut [Token], step: u32) -> Result<f64, EngineError> {
         let begun = self.session.now();
         let position = self.workload.prompt_tokens + step - 1;
         let rows: Vec<Row> = (0u32..)
@@ -349,30 +349,41 @@ impl Timed<'_> {
 
     /// Processes one prompt from position `reused` on and returns the greedy first token. The shared prefix is the text's begin.
     fn prefill(&mut self, sequence: u32, reused: u32, offset: usize) -> Result<Token, EngineError> {
-        let (tokens, shared) = (self.workload.prompt_tokens, self.workload.shared_tokens);
-        let chunk = self.chunk.max(1);
         let mut position = reused;
-        let mut first = 0;
-        while position < tokens {
-            let end = (position + chunk).min(tokens);
-            let rows: Vec<Row> = (position..end)
-                .map(|p| {
-                    let at = if p < shared { p as usize } else { offset + p as usize };
-                    let token = self.text[at % self.text.len()];
-                    Row { token, position: p, sequence, logits: p + 1 == tokens }
-                })
-                .collect();
-            self.session.decode(&rows)?;
-            if end == tokens {
-                first = argmax(self.session.logits(rows.len() - 1)?);
+        loop {
+            match self.prefill_call(sequence, position, offset)? {
+                (_, Some(first)) => return Ok(first),
+                (end, None) => position = end,
             }
-            position = end;
         }
-        Ok(first)
+    }
+
+    /// One call of [`Timed::prefill`]: where it ends, and the first token where that is the prompt's end.
+    pub(super) fn prefill_call(
+        &mut self,
+        sequence: u32,
+        position: u32,
+        offset: usize,
+    ) -> Result<(u32, Option<Token>), EngineError> {
+        let (tokens, shared) = (self.workload.prompt_tokens, self.workload.shared_tokens);
+        let end = (position + self.chunk.max(1)).min(tokens);
+        let rows: Vec<Row> = (position..end)
+            .map(|p| {
+                let at = if p < shared { p as usize } else { offset + p as usize };
+                let token = self.text[at % self.text.len()];
+                Row { token, position: p, sequence, logits: p + 1 == tokens }
+            })
+            .collect();
+        self.session.decode(&rows)?;
+        let first = match end == tokens {
+            true => Some(argmax(self.session.logits(rows.len().saturating_sub(1))?)),
+            false => None,
+        };
+        Ok((end, first))
     }
 }
 
-fn ms(duration: Duration) -> f64 {
+pub(super) fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 

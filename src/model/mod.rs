@@ -30,4 +30,7 @@ pub use facts::{ModelFacts, is_quantized};
 pub use float_bytes::float_bytes;
 pub use ggml_type::{GgmlType, UnknownType};
 pub use role::{TensorName, TensorRole, WeightGroup};
-pub use torch_type::{DYNAMIC_SCALES, INT4_GROUP, SCALES, TorchType, UnknownTorchType};
+pub use torch_type::{
+    DYNAMIC_SCALES, INT4_GROUP, LEVELS, NF4_GROUP, NF4_LEVELS, SCALES, TWO_OF_FOUR, TorchType,
+    UnknownTorchType,
+};

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::influence::Influence;
 use super::summary::Analysis;
+use crate::study::sensitivity::{Choice, SENSITIVITY_NOTE, Sensitivities};
 
 /// The note that keeps the Sobol indices of the fitted surrogate.
 pub const IMPORTANCE_NOTE: &str = "importance";
@@ -30,6 +31,12 @@ pub(super) struct Bound {
 pub(super) fn influence(notes: &BTreeMap<String, String>) -> Vec<Influence> {
     let kept = notes.get(IMPORTANCE_NOTE).and_then(|text| serde_json::from_str::<Moved>(text).ok());
     kept.map_or_else(Vec::new, |moved| moved.objectives)
+}
+
+/// What each choice costs on its own, by parameter, where the study probed it.
+pub(super) fn sensitivities(notes: &BTreeMap<String, String>) -> BTreeMap<String, Vec<Choice>> {
+    let kept = notes.get(SENSITIVITY_NOTE).and_then(|t| serde_json::from_str::<Sensitivities>(t).ok());
+    kept.map_or_else(BTreeMap::new, |s| s.by)
 }
 
 /// The bound of an objective, where the study kept one.

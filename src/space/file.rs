@@ -16,13 +16,14 @@ use super::nearest::nearest;
 use super::{Param, Space, Value};
 
 /// The presets, by name, as they are in `search-spaces/`.
-const PRESETS: [(&str, &str); 7] = [
+const PRESETS: [(&str, &str); 8] = [
     ("laptop", include_str!("../../search-spaces/laptop.toml")),
     ("mobile", include_str!("../../search-spaces/mobile.toml")),
     ("edge", include_str!("../../search-spaces/edge.toml")),
     ("desktop", include_str!("../../search-spaces/desktop.toml")),
     ("server", include_str!("../../search-spaces/server.toml")),
     ("torch", include_str!("../../search-spaces/torch.toml")),
+    ("torch-gpu", include_str!("../../search-spaces/torch-gpu.toml")),
     ("smoke", include_str!("../../search-spaces/smoke.toml")),
 ];
 

@@ -5,13 +5,15 @@ use super::{KvType, ParamKind, Value};
 /// Weight types of both engines from few bits to many, with bits per weight (blocks' bytes over their weights, scales included).
 ///
 /// Types of equal size stand in the order of their usual error, the worse first.
-pub(crate) const WEIGHT_TYPES: [(&str, f64); 20] = [
+pub(crate) const WEIGHT_TYPES: [(&str, f64); 22] = [
     ("IQ2_S", 2.5625),
     ("Q2_K", 2.625),
     ("IQ3_XXS", 3.0625),
     ("Q3_K", 3.4375),
     ("IQ3_S", 3.4375),
     ("Q4_0", 4.5),
+    // The torch engine's, for a GPU.
+    ("NF4", 4.5),
     ("IQ4_NL", 4.5),
     ("Q4_K", 4.5),
     // The torch engine's: two bytes each of scale and zero for 32 weights.
@@ -25,6 +27,8 @@ pub(crate) const WEIGHT_TYPES: [(&str, f64); 20] = [
     ("INT8_DYN", 8.0),
     ("INT8", 8.0),
     ("Q8_0", 8.5),
+    // Half of 16 bits, and where they stand. For a GPU.
+    ("SPARSE24", 9.0),
     ("BF16", 16.0),
     ("F16", 16.0),
     ("F32", 32.0),

@@ -4,20 +4,24 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::settings::{ImportanceBy, RecoveryText, Settings};
+use super::kit::Kit;
+use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
 use crate::space::Config;
 use crate::store::{TrialRecord, TrialState};
 
-/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of trained ones how long,
-/// and on what.
+/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of ones with few bits
+/// whether channels were scaled; of trained ones how long, and on what.
 #[must_use]
-pub fn origin(settings: &Settings, model_hash: &str, config: &Config, trained: bool) -> String {
+pub fn origin(settings: &Settings, kit: &dyn Kit, config: &Config, trained: bool) -> String {
     let by = settings.importance;
-    let mut origin = model_hash.to_owned();
+    let mut origin = kit.hash().to_owned();
     if config.is_pruned() && (by != ImportanceBy::default() || trained) {
         origin += &format!(" {by:?} {}", settings.recover_s);
     } else if trained {
         origin += &format!(" trained {}", settings.recover_s);
+    }
+    if settings.scaling == Scaling::Activations && kit.has_few_bits(config) {
+        origin += " scaled";
     }
     if trained && settings.recover_on != RecoveryText::default() {
         origin += &format!(" {:?}", settings.recover_on);
@@ -97,7 +101,13 @@ fn is_running(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::EngineKind;
+    use crate::measure::timing::TimingLimits;
+    use crate::measure::workload::Workload;
+    use crate::model::synthetic::Shapes;
+    use crate::model::{ArchKind, GgmlType};
     use crate::space::{Candidate, Value};
+    use crate::study::kit;
 
     #[test]
     fn only_the_unfinished_files_of_the_dead_go() {
@@ -112,6 +122,30 @@ mod tests {
         clear_leftovers(folder.path());
         assert_eq!([&gone, &own, &whole, &foreign].map(|p| p.exists()), [false, true, true, true]);
         clear_leftovers(&folder.path().join("none"));
+    }
+
+    #[test]
+    fn scaled_and_unscaled_files_of_few_bits_have_different_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.gguf");
+        Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 3, None).unwrap();
+        let kit = kit::open(EngineKind::LlamaCpp, &path).unwrap();
+        let workload: Workload = "512:128:4".parse().unwrap();
+        // As studies were stored before there was a choice.
+        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+            "model": "t", "model_path": path, "budget_bytes": 1, "engine": EngineKind::LlamaCpp, "space": "laptop",
+            "workload": workload, "tasks": "warmup", "task_limit": 1, "sampler": "random", "seed": 1,
+            "timing": TimingLimits::default(), "rung_timeout_s": 1, "reports": ".",
+        }))
+        .unwrap();
+        assert_eq!(settings.scaling, Scaling::None);
+        let mut of = |ty: &str, scaling: Scaling| {
+            settings.scaling = scaling;
+            let candidate = Candidate::default().with("weights.ffn", Value::Text(ty.into()));
+            origin(&settings, kit.as_ref(), &Config::from_candidate(&candidate).unwrap(), false)
+        };
+        assert_ne!(of("Q4_0", Scaling::Activations), of("Q4_0", Scaling::None));
+        assert_eq!(of("Q8_0", Scaling::Activations), of("Q8_0", Scaling::None));
     }
 
     #[test]

@@ -36,18 +36,20 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
             Ok(Built { bytes, ..Built::default() })
         }
         #[cfg(feature = "llama")]
-        BuildRequest::Gguf { source, reference, config, stats, importance, cache, out, threads } => {
+        BuildRequest::Gguf { source, reference, config, stats, importance, scale, cache, out, threads } => {
             let reference = Gguf::open(reference)?;
             let stats = read_stats(stats.as_deref())?;
             let builder = Builder::new(&reference, cache, *threads as usize, stats)?;
+            let builder = if *scale { builder.with_scaling() } else { builder };
             let builder = with_importance(builder, &reference, importance, config)?.with_shipped(source);
             Ok(told(builder.build(config, out)?, out, config.is_pruned())?)
         }
         #[cfg(feature = "llama")]
-        BuildRequest::Torch { reference, config, stats, importance, cache, out, threads } => {
+        BuildRequest::Torch { reference, config, stats, importance, scale, cache, out, threads } => {
             let reference = Gguf::open(reference)?;
             let base = torch::base_config(config, &reference)?;
             let builder = Builder::new(&reference, cache, *threads as usize, read_stats(stats.as_deref())?)?;
+            let builder = if *scale { builder.with_scaling() } else { builder };
             let builder = with_importance(builder, &reference, importance, config)?;
             // What the builder makes is the artifact, unless there are bytes to be packed.
             let floats = temp_beside(out);

@@ -9,20 +9,25 @@ use super::kit::Kit;
 use super::prepare::Prepared;
 use super::settings::Settings;
 use crate::measure::artifact::{Request, measure, timing_run};
-use crate::measure::protocol::TimingPlan;
+use crate::measure::protocol::{Job, Message, TimingPlan};
 use crate::measure::recheck::{EVENT, Recheck};
-use crate::measure::supervisor::{End, Supervisor};
+use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::measure::turns::Side;
 use crate::space::Config;
 use crate::store::{NewEvent, Store, StudyId, TrialRecord};
 
 /// Rounds that are measured where the time allows.
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 16;
 /// Prompt tokens and decode steps of one short measurement.
 const PROMPT_TOKENS: u32 = 256;
 const STEPS: u32 = 25;
 /// No more of a study's time than this share is kept for measuring again, and no more than this long.
 const SHARE: f64 = 0.1;
 const MOST: Duration = Duration::from_secs(60);
+/// Of the machine's memory, so much may be taken by all of them together.
+const MEMORY_SHARE: f64 = 0.7;
+/// Loading all of them may take this long beyond the time.
+const LOADING: Duration = Duration::from_secs(60);
 
 /// The part of a study's time that is kept for measuring again.
 #[must_use]
@@ -46,6 +51,8 @@ pub struct Confirmation<'a> {
     pub supervisor: &'a Supervisor,
     /// The results folder.
     pub results: &'a Path,
+    /// Memory of the machine that workers may use, in bytes.
+    pub machine_bytes: u64,
     /// Asked often; true stops.
     pub cancelled: &'a dyn Fn() -> bool,
 }
@@ -75,6 +82,83 @@ impl Confirmation<'_> {
             "measuring {all} trials again, in turns: those to recommend and the presets nearest to them"
         );
         observer.hear(&Event::Remark { text });
+        if self.fit_together(&trials) && self.together(&trials, &done, time, observer)? {
+            return self.whole_rounds(&trials);
+        }
+        self.one_by_one(trials, &mut done, time.saturating_sub(begun.elapsed()), observer)
+    }
+
+    /// Whether all of them may be loaded at once.
+    fn fit_together(&self, trials: &[(TrialRecord, Config)]) -> bool {
+        let peaks = trials.iter().map(|(t, _)| t.value("peak_memory_bytes"));
+        let sum: Option<f64> = peaks.sum();
+        sum.is_some_and(|bytes| bytes <= MEMORY_SHARE * self.machine_bytes as f64)
+    }
+
+    /// Rounds in which all of them were measured.
+    fn whole_rounds(&self, trials: &[(TrialRecord, Config)]) -> anyhow::Result<u64> {
+        let done = known(self.store, self.id)?;
+        let of = |round: u64, number: u64| done.iter().any(|r| r.round == round && r.trial == number);
+        let end = done.iter().map(|r| r.round + 1).max().unwrap_or(0);
+        Ok((0..end).filter(|round| trials.iter().all(|(t, _)| of(*round, t.number))).count() as u64)
+    }
+
+    /// Plays rounds in one worker that has them all loaded; whether it went well.
+    fn together(
+        &self,
+        trials: &[(TrialRecord, Config)],
+        done: &[Recheck],
+        time: Duration,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<bool> {
+        let begun = Instant::now();
+        let first = done.iter().map(|r| r.round + 1).max().unwrap_or(0);
+        let workload = self.settings.workload;
+        let side = |(trial, config): &(TrialRecord, Config)| {
+            let artifact = self.results.join(&trial.artifact.as_ref()?.path);
+            let run = timing_run(config, &workload);
+            Some(Side { artifact, run, prompt_tokens: PROMPT_TOKENS, steps: STEPS })
+        };
+        let job = Job::Turns {
+            engine: self.kit.engine(),
+            sides: trials.iter().filter_map(side).collect(),
+            workload,
+            text: self.prepared.timing_text.clone(),
+            first,
+            rounds: ROUNDS.saturating_sub(first),
+            time_s: time.as_secs_f64(),
+        };
+        // What loading takes is known only when it is over.
+        let over = || begun.elapsed() > time.saturating_add(LOADING);
+        let stop = || (self.cancelled)() || over();
+        let limits = Limits { time: Duration::MAX, memory_bytes: Some(self.machine_bytes) };
+        let mut stored = Ok(());
+        let outcome = self.supervisor.run(&job, &limits, &stop, &mut |message| {
+            let Message::Round { round, sides } = message else { return };
+            for ((trial, _), samples) in trials.iter().zip(sides) {
+                let latency_ms = samples.latency_from_parts_ms(&workload);
+                let recheck = Recheck { round, trial: trial.number, latency_ms };
+                let event = event(&recheck).and_then(|e| Ok(self.store.append_event(self.id, &e)?));
+                if stored.is_ok() {
+                    stored = event.map(|_| ());
+                }
+            }
+            let (trial, done) = (trials.first().map_or(0, |t| t.0.number), round + 1);
+            observer.hear(&Event::Progress { trial, what: "again".to_owned(), done, total: ROUNDS });
+        })?;
+        stored?;
+        Ok(matches!(outcome.end, End::Done | End::Cancelled))
+    }
+
+    /// Measures each in a process of its own, one after another: where they do not fit together into memory, or one of them fails.
+    fn one_by_one(
+        &self,
+        mut trials: Vec<(TrialRecord, Config)>,
+        done: &mut Vec<Recheck>,
+        time: Duration,
+        observer: &mut dyn Observer,
+    ) -> anyhow::Result<u64> {
+        let begun = Instant::now();
         let mut longest = Duration::ZERO;
         for round in 0..ROUNDS {
             let mut order: Vec<usize> = (0..trials.len()).collect();
@@ -131,7 +215,6 @@ impl Confirmation<'_> {
             round,
             trial: trial.number,
             latency_ms: samples.latency_from_parts_ms(&workload),
-            peak_bytes: measured.outcome.peak_bytes,
         }))
     }
 }

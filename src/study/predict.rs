@@ -59,7 +59,7 @@ pub struct Shape {
 }
 
 /// Memory of the process before any model: code, libraries, thread stacks, the tokenizer's tables grow with the vocabulary.
-const PROCESS_BYTES: u64 = 20 << 20;
+const PROCESS_BYTES: u64 = 16 << 20;
 /// Tokenizer tables, per vocabulary entry.
 const TOKEN_BYTES: u64 = 330;
 

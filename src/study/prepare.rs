@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::event::{Event, Observer};
 use super::generated;
 use super::kit::{Kit, Materials};
-use super::settings::{ImportanceBy, RecoveryText, Settings};
+use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
 use crate::engine::{Device, FlashAttention, RunConfig};
 use crate::measure::protocol::{ImportanceSource, Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
@@ -105,7 +105,8 @@ impl Preparation<'_> {
         let stats = self.activations(&folder, &reference, observer)?;
         let importance = self.importance(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
-        let materials = Materials { reference, stats, importance, tensors, threads: self.threads };
+        let scale = self.settings.scaling == Scaling::Activations;
+        let materials = Materials { reference, stats, importance, scale, tensors, threads: self.threads };
         let calibration = self.calibration()?;
         let recovery_text = self.recovery_text(&folder, &materials.reference, &calibration, observer)?;
         Ok(Prepared { materials, predictions, timing_text: timing_text(), calibration, recovery_text })

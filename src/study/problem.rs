@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
 use super::predict::{Ceiling, latency_from_rates_ms, latency_ms, peak_memory_bytes};
+use super::sensitivity::Sensitivities;
 use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
 use crate::search::{self, History, Problem};
@@ -25,6 +26,7 @@ pub struct StudyProblem<'a> {
     /// Layers that a GPU can take; 0: none.
     pub device_layers: u32,
     rates: Option<KernelRates>,
+    sensitivities: Option<Sensitivities>,
     objectives: Vec<search::Objective>,
     declared: Vec<store::Objective>,
 }
@@ -179,6 +181,7 @@ impl<'a> StudyProblem<'a> {
             budget_bytes,
             device_layers: 0,
             rates: None,
+            sensitivities: None,
             objectives: Vec::new(),
             declared,
         };
@@ -191,6 +194,7 @@ impl<'a> StudyProblem<'a> {
     pub fn knowing(&self, trials: &[TrialRecord]) -> StudyProblem<'a> {
         Self {
             rates: self.rates.clone(),
+            sensitivities: self.sensitivities.clone(),
             objectives: self.resolved(trials),
             declared: self.declared.clone(),
             ..*self
@@ -205,6 +209,13 @@ impl<'a> StudyProblem<'a> {
     #[must_use]
     pub fn with_rates(mut self, rates: Option<KernelRates>) -> Self {
         self.rates = rates;
+        self
+    }
+
+    /// The same with what each choice costs on its own, which quality is then predicted from.
+    #[must_use]
+    pub fn with_sensitivities(mut self, sensitivities: Option<Sensitivities>) -> Self {
+        self.sensitivities = sensitivities;
         self
     }
 
@@ -287,6 +298,10 @@ impl Problem for StudyProblem<'_> {
                 _ => None,
             })
             .collect()
+    }
+
+    fn sensitivity(&self, point: &[usize]) -> Option<f64> {
+        self.sensitivities.as_ref()?.of(self.space, point)
     }
 }
 

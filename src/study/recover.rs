@@ -92,8 +92,12 @@ impl Climb<'_> {
                 let rounding = if low.is_empty() {
                     None
                 } else {
-                    let from =
-                        Materials { reference: student.clone(), stats: stats.clone(), ..materials.clone() };
+                    let from = Materials {
+                        reference: student.clone(),
+                        stats: stats.clone(),
+                        scale: false,
+                        ..materials.clone()
+                    };
                     self.collect(number, &from, observer)?;
                     Some(self.rounding(number, config, &low, &from, &folder, observer)?)
                 };
@@ -109,7 +113,9 @@ impl Climb<'_> {
             }
         };
         let importance = ImportanceSource::default();
-        let materials = Materials { reference: model, stats, importance, ..materials.clone() };
+        // What was trained rounded stays on the grid that it was trained for.
+        let scale = materials.scale && low.is_empty();
+        let materials = Materials { reference: model, stats, importance, scale, ..materials.clone() };
         self.collect(number, &materials, observer)?;
         Ok(Some(Recovered { materials, config: whole(config), recovery, kept }))
     }

@@ -36,6 +36,17 @@ pub enum RecoveryText {
     Generated,
 }
 
+/// Whether channels are scaled before weights of few bits are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scaling {
+    /// No: as studies did before there was a choice.
+    #[default]
+    None,
+    /// By the activations that they meet on calibration text (AWQ).
+    Activations,
+}
+
 /// A study's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -63,6 +74,9 @@ pub struct Settings {
     /// What pruning goes by.
     #[serde(default)]
     pub importance: ImportanceBy,
+    /// Whether candidates with weights of few bits have their channels scaled first.
+    #[serde(default)]
+    pub scaling: Scaling,
     /// A candidate that is pruned or of few bits is trained towards the reference so long before it is quantized, in seconds; 0: not at
     /// all.
     #[serde(default)]

@@ -167,7 +167,7 @@ impl Climb<'_> {
     /// Where the artifact of a configuration lies. What only concerns running does not count: such candidates share a file.
     fn artifact_path(&self, config: &Config) -> PathBuf {
         let trained = super::recover::is_trained(self.settings, self.kit, config);
-        let origin = super::artifacts::origin(self.settings, self.kit.hash(), config, trained);
+        let origin = super::artifacts::origin(self.settings, self.kit, config, trained);
         let key = super::artifact_key(config, &origin);
         self.results.join("artifacts").join(format!("{key}.{}", self.kit.extension()))
     }

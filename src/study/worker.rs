@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::next_line::{Window, complete};
 use crate::engine::exercise::exercise;
@@ -15,6 +16,7 @@ use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message, TimingPlan};
 use crate::measure::timing::Timed;
+use crate::measure::turns::{self, Player};
 use crate::model::gguf::temp_beside;
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
 
@@ -148,6 +150,19 @@ fn work<W: Write>(
             };
             line.say(&Message::Measured(Box::new(samples)))?;
             Ok(Scripted::of(session.as_ref()))
+        }
+        Job::Turns { engine, sides, workload, text, first, rounds, time_s } => {
+            let engine = open(engine)?;
+            let players = sides.iter().map(|side| Player::load(engine.as_ref(), side, &workload, &text));
+            let mut players = players.collect::<Result<Vec<_>, _>>()?;
+            let time = Duration::try_from_secs_f64(time_s).unwrap_or(Duration::MAX);
+            let mut said = Ok(());
+            turns::take(&mut players, first, rounds, time, |round, sides| {
+                said = line.say(&Message::Round { round, sides });
+                said.is_ok()
+            })?;
+            said?;
+            Ok(Scripted::default())
         }
         Job::Rates { engine, request } => {
             line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;

@@ -19,7 +19,9 @@ pub use deliver::{
 pub use look::{CompareArgs, ImportanceArgs, ListArgs, SalvageArgs, TrialsArgs};
 pub use machine::{BenchArgs, ProbeArgs};
 pub use score::{AnswerStyle, CodebleuArgs, PasskArgs, ScoreCommand, SimulateArgs};
-pub use tune::{CostAxis, ImportanceName, PlanArgs, QualityAxis, RecoveryTextName, ResumeArgs, TuneArgs};
+pub use tune::{
+    CostAxis, ImportanceName, PlanArgs, QualityAxis, RecoveryTextName, ResumeArgs, ScalingName, TuneArgs,
+};
 
 /// Find the compressed variants of a code language model that are worth running on this machine.
 #[derive(Debug, Parser)]

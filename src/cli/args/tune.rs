@@ -27,6 +27,24 @@ impl From<ImportanceName> for crate::study::ImportanceBy {
     }
 }
 
+/// Whether channels are scaled before weights of few bits are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScalingName {
+    /// By the activations that they meet on calibration code (AWQ).
+    Activations,
+    /// Not at all.
+    None,
+}
+
+impl From<ScalingName> for crate::study::Scaling {
+    fn from(name: ScalingName) -> Self {
+        match name {
+            ScalingName::Activations => Self::Activations,
+            ScalingName::None => Self::None,
+        }
+    }
+}
+
 /// What recovery reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RecoveryTextName {
@@ -87,6 +105,10 @@ pub struct TuneArgs {
     /// What pruning goes by; gradient needs torch.
     #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
     pub importance: ImportanceName,
+    /// Whether the channels of candidates with weights of four bits or fewer are scaled before rounding, which leaves the function as it is.
+    /// Presets stay as they are.
+    #[arg(long, value_enum, default_value = "activations", value_name = "BY")]
+    pub scaling: ScalingName,
     /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference so long before it is quantized, for
     /// example 10m (needs torch). Presets stay as they are.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]

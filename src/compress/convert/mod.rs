@@ -14,7 +14,7 @@ use super::floats::decode;
 use crate::model::hf::HfError;
 use crate::model::tokenizer::TokenizerError;
 use crate::model::{
-    Checkpoint, CheckpointError, DYNAMIC_SCALES, GgmlType, RawTensor, SCALES, TensorName, TensorRole,
+    Checkpoint, CheckpointError, DYNAMIC_SCALES, GgmlType, LEVELS, RawTensor, SCALES, TensorName, TensorRole,
     float_bytes,
 };
 
@@ -162,6 +162,13 @@ pub fn floats_of(checkpoint: &Checkpoint, name: &str, raw: &RawTensor<'_>) -> Re
             .flat_map(|(row, scale)| row.iter().map(move |b| f32::from(*b as i8) * scale))
             .collect());
     }
+    if let Some(levels) = checkpoint.find(&format!("{name}{LEVELS}")) {
+        return nf4_floats(raw, &levels).ok_or_else(|| ConvertError::Type {
+            tensor: name.to_owned(),
+            ty: raw.ty,
+            remedy: "it has no value for each of its codes",
+        });
+    }
     if decode(raw.ty, raw.bytes, &mut out, &mut Vec::new()).is_some() {
         return Ok(out);
     }
@@ -173,6 +180,24 @@ pub fn floats_of(checkpoint: &Checkpoint, name: &str, raw: &RawTensor<'_>) -> Re
     }
     #[cfg(not(feature = "llama"))]
     Err(fail("build with `--features llama`, whose dequantizers it needs"))
+}
+
+/// Codes in the layout of Q4_0 as what they name; none where anything is missing.
+fn nf4_floats(raw: &RawTensor<'_>, levels: &RawTensor<'_>) -> Option<Vec<f32>> {
+    const BLOCK: usize = 18;
+    let levels: Vec<f32> = levels.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let levels: [f32; 16] = levels.try_into().ok()?;
+    if raw.ty != GgmlType::Q4_0 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(raw.bytes.len() / BLOCK * 32);
+    for block in raw.bytes.chunks_exact(BLOCK) {
+        let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+        let value = |code: u8| scale * levels[usize::from(code)];
+        out.extend(block[2..].iter().map(|b| value(b & 15)));
+        out.extend(block[2..].iter().map(|b| value(b >> 4)));
+    }
+    Some(out)
 }
 
 #[cfg(test)]

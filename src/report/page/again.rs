@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn noise_is_between_neighbouring_rounds_of_one_artifact() {
-        let at = |trial, round, latency_ms| Recheck { round, trial, latency_ms, peak_bytes: None };
+        let at = |trial, round, latency_ms| Recheck { round, trial, latency_ms };
         assert_eq!(Noise::of(&[at(1, 0, 100.0), at(2, 1, 300.0)]), None, "two artifacts are no pair");
         // A machine that slows down steadily is no noise of 40 %.
         let drift: Vec<Recheck> = (0..5).map(|i| at(7, i, 100.0 * 1.1f64.powi(i as i32))).collect();

@@ -6,7 +6,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::{explore, progress};
 use crate::report::front::eligible;
-use crate::report::{Analysis, Influence, Metric, Reading};
+use crate::report::metric::digits;
+use crate::report::{Analysis, Influence, Metric, Reading, moved};
 use crate::store::TrialRecord;
 
 /// Fewer trials tell nothing about a parameter.
@@ -17,6 +18,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
         section #why {
             h2 { "Why these" }
             (influence(analysis))
+            (sensitivity(analysis))
             (effects(analysis))
             (explore::parallel())
             (progress::section(analysis))
@@ -58,6 +60,33 @@ fn influence(analysis: &Analysis) -> Markup {
                                 None => td { "–" },
                             }
                         }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// What each choice costs on its own, as it was probed before the first trial.
+fn sensitivity(analysis: &Analysis) -> Markup {
+    let probed = moved::sensitivities(&analysis.notes);
+    if probed.is_empty() {
+        return html! {};
+    }
+    html! {
+        h3 #sensitivity { "What each choice costs on its own" }
+        p { "Mean divergence from the uncompressed model on a little held-out code, in nats a token, while everything else is uncompressed. Probed before the first trial; "
+            "the search begins with their sums, and drops them where measured grades say otherwise." }
+        div.scroll tabindex="0" role="region" aria-label="Cost of single choices" {
+            table.effects {
+                thead { tr { th scope="col" { "parameter" } th scope="col" { "divergence by level" } } }
+                tbody { @for (name, choices) in &probed {
+                    tr {
+                        th scope="row" { (name) }
+                        td { @for (i, choice) in choices.iter().enumerate() {
+                            @if i > 0 { " · " }
+                            (choice.level) " " (if choice.kl == 0.0 { "0".to_owned() } else { digits(choice.kl) })
+                        } }
                     }
                 } }
             }

@@ -10,7 +10,7 @@ use crate::engine::EngineKind;
 use crate::measure::protocol::{BuildRequest, ImportanceSource, Job};
 use crate::measure::rates::RatesRequest;
 use crate::model::GgmlType;
-use crate::space::{Config, ModelFacts};
+use crate::space::{Config, ModelFacts, WeightPlan};
 use crate::study::predict::Shape;
 use crate::study::presets;
 
@@ -26,6 +26,8 @@ pub struct Materials {
     pub stats: Option<PathBuf>,
     /// What pruning goes by.
     pub importance: ImportanceSource,
+    /// Whether candidates of few bits have their channels scaled before they are rounded.
+    pub scale: bool,
     /// Folder of tensors quantized before.
     pub tensors: PathBuf,
     /// Threads that build.
@@ -80,9 +82,20 @@ pub trait Kit {
         name.parse::<GgmlType>().is_ok_and(GgmlType::is_target)
     }
 
+    /// Whether a weight type is of use on a GPU only.
+    fn is_for_gpu(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
     /// Whether a weight type has so few bits that training mends what they cost.
     fn is_low(&self, name: &str) -> bool {
         name.parse::<GgmlType>().is_ok_and(|ty| ty.is_quantized() && ty.bits() <= LOW_BITS)
+    }
+
+    /// Whether a candidate has weights of few bits.
+    fn has_few_bits(&self, config: &Config) -> bool {
+        matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| self.is_low(ty)))
     }
 
     /// The weight type that leaves weights as they are, or nearly so.

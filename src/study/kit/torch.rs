@@ -99,6 +99,7 @@ impl Kit for TorchKit {
             config: config.clone(),
             stats: materials.stats.clone(),
             importance: materials.importance.clone(),
+            scale: materials.scale && self.has_few_bits(config),
             cache: materials.tensors.clone(),
             out: out.to_owned(),
             threads: materials.threads,
@@ -115,6 +116,15 @@ impl Kit for TorchKit {
 
     fn is_low(&self, name: &str) -> bool {
         name.parse() == Ok(TorchType::Int4)
+    }
+
+    fn is_for_gpu(&self, name: &str) -> bool {
+        name.parse().is_ok_and(TorchType::is_for_gpu)
+    }
+
+    fn has_few_bits(&self, config: &Config) -> bool {
+        let few = |name: &str| matches!(name.parse(), Ok(TorchType::Int4 | TorchType::Nf4));
+        matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| few(ty)))
     }
 
     fn float_type(&self) -> &'static str {

@@ -18,7 +18,14 @@ pub(super) enum Linear {
     Dynamic { matrix: Packed, kernel: Rc<Fbgemm> },
     /// Four bits in libtorch's layout; activations in bfloat16.
     Int4 { weight: Tensor, scales_and_zeros: Tensor, bias: Option<Tensor> },
+    /// Codes that are turned into floats for every product.
+    Nf4 { codes: Tensor, scales: Tensor, levels: Tensor, bias: Option<Tensor> },
+    /// Half of the weights in cuSPARSELt's layout, of a matrix with so many rows.
+    Sparse { compressed: Tensor, kind: Kind, bias: Option<Tensor> },
 }
+
+/// cuSPARSELt multiplies with columns in multiples of this.
+const SPARSE_COLUMNS: i64 = 16;
 
 /// `_convert_weight_to_int4pack` on CUDA works on tiles of sixteen times this.
 const INNER_K_TILES: i64 = 2;
@@ -43,6 +50,16 @@ impl Linear {
                 None => Ok(Self::Int8 { weight: bytes, scales: scales.f_to_kind(Kind::BFloat16)?, bias }),
             },
             Stored::Int4 { weights, scales_and_zeros } => Self::int4(&weights, scales_and_zeros, bias),
+            Stored::Nf4 { codes, scales, levels } => Ok(Self::Nf4 { codes, scales, levels, bias }),
+            // A processor has no kernel that skips them.
+            Stored::Sparse(weight) if weight.device() == Device::Cpu => {
+                Self::new(Stored::Float(weight), bias, fbgemm)
+            }
+            Stored::Sparse(weight) => Ok(Self::Sparse {
+                compressed: weight.f_contiguous()?.f_internal_cslt_compress()?,
+                kind: weight.kind(),
+                bias,
+            }),
         }
     }
 
@@ -86,8 +103,38 @@ impl Linear {
                 })?;
                 add_bias(product, bias.as_ref(), kind)
             }
+            Self::Nf4 { codes, scales, levels, bias } => {
+                let own = if x.device() == Device::Cpu { Kind::Float } else { Kind::BFloat16 };
+                let weight = dequantize_nf4(codes, scales, levels)?.f_to_kind(own)?;
+                let product = in_kind(x, own, |x| x.f_linear(&weight, None::<&Tensor>))?;
+                add_bias(product, bias.as_ref(), kind)
+            }
+            Self::Sparse { compressed, kind: own, bias } => {
+                let product = in_kind(x, *own, |x| sparse_product(compressed, x))?;
+                add_bias(product, bias.as_ref(), kind)
+            }
         }
     }
+}
+
+/// The product of activations [rows, in] with a matrix in cuSPARSELt's layout: [rows, out].
+fn sparse_product(compressed: &Tensor, x: &Tensor) -> Result<Tensor, TchError> {
+    let (rows, _) = x.size2()?;
+    let padding = (SPARSE_COLUMNS - rows % SPARSE_COLUMNS) % SPARSE_COLUMNS;
+    let columns = x.f_constant_pad_nd([0, 0, 0, padding])?.f_tr()?;
+    let none = None::<&Tensor>;
+    let product = Tensor::f_internal_cslt_sparse_mm(compressed, &columns, none, none, None, false, 0, 1, -1)?;
+    product.f_tr()?.f_narrow(0, 0, rows)
+}
+
+/// Codes [rows, groups, group / 2] as bfloat16 [rows, row].
+fn dequantize_nf4(codes: &Tensor, scales: &Tensor, levels: &Tensor) -> Result<Tensor, TchError> {
+    let rows = codes.size3()?.0;
+    let low = codes.f_bitwise_and(15)?;
+    let high = codes.f_bitwise_right_shift_tensor_scalar(4)?;
+    let codes = Tensor::f_cat(&[low, high], 2)?.f_to_kind(Kind::Int)?;
+    let values = levels.f_to_kind(Kind::BFloat16)?.f_index_select(0, &codes.f_view([-1])?)?;
+    values.f_view_as(&codes)?.f_mul(scales)?.f_view([rows, -1])
 }
 
 /// Calls with activations of another kind and turns the result back.

@@ -148,7 +148,12 @@ impl Net {
         }
         let stored = matrix("token_embd")?;
         let embedding = match &stored {
-            Stored::Float(table) => Table::Float(table.shallow_clone()),
+            Stored::Float(table) | Stored::Sparse(table) => Table::Float(table.shallow_clone()),
+            Stored::Nf4 { .. } => {
+                return Err(fail(TchError::Kind(
+                    "token_embd.weight cannot be looked up in as NF4".to_owned(),
+                )));
+            }
             // What FBGEMM packs is a copy; rows are looked up in the map.
             Stored::Int8 { scales, .. } => {
                 Table::Int8(reader.mapped("token_embd.weight")?, scales.shallow_clone())

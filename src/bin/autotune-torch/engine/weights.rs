@@ -5,7 +5,9 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::error::text;
 use autotune::engine::EngineError;
-use autotune::model::{Checkpoint, DYNAMIC_SCALES, GgmlType, INT4_GROUP, SCALES};
+use autotune::model::{
+    Checkpoint, DYNAMIC_SCALES, GgmlType, INT4_GROUP, LEVELS, NF4_GROUP, SCALES, TWO_OF_FOUR,
+};
 
 /// The kind of a storage type that libtorch has, too.
 pub(super) fn kind_of(ty: GgmlType) -> Option<Kind> {
@@ -32,6 +34,11 @@ pub(super) enum Stored {
     Int8 { bytes: Tensor, scales: Tensor, dynamic: bool },
     /// Weights of 4 bits [out, in] as whole numbers, and scale and zero for each group [in / group, out, 2].
     Int4 { weights: Tensor, scales_and_zeros: Tensor },
+    /// Two codes a byte, of each group those of its first half low [out, in / group, group / 2], the scale of each group
+    /// [out, in / group, 1], and the value of each code.
+    Nf4 { codes: Tensor, scales: Tensor, levels: Tensor },
+    /// Floats [out, in] with two zeros in four neighbours.
+    Sparse(Tensor),
 }
 
 impl Reader<'_> {
@@ -101,6 +108,7 @@ impl Reader<'_> {
         let raw = self.checkpoint.require(name).map_err(|e| self.fail(e.to_string()))?;
         match raw.ty {
             GgmlType::Q4_1 => self.int4(name),
+            GgmlType::Q4_0 if self.checkpoint.find(&format!("{name}{LEVELS}")).is_some() => self.nf4(name),
             GgmlType::I8 => {
                 let dynamic_scales = format!("{name}{DYNAMIC_SCALES}");
                 let dynamic = self.checkpoint.find(&dynamic_scales).is_some();
@@ -113,15 +121,52 @@ impl Reader<'_> {
                 let scales = if dynamic { dynamic_scales } else { format!("{name}{SCALES}") };
                 Ok(Stored::Int8 { bytes, scales: self.mapped(&scales)?, dynamic })
             }
-            _ => Ok(Stored::Float(match kind {
-                Some(kind) => self.float(name, kind)?,
-                // Products of f16 are many times slower than of f32 on a processor.
-                None if raw.ty == GgmlType::F16 && self.device == Device::Cpu => {
-                    self.float(name, Kind::Float)?
-                }
-                None => self.mapped(name)?,
-            })),
+            _ => {
+                let floats = match kind {
+                    Some(kind) => self.float(name, kind)?,
+                    // Products of f16 are many times slower than of f32 on a processor.
+                    None if raw.ty == GgmlType::F16 && self.device == Device::Cpu => {
+                        self.float(name, Kind::Float)?
+                    }
+                    None => self.mapped(name)?,
+                };
+                let sparse = self.checkpoint.find(&format!("{name}{TWO_OF_FOUR}")).is_some();
+                Ok(if sparse { Stored::Sparse(floats) } else { Stored::Float(floats) })
+            }
         }
+    }
+
+    /// A matrix of NormalFloat's codes in the layout of Q4_0, with what they stand for.
+    fn nf4(&self, name: &str) -> Result<Stored, EngineError> {
+        const BLOCK: usize = 18;
+        let raw = self.checkpoint.require(name).map_err(|e| self.fail(e.to_string()))?;
+        let dims = shape(&raw.dims);
+        let &[rows, row] = dims.as_slice() else {
+            return Err(self.fail(format!("the tensor `{name}` of codes has the shape {dims:?}, no matrix")));
+        };
+        let levels = self.float(&format!("{name}{LEVELS}"), Kind::Float)?;
+        if levels.size() != [16] {
+            let found = levels.size();
+            return Err(
+                self.fail(format!("`{name}{LEVELS}` has the shape {found:?}, but there are 16 codes"))
+            );
+        }
+        let bytes = self.checkpoint.read(name).map_err(|e| self.fail(e.to_string()))?;
+        let (mut codes, mut scales) = (Vec::with_capacity(bytes.len()), Vec::new());
+        for block in bytes.chunks_exact(BLOCK) {
+            scales.push(half::f16::from_le_bytes([block[0], block[1]]).to_f32());
+            codes.extend_from_slice(&block[2..]);
+        }
+        let groups = row / NF4_GROUP as i64;
+        let place = |t: Tensor| t.f_to_device(self.device).map_err(self.torch());
+        let shape = [rows, groups, NF4_GROUP as i64 / 2];
+        let codes = Tensor::f_from_data_size(&codes, &shape, Kind::Uint8).map_err(self.torch())?;
+        let scales = Tensor::from_slice(&scales).f_view([rows, groups, 1]).map_err(self.torch())?;
+        Ok(Stored::Nf4 {
+            codes: place(codes)?,
+            scales: place(scales.f_to_kind(Kind::BFloat16).map_err(self.torch())?)?,
+            levels: place(levels)?,
+        })
     }
 
     /// A matrix of 4 bits out of blocks of Q4_1: 32 weights as a scale d, an offset m and nibbles q, w = d q + m; the low nibbles are

@@ -1,6 +1,10 @@
-//! Artifacts of the torch engine: a GGUF whose matrices are floats, Q4_1 (libtorch's 4 bits), or bytes with a scale for each row.
+//! Artifacts of the torch engine: a GGUF whose matrices are floats, Q4_1 (libtorch's 4 bits), bytes with a scale for each row, codes of
+//! NormalFloat in the layout of Q4_0 with their values beside them, or floats with two zeros in four and a mark.
 //!
-//! Pruning, floats and 4 bits are the builder's work as for llama.cpp; bytes are packed here, out of the builder's floats.
+//! Pruning, floats and `INT4` are the builder's work as for llama.cpp; the rest is packed here, out of the builder's floats.
+
+mod nf4;
+mod two_of_four;
 
 use std::path::Path;
 
@@ -9,7 +13,10 @@ use sha2::{Digest, Sha256};
 use super::CompressError;
 use super::floats::{RowReader, rows_per_chunk};
 use crate::model::gguf::{Gguf, GgufWriter, TensorDecl, header_bytes};
-use crate::model::{DYNAMIC_SCALES, GgmlType, SCALES, TensorName, TorchType, WeightGroup};
+use crate::model::{
+    DYNAMIC_SCALES, GgmlType, LEVELS, NF4_LEVELS, SCALES, TWO_OF_FOUR, TensorName, TorchType, WeightGroup,
+    float_bytes,
+};
 use crate::space::{Config, WeightPlan, WeightSlot};
 
 /// Bytes that are copied at once.
@@ -72,7 +79,11 @@ impl TorchTypes {
             TorchType::Bf16 => GgmlType::Bf16,
             TorchType::F16 => GgmlType::F16,
             TorchType::Int4 if role != WeightGroup::Embd.name() => GgmlType::Q4_1,
-            TorchType::Int4 | TorchType::Int8 | TorchType::Int8Dynamic => float,
+            TorchType::Int4
+            | TorchType::Int8
+            | TorchType::Int8Dynamic
+            | TorchType::Nf4
+            | TorchType::Sparse24 => float,
         };
         let mut slots: Vec<(WeightSlot, String)> =
             self.slots.iter().map(|(slot, t)| (slot.clone(), ty(*t, &slot.role).name().to_owned())).collect();
@@ -94,16 +105,20 @@ pub fn base_config(config: &Config, reference: &Gguf) -> Result<Config, Compress
     Ok(TorchTypes::new(config)?.base(config, reference))
 }
 
-/// Whether anything is to be packed into bytes.
+/// How a matrix is to be packed; none where it stays as it was built.
 fn packs(types: &TorchTypes, info: &crate::model::gguf::TensorInfo, layers: usize) -> Option<TorchType> {
     let name = TensorName::parse(&info.name);
     let looked_up = name.group() == Some(WeightGroup::Embd);
     let rows = info.n_rows();
     let ty = types.asked(name, layers)?.fit(info.n_per_row(), rows, looked_up);
-    matches!(ty, TorchType::Int8 | TorchType::Int8Dynamic).then_some(ty).filter(|_| info.ty.is_float())
+    let packed = match ty {
+        TorchType::Int8 | TorchType::Int8Dynamic | TorchType::Nf4 | TorchType::Sparse24 => true,
+        TorchType::F32 | TorchType::Bf16 | TorchType::F16 | TorchType::Int4 => false,
+    };
+    (packed && info.ty.is_float()).then_some(ty)
 }
 
-/// Packs the matrices of a built file that are to be bytes, into `out`. Returns its size and hash; none where nothing is to be packed.
+/// Packs the matrices of a built file that are to be bytes, codes or sparse, into `out`. Returns its size and hash; none where nothing is to be packed.
 ///
 /// # Errors
 /// A file that cannot be read or written.
@@ -125,9 +140,14 @@ pub fn pack(config: &Config, built: &Gguf, out: &Path) -> Result<Option<(u64, St
         match ty {
             None => decls.push(decl(info.name.clone(), info.dims.clone(), info.ty)),
             Some(ty) => {
-                let scales = if *ty == TorchType::Int8Dynamic { DYNAMIC_SCALES } else { SCALES };
-                decls.push(decl(info.name.clone(), info.dims.clone(), GgmlType::I8));
-                decls.push(decl(format!("{}{scales}", info.name), vec![info.n_rows()], GgmlType::F32));
+                let (stored, beside, n) = match ty {
+                    TorchType::Nf4 => (GgmlType::Q4_0, LEVELS, NF4_LEVELS.len() as u64),
+                    TorchType::Sparse24 => (info.ty, TWO_OF_FOUR, 1),
+                    TorchType::Int8Dynamic => (GgmlType::I8, DYNAMIC_SCALES, info.n_rows()),
+                    _ => (GgmlType::I8, SCALES, info.n_rows()),
+                };
+                decls.push(decl(info.name.clone(), info.dims.clone(), stored));
+                decls.push(decl(format!("{}{beside}", info.name), vec![n], GgmlType::F32));
             }
         }
     }
@@ -139,26 +159,37 @@ pub fn pack(config: &Config, built: &Gguf, out: &Path) -> Result<Option<(u64, St
             digest.update(bytes);
             Ok(writer.write(bytes)?)
         };
-        if ty.is_none() {
+        let Some(ty) = ty else {
             for start in (0..info.bytes()).step_by(COPIED_AT_ONCE) {
                 let mut bytes = vec![0; COPIED_AT_ONCE.min((info.bytes() - start) as usize)];
                 built.read_at(info, start, &mut bytes)?;
                 put(&bytes)?;
             }
             continue;
-        }
+        };
         let mut reader = RowReader::new(built, info)?;
-        let mut scales = Vec::new();
+        let mut beside: Vec<f32> = match ty {
+            TorchType::Nf4 => NF4_LEVELS.to_vec(),
+            TorchType::Sparse24 => vec![0.0],
+            _ => Vec::new(),
+        };
         let step = rows_per_chunk(info.n_per_row());
         for start in (0..info.n_rows()).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
             let floats = reader.rows(start..(start + step).min(info.n_rows()))?;
             let mut packed = Vec::with_capacity(floats.len());
-            for line in floats.chunks(info.n_per_row() as usize) {
-                scales.extend(pack_row(line, &mut packed).to_le_bytes());
+            for line in floats.chunks_mut(info.n_per_row() as usize) {
+                match ty {
+                    TorchType::Nf4 => nf4::pack_row(line, &mut packed),
+                    TorchType::Sparse24 => {
+                        two_of_four::thin(line);
+                        packed.extend(float_bytes(line, info.ty));
+                    }
+                    _ => beside.push(pack_row(line, &mut packed)),
+                }
             }
             put(&packed)?;
         }
-        put(&scales)?;
+        put(&float_bytes(&beside, GgmlType::F32))?;
     }
     let bytes = writer.finish(false)?;
     Ok(Some((bytes, digest.finalize().iter().map(|b| format!("{b:02x}")).collect())))
