@@ -171,10 +171,19 @@ pub fn tell(options: &Options) -> Result<()> {
     }
     let mut rungs: BTreeMap<&str, f64> = BTreeMap::new();
     let mut workers = 0.0;
+    let mut add = |rung, seconds: f64| {
+        *rungs.entry(rung).or_default() += seconds;
+        workers += seconds;
+    };
     for trial in &trials {
-        for rung in &trial.rungs {
-            *rungs.entry(rung.rung.name()).or_default() += rung.duration.as_secs_f64();
-            workers += rung.duration.as_secs_f64();
+        let done: f64 = trial.rungs.iter().map(|rung| rung.duration.as_secs_f64()).sum();
+        trial.rungs.iter().for_each(|rung| add(rung.rung.name(), rung.duration.as_secs_f64()));
+        // A trial that did not complete was in its next rung, in a worker, when it ended.
+        if let (false, Some(started), Some(ended)) =
+            (trial.state == TrialState::Complete, trial.started, trial.ended)
+        {
+            let whole = (ended.as_millisecond() - started.as_millisecond()) as f64 / 1e3;
+            add("unfinished", (whole - done).max(0.0));
         }
     }
     for (rung, seconds) in &rungs {
