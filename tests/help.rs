@@ -118,8 +118,8 @@ fn help_of_the_command() {
               [default: activation]
 
           --scaling <BY>
-              Whether the channels of candidates with weights of four bits or fewer are scaled before
-              rounding, which leaves the function as it is. Presets stay as they are
+              Whether the channels of candidates are scaled before weights are rounded, which leaves the
+              function as it is. Presets stay as they are
 
               Possible values:
               - activations: By the activations that they meet on calibration code (AWQ)
@@ -323,8 +323,8 @@ fn help_of_tune() {
               [default: activation]
 
           --scaling <BY>
-              Whether the channels of candidates with weights of four bits or fewer are scaled before
-              rounding, which leaves the function as it is. Presets stay as they are
+              Whether the channels of candidates are scaled before weights are rounded, which leaves the
+              function as it is. Presets stay as they are
 
               Possible values:
               - activations: By the activations that they meet on calibration code (AWQ)

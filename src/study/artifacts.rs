@@ -9,7 +9,7 @@ use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
 use crate::space::Config;
 use crate::store::{TrialRecord, TrialState};
 
-/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of ones with few bits
+/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of rounded ones
 /// whether channels were scaled; of trained ones how long, and on what.
 #[must_use]
 pub fn origin(settings: &Settings, kit: &dyn Kit, config: &Config, trained: bool) -> String {
@@ -20,7 +20,7 @@ pub fn origin(settings: &Settings, kit: &dyn Kit, config: &Config, trained: bool
     } else if trained {
         origin += &format!(" trained {}", settings.recover_s);
     }
-    if settings.scaling == Scaling::Activations && kit.has_few_bits(config) {
+    if settings.scaling == Scaling::Activations && kit.has_rounded(config) {
         origin += " scaled";
     }
     if trained && settings.recover_on != RecoveryText::default() {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn scaled_and_unscaled_files_of_few_bits_have_different_names() {
+    fn scaled_and_unscaled_files_have_different_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.gguf");
         Shapes::tiny(ArchKind::Llama).write(&path, GgmlType::F16, 3, None).unwrap();
@@ -145,7 +145,7 @@ mod tests {
             origin(&settings, kit.as_ref(), &Config::from_candidate(&candidate).unwrap(), false)
         };
         assert_ne!(of("Q4_0", Scaling::Activations), of("Q4_0", Scaling::None));
-        assert_eq!(of("Q8_0", Scaling::Activations), of("Q8_0", Scaling::None));
+        assert_eq!(of("F16", Scaling::Activations), of("F16", Scaling::None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Observer};
-use super::kit::Kit;
+use super::kit::{Kit, Materials};
 use super::prepare::{Prepared, grading_run, held_out};
 use super::settings::Settings;
 use crate::engine::EngineKind;
@@ -202,13 +202,7 @@ impl Probing<'_> {
     /// Where what was probed of this model is kept: named by all that decides it beside the choice.
     fn file(&self) -> anyhow::Result<PathBuf> {
         let s = self.settings;
-        let of = format!(
-            "{:?} {:?} {} {}",
-            s.importance,
-            s.scaling,
-            self.prepared.calibration,
-            held_out().concat()
-        );
+        let of = format!("{:?} {} {}", s.importance, self.prepared.calibration, held_out().concat());
         let digest = Sha256::digest(of.as_bytes());
         let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let engine = self.kit.engine().name();
@@ -221,7 +215,8 @@ impl Probing<'_> {
 
     /// The divergence that a candidate causes, or why it is not known.
     fn one(&self, config: &Config) -> anyhow::Result<Result<f64, String>> {
-        let materials = &self.prepared.materials;
+        // Scaling would make every float anew, for the sake of the one part that is rounded; the order of the choices hardly depends on it.
+        let materials = &Materials { scale: false, ..self.prepared.materials.clone() };
         let predictions = self.folder()?.join(format!(
             "few-{}",
             self.prepared.predictions.file_name().map_or_else(Default::default, |n| n.to_string_lossy())

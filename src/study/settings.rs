@@ -36,7 +36,7 @@ pub enum RecoveryText {
     Generated,
 }
 
-/// Whether channels are scaled before weights of few bits are rounded.
+/// Whether channels are scaled before weights are rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scaling {
@@ -74,7 +74,7 @@ pub struct Settings {
     /// What pruning goes by.
     #[serde(default)]
     pub importance: ImportanceBy,
-    /// Whether candidates with weights of few bits have their channels scaled first.
+    /// Whether candidates have their channels scaled before weights are rounded.
     #[serde(default)]
     pub scaling: Scaling,
     /// A candidate that is pruned or of few bits is trained towards the reference so long before it is quantized, in seconds; 0: not at

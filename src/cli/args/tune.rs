@@ -27,7 +27,7 @@ impl From<ImportanceName> for crate::study::ImportanceBy {
     }
 }
 
-/// Whether channels are scaled before weights of few bits are rounded.
+/// Whether channels are scaled before weights are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScalingName {
     /// By the activations that they meet on calibration code (AWQ).
@@ -105,8 +105,7 @@ pub struct TuneArgs {
     /// What pruning goes by; gradient needs torch.
     #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
     pub importance: ImportanceName,
-    /// Whether the channels of candidates with weights of four bits or fewer are scaled before rounding, which leaves the function as it is.
-    /// Presets stay as they are.
+    /// Whether the channels of candidates are scaled before weights are rounded, which leaves the function as it is. Presets stay as they are.
     #[arg(long, value_enum, default_value = "activations", value_name = "BY")]
     pub scaling: ScalingName,
     /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference so long before it is quantized, for

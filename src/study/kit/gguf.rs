@@ -168,7 +168,7 @@ impl Kit for GgufKit {
             config: config.clone(),
             stats: materials.stats.clone(),
             importance: materials.importance.clone(),
-            scale: materials.scale && self.has_few_bits(config),
+            scale: materials.scale && self.has_rounded(config),
             cache: materials.tensors.clone(),
             out: out.to_owned(),
             threads: materials.threads,

@@ -26,7 +26,7 @@ pub struct Materials {
     pub stats: Option<PathBuf>,
     /// What pruning goes by.
     pub importance: ImportanceSource,
-    /// Whether candidates of few bits have their channels scaled before they are rounded.
+    /// Whether candidates have their channels scaled before weights are rounded.
     pub scale: bool,
     /// Folder of tensors quantized before.
     pub tensors: PathBuf,
@@ -93,9 +93,14 @@ pub trait Kit {
         name.parse::<GgmlType>().is_ok_and(|ty| ty.is_quantized() && ty.bits() <= LOW_BITS)
     }
 
-    /// Whether a candidate has weights of few bits.
-    fn has_few_bits(&self, config: &Config) -> bool {
-        matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| self.is_low(ty)))
+    /// Whether a weight type rounds weights to steps.
+    fn is_rounded(&self, name: &str) -> bool {
+        name.parse::<GgmlType>().is_ok_and(GgmlType::is_quantized)
+    }
+
+    /// Whether a candidate of our own (not a preset, which stays as people use it) has weights that are rounded.
+    fn has_rounded(&self, config: &Config) -> bool {
+        matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| self.is_rounded(ty)))
     }
 
     /// The weight type that leaves weights as they are, or nearly so.

@@ -99,7 +99,7 @@ impl Kit for TorchKit {
             config: config.clone(),
             stats: materials.stats.clone(),
             importance: materials.importance.clone(),
-            scale: materials.scale && self.has_few_bits(config),
+            scale: materials.scale && self.has_rounded(config),
             cache: materials.tensors.clone(),
             out: out.to_owned(),
             threads: materials.threads,
@@ -122,9 +122,9 @@ impl Kit for TorchKit {
         name.parse().is_ok_and(TorchType::is_for_gpu)
     }
 
-    fn has_few_bits(&self, config: &Config) -> bool {
-        let few = |name: &str| matches!(name.parse(), Ok(TorchType::Int4 | TorchType::Nf4));
-        matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| few(ty)))
+    fn is_rounded(&self, name: &str) -> bool {
+        use TorchType as T;
+        matches!(name.parse(), Ok(T::Int8 | T::Int8Dynamic | T::Int4 | T::Nf4))
     }
 
     fn float_type(&self) -> &'static str {
