@@ -340,13 +340,18 @@ impl<'a> Builder<'a> {
             output.hasher.update(self.quantizer.source_hash(info)?);
             return Ok(Origin::Copied);
         }
-        if t.decl.ty.is_quantized() {
+        // Scaled floats are the same for every candidate, too.
+        if t.decl.ty.is_quantized() || !self.quantizer.factors(info).is_nothing() {
             // The writer has refused declarations without a size.
             let bytes = t.decl.bytes().unwrap_or(0);
             let mut made = self.quantizer.quantized(info, picks, t.decl.ty, bytes)?;
             output.writer.copy_from(&mut made.entry.file, 0, bytes)?;
             output.hasher.update(made.entry.hash);
-            return Ok(if made.fresh { Origin::Quantized } else { Origin::Reused });
+            return Ok(match made.fresh {
+                _ if !t.decl.ty.is_quantized() => Origin::Copied,
+                true => Origin::Quantized,
+                false => Origin::Reused,
+            });
         }
         let mut content = Sha256::new();
         self.quantizer.convert(info, picks, t.decl.ty, None, |bytes| {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Observer};
-use super::kit::{Kit, Materials};
+use super::kit::Kit;
 use super::prepare::{Prepared, grading_run, held_out};
 use super::settings::Settings;
 use crate::engine::EngineKind;
@@ -28,6 +28,10 @@ const WINDOWS: u32 = 2;
 const WINDOW_TOKENS: u32 = 128;
 /// Of a study's time, so much may be spent on probes; where they would take longer, there are none.
 const SHARE: f64 = 0.1;
+/// No probe takes less, in seconds, unless the model is a toy.
+const LEAST_S: f64 = 3.0;
+/// After so many probes it is told what the rest would take.
+const FEW: f64 = 4.0;
 /// Groups of parameters whose choices change what a model says.
 const GROUPS: [&str; 3] = ["weights.", "kv.", "prune."];
 
@@ -158,12 +162,16 @@ impl Probing<'_> {
         let mut found: BTreeMap<String, f64> = serde_json::from_str(&text).unwrap_or_default();
         let missing: Vec<&Probe> = probes.iter().filter(|p| !found.contains_key(&p.key)).collect();
         let allowed = self.settings.time_s.map_or(Duration::MAX, |s| Duration::from_secs(s).mul_f64(SHARE));
+        if missing.len() as f64 * LEAST_S > allowed.as_secs_f64() {
+            return Ok(None);
+        }
         let (total, mut spent) = (missing.len() as u64, Duration::ZERO);
         for (done, probe) in missing.iter().enumerate() {
             // The first one also makes the predictions to compare with.
             let (left, counted) = ((missing.len() - done) as f64, done.saturating_sub(1) as f64);
             let each = spent.as_secs_f64() / counted;
-            if counted > 0.0 && each * left > allowed.as_secs_f64() {
+            // A few tell nothing: some types are rounded ten times as slowly as others.
+            if counted >= FEW && each * left > allowed.as_secs_f64() {
                 let text = format!(
                     "what each choice costs on its own is not probed: {left} probes of {each:.1} s would take over {:.0} % of the study's time; \
                      what was probed is kept for later studies",
@@ -202,7 +210,8 @@ impl Probing<'_> {
     /// Where what was probed of this model is kept: named by all that decides it beside the choice.
     fn file(&self) -> anyhow::Result<PathBuf> {
         let s = self.settings;
-        let of = format!("{:?} {} {}", s.importance, self.prepared.calibration, held_out().concat());
+        let text = self.prepared.calibration.as_str();
+        let of = format!("{:?} {:?} {text} {}", s.importance, s.scaling, held_out().concat());
         let digest = Sha256::digest(of.as_bytes());
         let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let engine = self.kit.engine().name();
@@ -215,8 +224,7 @@ impl Probing<'_> {
 
     /// The divergence that a candidate causes, or why it is not known.
     fn one(&self, config: &Config) -> anyhow::Result<Result<f64, String>> {
-        // Scaling would make every float anew, for the sake of the one part that is rounded; the order of the choices hardly depends on it.
-        let materials = &Materials { scale: false, ..self.prepared.materials.clone() };
+        let materials = &self.prepared.materials;
         let predictions = self.folder()?.join(format!(
             "few-{}",
             self.prepared.predictions.file_name().map_or_else(Default::default, |n| n.to_string_lossy())
