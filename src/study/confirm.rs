@@ -18,9 +18,10 @@ use crate::store::{NewEvent, Store, StudyId, TrialRecord};
 
 /// Rounds that are measured where the time allows.
 const ROUNDS: u64 = 16;
-/// Prompt tokens and decode steps of one short measurement.
-const PROMPT_TOKENS: u32 = 256;
-const STEPS: u32 = 25;
+/// Prompt tokens of one short measurement.
+pub const PROMPT_TOKENS: u32 = 256;
+/// Decode steps of one short measurement.
+pub const STEPS: u32 = 25;
 /// No more of a study's time than this share is kept for measuring again, and no more than this long.
 const SHARE: f64 = 0.1;
 const MOST: Duration = Duration::from_secs(60);
@@ -58,12 +59,12 @@ pub struct Confirmation<'a> {
 }
 
 impl Confirmation<'_> {
-    /// Measures the trials in turns until the rounds are done or the time is up; returns how many rounds are whole. A trial whose artifact
-    /// is gone, or that fails now, is left out.
+    /// Measures the trials in turns until the rounds are done or the time is up. A trial whose artifact is gone, or that fails now,
+    /// is left out.
     ///
     /// # Errors
     /// The database refuses, or no worker can be started.
-    pub fn run(&self, numbers: &[u64], time: Duration, observer: &mut dyn Observer) -> anyhow::Result<u64> {
+    pub fn run(&self, numbers: &[u64], time: Duration, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut done = known(self.store, self.id)?;
         let mut trials: Vec<(TrialRecord, Config)> = Vec::new();
@@ -74,16 +75,18 @@ impl Confirmation<'_> {
                 trials.push((trial, config));
             }
         }
-        if trials.len() < 2 {
-            return Ok(0);
+        let numbers: Vec<u64> = trials.iter().map(|(t, _)| t.number).collect();
+        let (first, rounds) = left_to_play(&done, &numbers);
+        if trials.len() < 2 || rounds == 0 {
+            return Ok(());
         }
         let all = trials.len();
         let text = format!(
             "measuring {all} trials again, in turns: those to recommend and the presets nearest to them"
         );
         observer.hear(&Event::Remark { text });
-        if self.fit_together(&trials) && self.together(&trials, &done, time, observer)? {
-            return self.whole_rounds(&trials);
+        if self.fit_together(&trials) && self.together(&trials, first, rounds, time, observer)? {
+            return Ok(());
         }
         self.one_by_one(trials, &mut done, time.saturating_sub(begun.elapsed()), observer)
     }
@@ -95,24 +98,16 @@ impl Confirmation<'_> {
         sum.is_some_and(|bytes| bytes <= MEMORY_SHARE * self.machine_bytes as f64)
     }
 
-    /// Rounds in which all of them were measured.
-    fn whole_rounds(&self, trials: &[(TrialRecord, Config)]) -> anyhow::Result<u64> {
-        let done = known(self.store, self.id)?;
-        let of = |round: u64, number: u64| done.iter().any(|r| r.round == round && r.trial == number);
-        let end = done.iter().map(|r| r.round + 1).max().unwrap_or(0);
-        Ok((0..end).filter(|round| trials.iter().all(|(t, _)| of(*round, t.number))).count() as u64)
-    }
-
     /// Plays rounds in one worker that has them all loaded; whether it went well.
     fn together(
         &self,
         trials: &[(TrialRecord, Config)],
-        done: &[Recheck],
+        first: u64,
+        rounds: u64,
         time: Duration,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<bool> {
         let begun = Instant::now();
-        let first = done.iter().map(|r| r.round + 1).max().unwrap_or(0);
         let workload = self.settings.workload;
         let side = |(trial, config): &(TrialRecord, Config)| {
             let artifact = self.results.join(&trial.artifact.as_ref()?.path);
@@ -125,7 +120,7 @@ impl Confirmation<'_> {
             workload,
             text: self.prepared.timing_text.clone(),
             first,
-            rounds: ROUNDS.saturating_sub(first),
+            rounds,
             time_s: time.as_secs_f64(),
         };
         // What loading takes is known only when it is over.
@@ -143,8 +138,8 @@ impl Confirmation<'_> {
                     stored = event.map(|_| ());
                 }
             }
-            let (trial, done) = (trials.first().map_or(0, |t| t.0.number), round + 1);
-            observer.hear(&Event::Progress { trial, what: "again".to_owned(), done, total: ROUNDS });
+            let (trial, done) = (trials.first().map_or(0, |t| t.0.number), round + 1 - first);
+            observer.hear(&Event::Progress { trial, what: "again".to_owned(), done, total: rounds });
         })?;
         stored?;
         Ok(matches!(outcome.end, End::Done | End::Cancelled))
@@ -157,7 +152,7 @@ impl Confirmation<'_> {
         done: &mut Vec<Recheck>,
         time: Duration,
         observer: &mut dyn Observer,
-    ) -> anyhow::Result<u64> {
+    ) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut longest = Duration::ZERO;
         for round in 0..ROUNDS {
@@ -172,7 +167,7 @@ impl Confirmation<'_> {
                     continue;
                 }
                 if (self.cancelled)() || begun.elapsed() + longest > time {
-                    return Ok(round);
+                    return Ok(());
                 }
                 let clock = Instant::now();
                 match self.one(trial, config, round)? {
@@ -193,7 +188,7 @@ impl Confirmation<'_> {
             }
             trials.retain(|(t, _)| !failed.contains(&t.number));
         }
-        Ok(ROUNDS)
+        Ok(())
     }
 
     fn one(&self, trial: &TrialRecord, config: &Config, round: u64) -> anyhow::Result<Option<Recheck>> {
@@ -219,6 +214,14 @@ impl Confirmation<'_> {
     }
 }
 
+/// The number of the next round of these trials, and how many are missing until all of them were measured in [`ROUNDS`].
+fn left_to_play(done: &[Recheck], trials: &[u64]) -> (u64, u64) {
+    let first = done.iter().map(|r| r.round + 1).max().unwrap_or(0);
+    let was_there = |round: u64, trial: u64| done.iter().any(|r| r.round == round && r.trial == trial);
+    let whole = (0..first).filter(|&round| trials.iter().all(|&trial| was_there(round, trial))).count();
+    (first, ROUNDS.saturating_sub(whole as u64))
+}
+
 fn event(recheck: &Recheck) -> anyhow::Result<NewEvent> {
     Ok(NewEvent { kind: EVENT.to_owned(), json: serde_json::to_string(recheck)? })
 }
@@ -241,5 +244,17 @@ mod tests {
     fn little_of_the_time_is_kept_back() {
         assert_eq!(reserve(Duration::from_secs(660)), Duration::from_secs(60));
         assert_eq!(reserve(Duration::from_secs(100)), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_new_winner_of_a_resumed_study_plays_all_rounds() {
+        let rounds = |n: u64, trials: &[u64]| -> Vec<Recheck> {
+            let of = |round| trials.iter().map(move |&trial| Recheck { round, trial, latency_ms: 1.0 });
+            (0..n).flat_map(of).collect()
+        };
+        assert_eq!(left_to_play(&[], &[1, 2]), (0, ROUNDS));
+        assert_eq!(left_to_play(&rounds(5, &[1, 2]), &[1, 2]), (5, ROUNDS - 5));
+        assert_eq!(left_to_play(&rounds(ROUNDS, &[1, 2]), &[1, 2]), (ROUNDS, 0));
+        assert_eq!(left_to_play(&rounds(ROUNDS, &[1, 2]), &[1, 2, 3]), (ROUNDS, ROUNDS));
     }
 }
