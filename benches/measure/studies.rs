@@ -13,6 +13,7 @@ use autotune::measure::turns::Side;
 use autotune::space::Config;
 use autotune::store::{DATABASE_FILE, Store, TrialRecord, TrialState};
 use autotune::study::Settings;
+use autotune::study::confirm::{PROMPT_TOKENS, STEPS};
 use autotune::study::prepare::timing_text;
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,7 @@ pub fn turns(options: &Options) -> Result<()> {
     let side = |trial: &&TrialRecord| -> Result<Side> {
         let artifact = trial.artifact.as_ref().context("a timed trial has an artifact")?;
         let run = timing_run(&Config::from_candidate(&trial.candidate)?, &settings.workload);
-        Ok(Side { artifact: results.join(&artifact.path), run, prompt_tokens: 256, steps: 25 })
+        Ok(Side { artifact: results.join(&artifact.path), run, prompt_tokens: PROMPT_TOKENS, steps: STEPS })
     };
     let sides = trials.iter().map(side).collect::<Result<Vec<_>>>()?;
     let once = || -> Result<Vec<f64>> {

@@ -106,7 +106,7 @@ impl TimingSamples {
         (prompt_error.powi(2) + step_error.powi(2)).sqrt() / (prompts + steps)
     }
 
-    /// The median request latency of a workload from the parts alone (see [`super::timing::Timed::parts`]), in milliseconds: the
+    /// The median request latency of a workload from the parts alone (see [`super::turns::alone`]), in milliseconds: the
     /// prompts of a wave one after another, then its steps; half of the waves have ended when the median request ends.
     #[must_use]
     pub fn latency_from_parts_ms(&self, workload: &Workload) -> f64 {

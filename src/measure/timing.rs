@@ -157,42 +157,6 @@ impl Timed<'_> {
         Ok(samples)
     }
 
-    /// Times the parts that a request is made of, each round the same short work: one prompt, whose cache the other slots copy, and
-    /// `steps` decode steps of all slots. For comparisons of candidates that take turns. A prompt longer than `prompt_tokens` is cut.
-    ///
-    /// # Errors
-    /// As for [`Timed::requests`].
-    pub fn parts(
-        mut self,
-        rounds: u32,
-        prompt_tokens: u32,
-        steps: u32,
-    ) -> Result<TimingSamples, EngineError> {
-        self.workload.prompt_tokens = self.workload.prompt_tokens.min(prompt_tokens.max(1));
-        self.workload.shared_tokens = 0;
-        let mut samples = self.begin()?;
-        let steps = steps.clamp(1, self.workload.output_tokens.max(2) - 1);
-        for round in 0..rounds.max(1) {
-            self.session.forget(None);
-            let begun = self.session.now();
-            let first = self.prefill(0, 0, round as usize * 97)?;
-            samples.prompt_ms.push(ms(self.session.now() - begun));
-            samples.prompt_tokens.push(self.workload.prompt_tokens);
-            for other in 1..samples.slots {
-                self.session.copy(0, other)?;
-            }
-            let mut next = vec![first; samples.slots as usize];
-            for step in 1..=steps {
-                let took = self.step(&mut next, step)?;
-                // The first step also carries out the copies.
-                if step > 1 || steps == 1 {
-                    samples.step_ms.push(took);
-                }
-            }
-        }
-        Ok(samples)
-    }
-
     pub(super) fn begin(&mut self) -> Result<TimingSamples, EngineError> {
         if self.text.is_empty() {
             return Err(EngineError::Misuse("the timing text has no tokens".to_owned()));
@@ -496,18 +460,5 @@ pub(super) mod tests {
         let samples = timed(2, "100:11:4:60", &TimingLimits::default());
         assert_eq!(samples.prompt_tokens, [100, 40, 40, 40]);
         assert!(samples.prompt_ms[1] < samples.prompt_ms[0]);
-    }
-
-    #[test]
-    fn parts_are_one_prompt_and_steps_of_all_slots() {
-        let mut session = session(4);
-        let text: Vec<Token> = (0..500).map(|i| i % 90 + 32).collect();
-        let workload = "100:40:4".parse().unwrap();
-        let timed = Timed { session: session.as_mut(), text: &text, workload, slots: 4, chunk: 64 };
-        let samples = timed.parts(3, 50, 9).unwrap();
-        assert_eq!((samples.prompt_ms.len(), samples.step_ms.len()), (3, 3 * 8));
-        assert!(samples.step_ms.iter().all(|ms| (ms - 1.4).abs() < 1e-9));
-        assert_eq!(samples.prompt_tokens, [50; 3]);
-        assert!(samples.warm_up_ms.len() >= 2 && samples.waves.is_empty());
     }
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::timing::{Timed, TimingSamples, ms};
-use super::workload::Workload;
-use crate::engine::{Engine, EngineError, RunConfig, Session, Token};
+use crate::engine::{EngineError, RunConfig, Token};
 
 /// Decode steps between two changes of turn.
 const STEPS_A_TURN: u32 = 5;
@@ -31,11 +30,8 @@ pub struct Side {
 }
 
 /// A side with its model loaded, and how far it is in a round.
-pub struct Player {
-    session: Box<dyn Session>,
-    tokens: Vec<Token>,
-    workload: Workload,
-    chunk: u32,
+pub struct Player<'a> {
+    timed: Timed<'a>,
     steps: u32,
     samples: TimingSamples,
     position: u32,
@@ -43,68 +39,36 @@ pub struct Player {
     next: Vec<Token>,
 }
 
-impl Player {
-    /// Loads a side and warms it up.
+impl<'a> Player<'a> {
+    /// Warms a side up. In a round it has a prompt of so many tokens, no longer than the workload's, and so many steps of all its slots.
     ///
     /// # Errors
-    /// The artifact cannot be loaded or run, or the text is empty.
-    pub fn load(
-        engine: &dyn Engine,
-        side: &Side,
-        workload: &Workload,
-        text: &str,
-    ) -> Result<Self, EngineError> {
-        let session = engine.load(&side.artifact, &side.run)?;
-        let tokens = session.tokenize(text, true)?;
-        let workload = Workload {
-            prompt_tokens: side.prompt_tokens.clamp(1, workload.prompt_tokens.max(1)),
-            shared_tokens: 0,
-            ..*workload
-        };
-        let steps = side.steps.clamp(1, workload.output_tokens.max(2) - 1);
-        let mut player = Self {
-            session,
-            tokens,
-            workload,
-            chunk: side.run.ubatch.min(side.run.batch_tokens).max(1),
-            steps,
-            samples: TimingSamples { slots: side.run.sequences, ..TimingSamples::default() },
-            position: 0,
-            taken: 0,
-            next: Vec::new(),
-        };
-        player.samples = player.timed().begin()?;
-        Ok(player)
-    }
-
-    fn timed(&mut self) -> Timed<'_> {
-        Timed {
-            session: self.session.as_mut(),
-            text: &self.tokens,
-            workload: self.workload,
-            slots: self.samples.slots,
-            chunk: self.chunk,
-        }
+    /// The text is empty, or a decode call failed.
+    pub fn new(mut timed: Timed<'a>, prompt_tokens: u32, steps: u32) -> Result<Self, EngineError> {
+        timed.workload.prompt_tokens = timed.workload.prompt_tokens.min(prompt_tokens.max(1));
+        timed.workload.shared_tokens = 0;
+        let samples = timed.begin()?;
+        let steps = steps.clamp(1, timed.workload.output_tokens.max(2) - 1);
+        Ok(Self { timed, steps, samples, position: 0, taken: 0, next: Vec::new() })
     }
 
     fn begin(&mut self) {
-        self.session.forget(None);
+        self.timed.session.forget(None);
         (self.position, self.taken) = (0, 0);
         self.samples.prompt_ms = vec![0.0];
-        self.samples.prompt_tokens = vec![self.workload.prompt_tokens];
+        self.samples.prompt_tokens = vec![self.timed.workload.prompt_tokens];
         self.samples.step_ms.clear();
     }
 
     /// The next call of the prompt; whether it was the last.
     fn read(&mut self, round: u64) -> Result<bool, EngineError> {
-        let begun = self.session.now();
-        let position = self.position;
-        let (end, first) = self.timed().prefill_call(0, position, round as usize * 97)?;
-        self.samples.prompt_ms[0] += ms(self.session.now() - begun);
+        let begun = self.timed.session.now();
+        let (end, first) = self.timed.prefill_call(0, self.position, round as usize * 97)?;
+        self.samples.prompt_ms[0] += ms(self.timed.session.now() - begun);
         self.position = end;
         let Some(first) = first else { return Ok(false) };
         for other in 1..self.samples.slots {
-            self.session.copy(0, other)?;
+            self.timed.session.copy(0, other)?;
         }
         self.next = vec![first; self.samples.slots as usize];
         Ok(true)
@@ -112,15 +76,13 @@ impl Player {
 
     /// The next few steps; whether they were the last.
     fn write(&mut self) -> Result<bool, EngineError> {
-        let mut next = std::mem::take(&mut self.next);
         for step in self.taken + 1..=self.steps.min(self.taken + STEPS_A_TURN) {
-            let took = self.timed().step(&mut next, step)?;
+            let took = self.timed.step(&mut self.next, step)?;
             if step > 1 || self.steps == 1 {
                 self.samples.step_ms.push(took);
             }
             self.taken = step;
         }
-        self.next = next;
         Ok(self.taken == self.steps)
     }
 }
@@ -131,7 +93,7 @@ impl Player {
 /// # Errors
 /// A decode call failed.
 pub fn take(
-    players: &mut [Player],
+    players: &mut [Player<'_>],
     first: u64,
     rounds: u64,
     time: Duration,
@@ -159,6 +121,29 @@ pub fn take(
     Ok(())
 }
 
+/// The same for one artifact alone: rounds of one prompt, whose cache the other slots copy, and `steps` decode steps of all slots.
+///
+/// # Errors
+/// As for [`Player::new`].
+pub fn alone(
+    timed: Timed<'_>,
+    rounds: u32,
+    prompt_tokens: u32,
+    steps: u32,
+) -> Result<TimingSamples, EngineError> {
+    let mut player = [Player::new(timed, prompt_tokens, steps)?];
+    let mut all = player[0].samples.clone();
+    take(&mut player, 0, rounds.max(1).into(), Duration::MAX, |_, sides| {
+        for round in sides {
+            all.prompt_ms.extend(round.prompt_ms);
+            all.prompt_tokens.extend(round.prompt_tokens);
+            all.step_ms.extend(round.step_ms);
+        }
+        true
+    })?;
+    Ok(all)
+}
+
 /// Lets everyone act in turn until each has said that it is done.
 fn in_turns(
     order: &[usize],
@@ -180,28 +165,29 @@ fn in_turns(
 #[cfg(test)]
 mod tests {
     use super::super::timing::tests::session;
+    use super::super::workload::Workload;
     use super::*;
+    use crate::engine::Session;
 
-    fn player(slots: u32, prompt_tokens: u32, steps: u32) -> Player {
-        let workload = Workload { prompt_tokens, output_tokens: 100, requests: 4, shared_tokens: 0 };
-        let mut player = Player {
-            session: session(slots),
-            tokens: (0..500).map(|i| i % 90 + 32).collect(),
-            workload,
-            chunk: 64,
-            steps,
-            samples: TimingSamples { slots, ..TimingSamples::default() },
-            position: 0,
-            taken: 0,
-            next: Vec::new(),
-        };
-        player.samples = player.timed().begin().unwrap();
-        player
+    fn text() -> Vec<Token> {
+        (0..500).map(|i| i % 90 + 32).collect()
+    }
+
+    fn player<'a>(
+        session: &'a mut dyn Session,
+        slots: u32,
+        text: &'a [Token],
+        prompt_tokens: u32,
+        steps: u32,
+    ) -> Player<'a> {
+        let workload = Workload { prompt_tokens: 200, output_tokens: 100, requests: 4, shared_tokens: 0 };
+        Player::new(Timed { session, text, workload, slots, chunk: 64 }, prompt_tokens, steps).unwrap()
     }
 
     #[test]
     fn every_side_does_its_own_work_once_a_round() {
-        let mut players = [player(4, 150, 12), player(1, 60, 1)];
+        let (mut four, mut one, text) = (session(4), session(1), text());
+        let mut players = [player(four.as_mut(), 4, &text, 150, 12), player(one.as_mut(), 1, &text, 60, 1)];
         let mut heard = Vec::new();
         take(&mut players, 3, 4, Duration::from_secs(3600), |round, samples| {
             heard.push((round, samples));
@@ -221,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_game_ends_when_nobody_listens_or_the_time_is_up() {
-        let mut players = [player(1, 10, 2), player(1, 10, 2)];
+        let (mut a, mut b, text) = (session(1), session(1), text());
+        let mut players = [player(a.as_mut(), 1, &text, 10, 2), player(b.as_mut(), 1, &text, 10, 2)];
         let mut rounds = 0;
         take(&mut players, 0, 10, Duration::from_secs(3600), |_, _| {
             rounds += 1;
@@ -235,6 +222,18 @@ mod tests {
         })
         .unwrap();
         assert!(rounds <= 4, "one round at most, since none would end in no time");
+    }
+
+    #[test]
+    fn parts_are_one_prompt_and_steps_of_all_slots() {
+        let (mut session, text) = (session(4), text());
+        let workload = "100:40:4".parse().unwrap();
+        let timed = Timed { session: session.as_mut(), text: &text, workload, slots: 4, chunk: 64 };
+        let samples = alone(timed, 3, 50, 9).unwrap();
+        assert_eq!((samples.prompt_ms.len(), samples.step_ms.len()), (3, 3 * 8));
+        assert!(samples.step_ms.iter().all(|ms| (ms - 1.4).abs() < 1e-9));
+        assert_eq!(samples.prompt_tokens, [50; 3]);
+        assert!(samples.warm_up_ms.len() >= 2 && samples.waves.is_empty());
     }
 
     #[test]

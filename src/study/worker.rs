@@ -145,7 +145,7 @@ fn work<W: Write>(
             let samples = match plan {
                 TimingPlan::Requests { limits } => timed.requests(&limits)?,
                 TimingPlan::Parts { rounds, prompt_tokens, steps } => {
-                    timed.parts(rounds, prompt_tokens, steps)?
+                    turns::alone(timed, rounds, prompt_tokens, steps)?
                 }
             };
             line.say(&Message::Measured(Box::new(samples)))?;
@@ -153,7 +153,17 @@ fn work<W: Write>(
         }
         Job::Turns { engine, sides, workload, text, first, rounds, time_s } => {
             let engine = open(engine)?;
-            let players = sides.iter().map(|side| Player::load(engine.as_ref(), side, &workload, &text));
+            let loaded = sides.iter().map(|side| {
+                let session = engine.load(&side.artifact, &side.run)?;
+                let tokens = session.tokenize(&text, true)?;
+                Ok((session, tokens))
+            });
+            let mut loaded = loaded.collect::<Result<Vec<_>, EngineError>>()?;
+            let players = loaded.iter_mut().zip(&sides).map(|((session, text), side)| {
+                let (slots, chunk) = (side.run.sequences, side.run.ubatch.min(side.run.batch_tokens));
+                let timed = Timed { session: session.as_mut(), text, workload, slots, chunk };
+                Player::new(timed, side.prompt_tokens, side.steps)
+            });
             let mut players = players.collect::<Result<Vec<_>, _>>()?;
             let time = Duration::try_from_secs_f64(time_s).unwrap_or(Duration::MAX);
             let mut said = Ok(());
