@@ -45,6 +45,8 @@ pub use stored::{RegionBound, StoredProblem, region};
 pub use tasks::TaskGrading;
 pub use trial::Climb;
 
+use crate::measure::supervisor::End;
+
 /// The machine lacks something that a step needs: disk space, a permission. No trial is to blame; a resume may find it mended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("failed to {step}: {reason}; everything finished so far is kept")]
@@ -53,6 +55,18 @@ pub struct MachineFault {
     pub step: String,
     /// What the machine said.
     pub reason: String,
+}
+
+/// What the end of a job means that no trial is to blame for: it is done, or why it is not, in words. `step` follows "failed to".
+fn done_or_why(end: End, step: &str) -> anyhow::Result<Result<(), String>> {
+    match end {
+        End::Done => Ok(Ok(())),
+        End::Cancelled => Err(Stopped.into()),
+        End::Refused(reason) => Err(MachineFault { step: step.to_owned(), reason }.into()),
+        End::Failed(error) | End::Crashed(error) => Ok(Err(error)),
+        End::TimedOut => Ok(Err("it took too long".to_owned())),
+        End::OverMemory => Ok(Err("the machine has not enough memory".to_owned())),
+    }
 }
 
 /// The user asked the study to stop; what was finished is durable.

@@ -8,10 +8,9 @@ use super::prepare::{Prepared, grading_run};
 use super::presets;
 use super::problem::StudyProblem;
 use super::settings::Settings;
-use super::{MachineFault, Stopped};
 use crate::engine::generate::{Generation, Prompt};
 use crate::measure::protocol::{Job, Message};
-use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::measure::supervisor::{Limits, Supervisor};
 use crate::space::{Config, KvType};
 use crate::store::{Origin, Store, StudyId, Verdicts};
 use crate::units::Bytes;
@@ -113,16 +112,10 @@ impl ReferenceGrading<'_> {
                 observer.hear(&Event::Progress { trial: 0, what: "tasks".to_owned(), done, total });
             }
         })?;
-        match outcome.end {
-            End::Done if generations.len() as u64 == total => Ok(Ok(generations)),
-            End::Done => Ok(Err(format!("{} of {total} tasks were continued", generations.len()))),
-            End::Cancelled => Err(Stopped.into()),
-            End::Refused(reason) => {
-                Err(MachineFault { step: "grade the uncompressed model".to_owned(), reason }.into())
-            }
-            End::Failed(error) | End::Crashed(error) => Ok(Err(error)),
-            End::TimedOut => Ok(Err("it took too long".to_owned())),
-            End::OverMemory => Ok(Err("the machine has not enough memory".to_owned())),
-        }
+        let ended = super::done_or_why(outcome.end, "grade the uncompressed model")?;
+        Ok(ended.and_then(|()| match generations.len() as u64 == total {
+            true => Ok(generations),
+            false => Err(format!("{} of {total} tasks were continued", generations.len())),
+        }))
     }
 }

@@ -15,9 +15,10 @@ use super::event::{Event, Observer};
 use super::kit::Kit;
 use super::prepare::{Prepared, grading_run, held_out};
 use super::settings::Settings;
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, RunConfig};
 use crate::measure::protocol::{Job, Message};
-use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::measure::supervisor::{Limits, Supervisor};
+use crate::model::gguf::temp_beside;
 use crate::space::{Candidate, Config, KvType, Space, WeightPlan};
 use crate::store::{Store, StudyId};
 
@@ -116,13 +117,12 @@ impl Probing<'_> {
             return Ok(known);
         }
         let (mut by, mut probes) = (BTreeMap::new(), Vec::new());
-        let whole = Config::from_candidate(&Candidate::default())?;
         for param in self.space.params.iter().filter(|p| is_probed(&p.name)) {
             let mut keys = Vec::new();
             for level in &param.levels {
                 let candidate = Candidate::default().with(&param.name, level.clone());
                 let (key, config) = (format!("{} {level}", param.name), Config::from_candidate(&candidate)?);
-                if config != whole && !self.is_float(&config) {
+                if !self.is_float(&config) {
                     probes.push(Probe { key: key.clone(), config });
                 }
                 keys.push((level.to_string(), key));
@@ -229,16 +229,15 @@ impl Probing<'_> {
             "few-{}",
             self.prepared.predictions.file_name().map_or_else(Default::default, |n| n.to_string_lossy())
         ));
-        let run = |config: &Config| {
-            let mut run = grading_run(materials.threads, config.kv_k, config.kv_v, false);
-            run.sequences = WINDOWS;
-            run
+        let run = |kv_k, kv_v| RunConfig {
+            sequences: WINDOWS,
+            ..grading_run(materials.threads, kv_k, kv_v, false)
         };
         if !predictions.is_file() {
             let job = Job::Reference {
                 engine: self.kit.engine(),
                 artifact: materials.reference.clone(),
-                run: run(&Config::from_candidate(&Candidate::default())?),
+                run: run(KvType::F16, KvType::F16),
                 texts: held_out(),
                 windows: WINDOWS,
                 window_tokens: WINDOW_TOKENS,
@@ -248,7 +247,8 @@ impl Probing<'_> {
                 return Ok(Err(reason));
             }
         }
-        let artifact = self.folder()?.join(format!("probe.{}", self.kit.extension()));
+        // Another process may probe the same model.
+        let artifact = temp_beside(&self.folder()?.join(format!("probe.{}", self.kit.extension())));
         // What only changes the cache runs the reference.
         let built = config.is_pruned() || !matches!(&config.weights, WeightPlan::PerGroup(s) if s.is_empty());
         if built {
@@ -260,7 +260,7 @@ impl Probing<'_> {
         let job = Job::Assess {
             engine: self.kit.engine(),
             artifact: if built { artifact.clone() } else { materials.reference.clone() },
-            run: run(config),
+            run: run(config.kv_k, config.kv_v),
             reference: Some(predictions),
             prompts: Vec::new(),
         };
@@ -283,17 +283,7 @@ impl Probing<'_> {
             memory_bytes: Some(self.machine_bytes),
         };
         let outcome = self.supervisor.run(job, &limits, self.cancelled, each)?;
-        Ok(match outcome.end {
-            End::Done => Ok(()),
-            End::Cancelled => return Err(super::Stopped.into()),
-            End::Refused(reason) => {
-                let step = format!("probe what choices cost ({})", job.name());
-                return Err(super::MachineFault { step, reason }.into());
-            }
-            End::Failed(error) | End::Crashed(error) => Err(error),
-            End::TimedOut => Err("it took too long".to_owned()),
-            End::OverMemory => Err("the machine has not enough memory".to_owned()),
-        })
+        super::done_or_why(outcome.end, &format!("probe what choices cost ({})", job.name()))
     }
 }
 
