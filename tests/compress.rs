@@ -279,7 +279,7 @@ fn scaled_channels_leave_the_function_as_it_is() {
             let stats = made_up_stats(&Architecture::read(&gguf).unwrap());
             let build = |scaled: bool, out: &str| {
                 let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(stats.clone())).unwrap();
-                let builder = if scaled { builder.with_scaling() } else { builder };
+                let builder = builder.with_scaling(scaled);
                 let pruned =
                     [("prune.keep_ffn", Value::Real(0.6)), ("prune.keep_kv_heads", Value::Real(0.7))];
                 builder.build(&config(&pruned), &dir.path().join(out)).unwrap()
@@ -527,7 +527,7 @@ fn collected_activations_are_whole_and_guide_quantization() {
     let float = logits(&demo.reference);
     let loss_of = |stats: Option<ActivationStats>, scaled: bool, pairs: &[(&str, Value)]| {
         let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, stats).unwrap();
-        let builder = if scaled { builder.with_scaling() } else { builder };
+        let builder = builder.with_scaling(scaled);
         let artifact = builder.build(&config(pairs), &dir.path().join("a.gguf")).unwrap();
         divergence(&float, &logits(&artifact.path))
     };

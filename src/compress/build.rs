@@ -124,12 +124,14 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Scales channels by the activations that they meet before they are rounded, and what feeds them by the inverse: the function is the
+    /// Where `scale` says so, scales channels by the activations that they meet before they are rounded, and what feeds them by the inverse: the function is the
     /// same, and the grid is finest where it counts (AWQ; Lin et al. 2023, arXiv:2306.00978). Nothing changes without statistics, and in
     /// presets that are not pruned.
     #[must_use]
-    pub fn with_scaling(mut self) -> Self {
-        self.quantizer.scale(&self.arch);
+    pub fn with_scaling(mut self, scale: bool) -> Self {
+        if scale {
+            self.quantizer.scale(&self.arch);
+        }
         self
     }
 
@@ -335,13 +337,14 @@ impl<'a> Builder<'a> {
     /// Writes one tensor by the cheapest way there is: copied in the kernel, from the source or from the cache, or converted.
     fn put(&self, output: &mut Output, t: &LayoutTensor, picks: &Picks) -> Result<Origin, CompressError> {
         let info = &self.source.infos[t.source];
-        if picks.is_all() && info.ty == t.decl.ty && self.quantizer.factors(info).is_nothing() {
+        let scaled = !self.quantizer.factors(info).is_nothing();
+        if picks.is_all() && info.ty == t.decl.ty && !scaled {
             output.writer.copy_from(&mut output.source, info.range.start, info.bytes())?;
             output.hasher.update(self.quantizer.source_hash(info)?);
             return Ok(Origin::Copied);
         }
         // Scaled floats are the same for every candidate, too.
-        if t.decl.ty.is_quantized() || !self.quantizer.factors(info).is_nothing() {
+        if t.decl.ty.is_quantized() || scaled {
             // The writer has refused declarations without a size.
             let bytes = t.decl.bytes().unwrap_or(0);
             let mut made = self.quantizer.quantized(info, picks, t.decl.ty, bytes)?;

@@ -39,8 +39,7 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
         BuildRequest::Gguf { source, reference, config, stats, importance, scale, cache, out, threads } => {
             let reference = Gguf::open(reference)?;
             let stats = read_stats(stats.as_deref())?;
-            let builder = Builder::new(&reference, cache, *threads as usize, stats)?;
-            let builder = if *scale { builder.with_scaling() } else { builder };
+            let builder = Builder::new(&reference, cache, *threads as usize, stats)?.with_scaling(*scale);
             let builder = with_importance(builder, &reference, importance, config)?.with_shipped(source);
             Ok(told(builder.build(config, out)?, out, config.is_pruned())?)
         }
@@ -48,8 +47,8 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
         BuildRequest::Torch { reference, config, stats, importance, scale, cache, out, threads } => {
             let reference = Gguf::open(reference)?;
             let base = torch::base_config(config, &reference)?;
-            let builder = Builder::new(&reference, cache, *threads as usize, read_stats(stats.as_deref())?)?;
-            let builder = if *scale { builder.with_scaling() } else { builder };
+            let stats = read_stats(stats.as_deref())?;
+            let builder = Builder::new(&reference, cache, *threads as usize, stats)?.with_scaling(*scale);
             let builder = with_importance(builder, &reference, importance, config)?;
             // What the builder makes is the artifact, unless there are bytes to be packed.
             let floats = temp_beside(out);

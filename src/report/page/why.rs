@@ -9,6 +9,7 @@ use crate::report::front::eligible;
 use crate::report::metric::digits;
 use crate::report::{Analysis, Influence, Metric, Reading, moved};
 use crate::store::TrialRecord;
+use crate::study::sensitivity::Choice;
 
 /// Fewer trials tell nothing about a parameter.
 const LEAST_TRIALS: usize = 6;
@@ -41,29 +42,22 @@ fn influence(analysis: &Analysis) -> Markup {
     if names.is_empty() {
         return html! {};
     }
+    let columns: Vec<String> = analysis.influence.iter().map(|i| Metric::of(&i.metric).short).collect();
+    let cells = |name: &str| {
+        html! {
+            @for i in &analysis.influence {
+                @match of(i, name) {
+                    Some(s) => td { (meter(s.first, s.total)) " " (format!("{:.0} %", 100.0 * s.first)) small.muted { " with others " (format!("{:.0} %", 100.0 * s.total)) } },
+                    None => td { "–" },
+                }
+            }
+        }
+    };
     html! {
         h3 #importance { "What moves the results" }
         p { "Share of each objective's variance over the whole space that a parameter explains alone, and (lighter) together with others: "
             "Sobol indices of the model that the search fitted to its measurements." }
-        div.scroll tabindex="0" role="region" aria-label="Importance of parameters" {
-            table.effects {
-                thead { tr {
-                    th scope="col" { "parameter" }
-                    @for i in &analysis.influence { th scope="col" { (Metric::of(&i.metric).short) } }
-                } }
-                tbody { @for name in names {
-                    tr {
-                        th scope="row" { (name) }
-                        @for i in &analysis.influence {
-                            @match of(i, name) {
-                                Some(s) => td { (meter(s.first, s.total)) " " (format!("{:.0} %", 100.0 * s.first)) small.muted { " with others " (format!("{:.0} %", 100.0 * s.total)) } },
-                                None => td { "–" },
-                            }
-                        }
-                    }
-                } }
-            }
-        }
+        (by_parameter("Importance of parameters", &columns, names.into_iter().map(|name| (name, cells(name)))))
     }
 }
 
@@ -73,24 +67,19 @@ fn sensitivity(analysis: &Analysis) -> Markup {
     if probed.is_empty() {
         return html! {};
     }
+    let cells = |choices: &[Choice]| {
+        html! {
+            td { @for (i, choice) in choices.iter().enumerate() {
+                @if i > 0 { " · " }
+                (choice.level) " " (if choice.kl == 0.0 { "0".to_owned() } else { digits(choice.kl) })
+            } }
+        }
+    };
     html! {
         h3 #sensitivity { "What each choice costs on its own" }
         p { "Mean divergence from the uncompressed model on a little held-out code, in nats a token, while everything else is uncompressed. Probed before the first trial; "
             "the search begins with their sums, and drops them where measured grades say otherwise." }
-        div.scroll tabindex="0" role="region" aria-label="Cost of single choices" {
-            table.effects {
-                thead { tr { th scope="col" { "parameter" } th scope="col" { "divergence by level" } } }
-                tbody { @for (name, choices) in &probed {
-                    tr {
-                        th scope="row" { (name) }
-                        td { @for (i, choice) in choices.iter().enumerate() {
-                            @if i > 0 { " · " }
-                            (choice.level) " " (if choice.kl == 0.0 { "0".to_owned() } else { digits(choice.kl) })
-                        } }
-                    }
-                } }
-            }
-        }
+        (by_parameter("Cost of single choices", &["divergence by level".to_owned()], probed.iter().map(|(name, choices)| (name.as_str(), cells(choices)))))
     }
 }
 
@@ -113,24 +102,36 @@ fn effects(analysis: &Analysis) -> Markup {
         .collect();
     let most = |effects: &[Option<Effect>]| effects.iter().flatten().map(|e| e.share).fold(0.0, f64::max);
     table.sort_by(|a, b| most(&b.1).total_cmp(&most(&a.1)));
+    let columns: Vec<String> = metrics.iter().map(|m| m.short.clone()).collect();
+    let cells = |effects: &[Option<Effect>]| {
+        html! {
+            @for (effect, metric) in effects.iter().zip(&metrics) {
+                @match effect {
+                    Some(e) => td { (meter(e.share, e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
+                    None => td { "–" },
+                }
+            }
+        }
+    };
     html! {
         h3 { "What the results moved with" }
         p { "Share of the differences between the " (rows.len()) " complete trials of the search that goes with each parameter alone, and its best level there. "
             "The search does not try levels evenly, so this says where it found what, not what a parameter would do by itself; shares do not add up." }
-        div.scroll tabindex="0" role="region" aria-label="Parameters and objectives" {
+        (by_parameter("Parameters and objectives", &columns, table.iter().map(|(name, effects)| (*name, cells(effects)))))
+    }
+}
+
+/// A table with a row of cells for each parameter.
+fn by_parameter<'a>(
+    label: &str,
+    columns: &[String],
+    rows: impl Iterator<Item = (&'a str, Markup)>,
+) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(label) {
             table.effects {
-                thead { tr { th scope="col" { "parameter" } @for m in &metrics { th scope="col" { (m.short) } } } }
-                tbody { @for (name, effects) in &table {
-                    tr {
-                        th scope="row" { (name) }
-                        @for (effect, metric) in effects.iter().zip(&metrics) {
-                            @match effect {
-                                Some(e) => td { (meter(e.share, e.share)) " " (format!("{:.0} %", 100.0 * e.share)) small.muted { " best: " (e.best) ", " (metric.show(e.best_value)) " typically" } },
-                                None => td { "–" },
-                            }
-                        }
-                    }
-                } }
+                thead { tr { th scope="col" { "parameter" } @for column in columns { th scope="col" { (column) } } } }
+                tbody { @for (name, cells) in rows { tr { th scope="row" { (name) } (cells) } } }
             }
         }
     }

@@ -20,7 +20,7 @@ pub(super) enum Linear {
     Int4 { weight: Tensor, scales_and_zeros: Tensor, bias: Option<Tensor> },
     /// Codes that are turned into floats for every product.
     Nf4 { codes: Tensor, scales: Tensor, levels: Tensor, bias: Option<Tensor> },
-    /// Half of the weights in cuSPARSELt's layout, of a matrix with so many rows.
+    /// Half of the weights, of such floats, in cuSPARSELt's layout.
     Sparse { compressed: Tensor, kind: Kind, bias: Option<Tensor> },
 }
 
