@@ -64,6 +64,7 @@ impl Task {
             state: TrialState::Complete,
             objectives,
             proxies: Vec::new(),
+            repeats: None,
         }
     }
 }
@@ -129,6 +130,7 @@ fn search(
                 assert!(seen.insert(point.clone()), "{name} asked twice: {point:?}");
                 history.observations.push(tell(task, number, point));
             }
+            Ask::Again(number) => panic!("{name} asked for {number} again, which was not offered"),
             Ask::Exhausted => return (history, true),
         }
     }
@@ -171,6 +173,7 @@ fn nothing_but_failures_is_survived() {
             state: TrialState::Failed,
             objectives: vec![None; 3],
             proxies: Vec::new(),
+            repeats: None,
         };
         let (history, _) = search(&mixed(), name, 30, fail);
         assert_eq!(history.observations.len(), 30, "{name}");
@@ -259,7 +262,7 @@ fn presets_beside_the_space_are_used_and_their_nearest_points_may_be_asked() {
                     assert!(asked.insert(point.clone()), "{name}");
                     history.observations.push(task.observe(number, point));
                 }
-                Ask::Exhausted => break,
+                Ask::Again(_) | Ask::Exhausted => break,
             }
         }
         assert_eq!(asked.len(), 4, "{name}");

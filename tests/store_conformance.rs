@@ -9,7 +9,7 @@ use std::time::Duration;
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Added, Artifact, Asked, EndState, Failure, FinishedRung, LiveTrial, NewEvent, NewGeneration,
-    NewMeasurement, NewStudy, NewTrial, Origin, Rung, Store, StoreError, StudyId, StudyState, TrialState,
+    NewMeasurement, NewRepeat, NewStudy, NewTrial, Origin, Rung, Store, StoreError, StudyId, StudyState, TrialState,
     WorkerIdentity,
 };
 use jiff::Timestamp;
@@ -91,6 +91,7 @@ macro_rules! whole_suite {
                 threads_never_ask_the_same,
                 events_and_notes_are_kept_in_order,
                 later_rungs_win_and_earlier_stay,
+                a_complete_trial_is_read_with_its_repeats,
             ]
         );
     };
@@ -387,6 +388,43 @@ fn later_rungs_win_and_earlier_stay(open: Open) {
     assert_eq!(rungs, [Rung::Predicted, Rung::Measured, Rung::Graded]);
 }
 
+fn a_complete_trial_is_read_with_its_repeats(open: Open) {
+    let store = open();
+    let study = store.create_study(&new_study("s")).unwrap();
+    let latency = |value: f64| NewMeasurement::interval("latency_ms", "ms", value, value * 0.9, value * 1.1, 8);
+    let repeat = |measurements, failure: Option<&str>| NewRepeat {
+        started: Timestamp::UNIX_EPOCH,
+        duration: Duration::from_millis(700),
+        measurements,
+        failure: failure.map(str::to_owned),
+    };
+    let mut live = asked(&store, study, 1, &WorkerIdentity::current());
+    let peak = NewMeasurement::exact("peak_memory_bytes", "bytes", 5.0);
+    let rung = FinishedRung { measurements: vec![latency(100.0), peak.clone()], ..finished(Rung::Measured) };
+    store.finish_rung(&mut live, &rung).unwrap();
+    let early = store.add_repeat(study, 1, &repeat(vec![latency(1.0)], None)).unwrap_err();
+    assert!(early.to_string().contains("trial 1 is running"), "{early}");
+    store.end_trial(live, EndState::Complete, None).unwrap();
+
+    assert_eq!(store.add_repeat(study, 1, &repeat(vec![latency(121.0)], None)).unwrap(), 1);
+    assert_eq!(store.add_repeat(study, 1, &repeat(Vec::new(), Some("it crashed"))).unwrap(), 2);
+    drop(store);
+    let store = open();
+    let trial = store.trial(study, 1).unwrap();
+    assert_eq!(trial.repeats, 2);
+    assert!((trial.value("latency_ms").unwrap() - 110.0).abs() < 1e-9, "{trial:?}");
+    assert_eq!((trial.value("peak_memory_bytes"), trial.measurements["latency_ms"].samples), (Some(5.0), 16));
+    assert_eq!(store.trials(study).unwrap(), [trial]);
+    assert!(matches!(store.add_repeat(study, 2, &repeat(Vec::new(), None)), Err(StoreError::NoTrial { .. })));
+    // What the trial ended with is as it was.
+    let raw = rusqlite::Connection::open(store.path()).unwrap();
+    let kept: f64 =
+        raw.query_row("SELECT value FROM measurement WHERE metric = 'latency_ms'", [], |r| r.get(0)).unwrap();
+    assert_eq!(kept, 100.0);
+    let error = raw.execute("UPDATE repeat_measurement SET value = 1.0", []).unwrap_err().to_string();
+    assert!(error.contains("cannot be changed"), "{error}");
+}
+
 // What concerns the file itself.
 
 fn at(folder: &tempfile::TempDir) -> PathBuf {
@@ -443,7 +481,7 @@ fn a_newer_schema_is_refused_with_both_versions() {
     rusqlite::Connection::open(at(&folder)).unwrap().pragma_update(None, "user_version", 77).unwrap();
     for result in [Store::open(&at(&folder)), Store::open_existing(&at(&folder))] {
         let text = result.unwrap_err().to_string();
-        assert!(text.contains("version 77") && text.contains("up to 1"), "{text}");
+        assert!(text.contains("version 77") && text.contains("up to 2"), "{text}");
     }
 }
 

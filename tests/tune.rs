@@ -24,6 +24,24 @@ fn peaceful() -> Bench {
 }
 
 #[test]
+fn a_trial_whose_place_on_the_front_is_in_doubt_is_timed_once_more() {
+    // Presets would be ahead of all eight points: they are out of the way.
+    let bench = Bench::new(json!([["Preset(", "refuse-load"], ["", "moody"]]));
+    let said = bench.run_tune(&["--budget", "400MB", "--rung-timeout", "10s"]).code(0);
+    let trials = bench.trials();
+    let repeated: Vec<_> = trials.iter().filter(|t| t.repeats > 0).collect();
+    assert!(!repeated.is_empty(), "{}", said.stderr);
+    for trial in repeated {
+        assert!(trial.repeats <= 3 && trial.origin.preset_name().is_none(), "{trial:?}");
+        assert!(said.stderr.contains(&format!("trial {} is timed once more", trial.number)), "{}", said.stderr);
+        let latency = &trial.measurements["request_latency_p50_ms"];
+        assert!(latency.low <= latency.value && latency.value <= latency.high, "{latency:?}");
+    }
+    let page = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    assert!(page.contains("Timed once more"));
+}
+
+#[test]
 fn a_study_survives_crashes_hangs_and_greed() {
     let bench = troubled();
     let said = bench.run_tune(&ALL).code(0);

@@ -73,6 +73,7 @@ fn observe(landscape: &Landscape, seed: u64, number: u64, point: Vec<usize>) -> 
         state: TrialState::Complete,
         objectives: measured.into_iter().map(Some).collect(),
         proxies: Vec::new(),
+        repeats: None,
     }
 }
 

@@ -189,6 +189,7 @@ fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64) -> (History, f
             state: TrialState::Complete,
             objectives,
             proxies: Vec::new(),
+            repeats: None,
         });
     }
     (history, cpu_seconds() - started)

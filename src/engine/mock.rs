@@ -33,6 +33,8 @@ pub enum Script {
     RefuseLoad,
     /// Pretend to need twice the memory that was predicted.
     Underestimated,
+    /// Be faster or slower, by up to a third, than anything else about the candidate would tell, and from call to call by up to a fifth.
+    Moody,
     /// Give NaN in place of a logit once a text is longer than 32 tokens.
     NanLogits,
 }
@@ -117,11 +119,13 @@ impl MockModel {
         let described = format!("{config:?}");
         let script = self.scripts.iter().find(|(text, _)| described.contains(text)).map(|(_, s)| *s);
         let factor = if script == Some(Script::Underestimated) { 2 } else { 1 };
+        let seed = described.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte)));
+        let mood = if script == Some(Script::Moody) { 1.0 + (2.0 * unit(seed) - 1.0) / 3.0 } else { 1.0 };
         MockArtifact {
             peak_bytes: factor * self.peak_bytes(config),
-            prompt_us: 20.0 / speed,
-            step_us: 100.0 * bits / speed,
-            row_us: 50.0 / speed,
+            prompt_us: mood * 20.0 / speed,
+            step_us: mood * 100.0 * bits / speed,
+            row_us: mood * 50.0 / speed,
             noise: 6.0 * loss.min(1.0),
             forgets: loss.min(1.0),
             watts: self.thread_watts * f64::from(config.threads),
@@ -293,7 +297,11 @@ impl Session for MockSession {
         } else {
             self.script.step_us + self.script.row_us * rows.len() as f64
         };
-        self.clock += Duration::from_secs_f64(us * 1e-6);
+        let mood = match self.script.script {
+            Script::Moody => 0.8 + 0.4 * unit(mix(self.clock.as_nanos() as u64)),
+            _ => 1.0,
+        };
+        self.clock += Duration::from_secs_f64(mood * us * 1e-6);
         Ok(())
     }
 

@@ -425,6 +425,7 @@ mod tests {
                 .zip(values)
                 .map(|(o, v)| (o.metric, reading(v, None, None)))
                 .collect::<BTreeMap<_, _>>(),
+            repeats: 0,
         }
     }
 

@@ -27,7 +27,7 @@ pub use history::{Estimate, History, Observation, TrialState};
 pub use hypervolume::hypervolume;
 pub use importance::{Sobol, importance};
 pub use pareto::{crowding, dominates, knee, nondominated_sort, pareto_front, pareto_front_with_intervals};
-pub use problem::{Direction, Objective, Problem};
+pub use problem::{Direction, Objective, Problem, Repeat};
 pub use region::{Region, front_hypervolume};
 pub use rng::Random;
 pub use sampler::{Ask, SAMPLERS, Sampler, SearchError, sampler};

@@ -48,6 +48,15 @@ impl Objective {
     }
 }
 
+/// What measuring a complete trial once more takes and tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeat {
+    /// Its work, as a share of a trial's.
+    pub cost: f64,
+    /// Which objectives are measured anew.
+    pub objectives: Vec<bool>,
+}
+
 /// The task as a sampler sees it. All answers must be the same whenever they are asked for.
 ///
 /// One sampler value serves one problem: it may cache what the problem answered.
@@ -90,6 +99,11 @@ pub trait Problem {
     /// The sum of the sensitivities of a point's choices, each measured on its own, as an additive prediction of the
     /// quality loss; zero for the reference.
     fn sensitivity(&self, _point: &[usize]) -> Option<f64> {
+        None
+    }
+
+    /// What measuring a trial once more takes, where that can be asked for.
+    fn repeat(&self) -> Option<Repeat> {
         None
     }
 }

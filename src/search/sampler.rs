@@ -8,6 +8,8 @@ use crate::space::Point;
 pub enum Ask {
     /// Try this point: it fits and was not tried.
     Point(Point),
+    /// Time the complete trial of this number once more: its place on the front is in doubt. Only where [`Problem::repeat`] offers it.
+    Again(u64),
     /// Nothing that fits is left to try, as far as can be found.
     Exhausted,
 }

@@ -1,6 +1,6 @@
 //! Small problems for the room's own tests.
 
-use super::{Direction, Estimate, History, Objective, Observation, Problem, TrialState};
+use super::{Direction, Estimate, History, Objective, Observation, Problem, Repeat, TrialState};
 use crate::space::{Param, ParamKind, Point, Space, Value};
 
 type Fits = Box<dyn Fn(&[usize]) -> bool>;
@@ -12,6 +12,8 @@ pub(crate) struct Table {
     objectives: Vec<Objective>,
     pub(crate) fits: Fits,
     pub(crate) values: Losses,
+    /// What timing a trial once more takes, of which the first objective is measured.
+    pub(crate) repeat_cost: Option<f64>,
 }
 
 impl Table {
@@ -40,6 +42,7 @@ impl Table {
                 let x: f64 = p.iter().map(|&l| l as f64).sum();
                 vec![x, (20.0 - x).powi(2) / 20.0]
             }),
+            repeat_cost: None,
         }
     }
 
@@ -49,7 +52,7 @@ impl Table {
         for number in 0..trials {
             match sampler.ask(self, &history, seed, number) {
                 super::Ask::Point(point) => history.observations.push(self.observe(number, point)),
-                super::Ask::Exhausted => break,
+                super::Ask::Again(_) | super::Ask::Exhausted => break,
             }
         }
         history
@@ -65,6 +68,7 @@ impl Table {
             state: TrialState::Complete,
             objectives,
             proxies: Vec::new(),
+            repeats: None,
         }
     }
 }
@@ -80,5 +84,10 @@ impl Problem for Table {
 
     fn feasible(&self, point: &[usize]) -> bool {
         (self.fits)(point)
+    }
+
+    fn repeat(&self) -> Option<Repeat> {
+        let objectives = (0..self.objectives.len()).map(|i| i == 0).collect();
+        Some(Repeat { cost: self.repeat_cost?, objectives })
     }
 }

@@ -94,6 +94,14 @@ pub enum StoreError {
     /// The trial has ended: it is history.
     #[error("trial {0} has already ended and cannot be changed")]
     Ended(u64),
+    /// Only a complete trial can be timed once more.
+    #[error("trial {number} is {state}: only a complete one can be timed once more")]
+    NotComplete {
+        /// The trial.
+        number: u64,
+        /// Its state.
+        state: &'static str,
+    },
     /// Another worker has the trial now.
     #[error("trial {0} was taken over by another worker")]
     Lost(u64),
@@ -134,6 +142,7 @@ impl StoreError {
             Self::Sqlite { .. }
                 | Self::RungOrder { .. }
                 | Self::Ended(_)
+                | Self::NotComplete { .. }
                 | Self::Lost(_)
                 | Self::Unreadable { .. }
         )

@@ -5,7 +5,7 @@
 //!   **measurements** and the **generations** that were graded.
 //! - Each write is one `BEGIN IMMEDIATE` transaction with `synchronous = FULL`: after `kill -9` a rung is there whole, or not at all.
 //! - A trial is worked on through a [`LiveTrial`], which names the worker; a [`TrialRecord`] is a frozen copy for readers.
-//!   Once a trial has ended, triggers refuse any change to it.
+//!   Once a trial has ended, triggers refuse any change to it; timed once more, its **repeats** stand beside it and are read with it.
 //! - A worker that died is recognised by process number, start time and boot, so that its trial can be taken up again.
 //!
 //! The room knows no engine and no sampler: it stores candidates, numbers and JSON texts that others understand.
@@ -16,6 +16,7 @@ mod migrate;
 mod open;
 mod read;
 mod real;
+mod repeat;
 mod rows;
 mod salvage;
 mod study;
@@ -26,6 +27,7 @@ mod worker;
 pub use error::StoreError;
 pub use event::{DISTURBED_EVENT, Event, LAYERS_EVENT, NewEvent};
 pub use open::Store;
+pub use repeat::NewRepeat;
 pub use rows::{
     Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
     NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord, Verdicts,

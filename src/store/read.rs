@@ -8,6 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::real::{Real, unpack};
+use super::repeat::pooled;
 use super::{
     Artifact, Failure, Generation, Measurement, Result, Rung, RungRecord, Store, StoreError, StudyId,
     TrialId, TrialRecord, Verdicts, WorkerIdentity,
@@ -18,6 +19,8 @@ const TRIAL: &str = "SELECT id, study_id, number, candidate, hash, origin, state
      created_ms, started_ms, ended_ms FROM trial t";
 const RUNG: &str =
     "SELECT r.trial_id, r.rung, r.started_ms, r.duration_ms FROM rung r JOIN trial t ON t.id = r.trial_id";
+const REPEAT: &str = "SELECT r.trial_id, r.run, m.metric, m.value, m.low, m.high, m.samples FROM repeat r \
+     JOIN trial t ON t.id = r.trial_id LEFT JOIN repeat_measurement m ON m.repeat_id = r.id";
 const MEASUREMENT: &str = "SELECT m.trial_id, m.rung, m.metric, m.unit, m.value, m.low, m.high, m.samples \
      FROM measurement m JOIN trial t ON t.id = m.trial_id";
 
@@ -37,9 +40,7 @@ impl Store {
     /// There is none, or it is unreadable.
     pub fn trial(&self, study: StudyId, number: u64) -> Result<TrialRecord> {
         let view = self.read()?;
-        let rows =
-            read(&view, "WHERE t.study_id = ?1 AND t.number = ?2", &[study.0, super::trial::signed(number)]);
-        self.sql(rows)?.pop().ok_or(StoreError::NoTrial { study: study.0, number })
+        self.trial_of(&view, study, number)
     }
 
     /// The raw samples of a metric, from the last rung that measured it; empty where none were kept.
@@ -99,6 +100,12 @@ impl Store {
             all.entry(number.cast_unsigned()).or_default().insert(task, passed);
         }
         Ok(all)
+    }
+
+    pub(super) fn trial_of(&self, view: &Connection, study: StudyId, number: u64) -> Result<TrialRecord> {
+        let rows =
+            read(view, "WHERE t.study_id = ?1 AND t.number = ?2", &[study.0, super::trial::signed(number)]);
+        self.sql(rows)?.pop().ok_or(StoreError::NoTrial { study: study.0, number })
     }
 
     pub(super) fn read_trials(&self, view: &Connection, study: StudyId) -> Result<Vec<TrialRecord>> {
@@ -161,7 +168,42 @@ fn read(view: &Connection, condition: &str, values: &[i64]) -> rusqlite::Result<
     for trial in &mut trials {
         trial.rungs.sort_by_key(|r| r.rung);
     }
+    read_repeats(view, condition, values, &place, &mut trials)?;
     Ok(trials)
+}
+
+/// Counts the repeats of the trials, and pools what they measured.
+fn read_repeats(
+    view: &Connection,
+    condition: &str,
+    values: &[i64],
+    place: &BTreeMap<TrialId, usize>,
+    trials: &mut [TrialRecord],
+) -> rusqlite::Result<()> {
+    let mut runs: BTreeMap<(usize, String), Vec<Measurement>> = BTreeMap::new();
+    let mut statement = view.prepare_cached(&format!("{REPEAT} {condition} ORDER BY r.run"))?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        let Some(&place) = place.get(&TrialId(row.get(0)?)) else { continue };
+        let Some(trial) = trials.get_mut(place) else { continue };
+        trial.repeats = trial.repeats.max(row.get(1)?);
+        let Some(metric) = row.get::<_, Option<String>>(2)? else { continue };
+        let Some(first) = trial.measurements.get(&metric) else { continue };
+        let run = Measurement {
+            value: row.get::<_, Real>(3)?.0,
+            low: row.get::<_, Real>(4)?.0,
+            high: row.get::<_, Real>(5)?.0,
+            samples: row.get::<_, i64>(6)?.cast_unsigned(),
+            ..first.clone()
+        };
+        runs.entry((place, metric)).or_insert_with(|| vec![first.clone()]).push(run);
+    }
+    for ((place, metric), runs) in runs {
+        if let (Some(trial), Some(all)) = (trials.get_mut(place), pooled(&runs)) {
+            trial.measurements.insert(metric, all);
+        }
+    }
+    Ok(())
 }
 
 fn trial(row: &Row<'_>) -> rusqlite::Result<TrialRecord> {
@@ -198,6 +240,7 @@ fn trial(row: &Row<'_>) -> rusqlite::Result<TrialRecord> {
         ended: optional_time(row, 20)?,
         rungs: Vec::new(),
         measurements: BTreeMap::new(),
+        repeats: 0,
     })
 }
 

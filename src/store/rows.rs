@@ -355,7 +355,10 @@ pub struct TrialRecord {
     /// The finished rungs, in order.
     pub rungs: Vec<RungRecord>,
     /// Measurements by metric; where two rungs measured one metric, the later rung's.
+    /// With repeats: all runs together.
     pub measurements: BTreeMap<String, Measurement>,
+    /// How often it was timed once more, failed attempts included.
+    pub repeats: u32,
 }
 
 impl TrialRecord {

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
 use serde::Serialize;
 
 use super::{Result, Store, StoreError};
@@ -26,7 +26,7 @@ pub struct Salvaged {
 }
 
 /// Tables, owners first, with the key that orders them.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 10] = [
     ("host", "id"),
     ("study", "id"),
     ("note", "study_id, key"),
@@ -34,6 +34,8 @@ const TABLES: [(&str, &str); 8] = [
     ("rung", "trial_id, rung"),
     ("measurement", "trial_id, rung, metric"),
     ("generation", "id"),
+    ("repeat", "id"),
+    ("repeat_measurement", "repeat_id, metric"),
     ("event", "id"),
 ];
 
@@ -75,6 +77,14 @@ fn copy_all(source: &Path, store: &Store) -> Result<Vec<Salvaged>> {
     }
     let mut salvaged = Vec::new();
     for (table, key) in TABLES {
+        // A database of an earlier version has fewer.
+        let there = damaged
+            .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [table], |_| Ok(()))
+            .optional()
+            .map_err(of_source)?;
+        if there.is_none() {
+            continue;
+        }
         salvaged.push(
             copy(&damaged, &transaction, table, key).map_err(|e| StoreError::from_sqlite(store.path(), e))?,
         );

@@ -126,6 +126,24 @@ pub fn of_timing(
     rows
 }
 
+/// The beginnings of what another timing of the same artifact measures anew. Memory stays as it was: it is no matter of chance.
+const TIMED: [&str; 8] = [
+    "request_latency_",
+    "ttft_",
+    "tpot_",
+    "prompt_tokens_per_s",
+    "decode_tokens_per_s",
+    "throughput_tokens_per_s",
+    "joules_per_token",
+    "mean_power_w",
+];
+
+/// Of a workload that was timed once more: see [`of_timing`].
+#[must_use]
+pub fn of_repeat(rows: Vec<NewMeasurement>) -> Vec<NewMeasurement> {
+    rows.into_iter().filter(|row| TIMED.iter().any(|timed| row.metric.starts_with(timed))).collect()
+}
+
 /// Of a comparison with the reference, and of the lines of held-out code that were completed.
 #[must_use]
 pub fn of_divergence(d: &Divergence, lines: &[Line]) -> Vec<NewMeasurement> {

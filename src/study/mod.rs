@@ -21,6 +21,7 @@ mod problem;
 pub mod rates;
 mod recover;
 mod reference;
+mod repeat;
 mod run;
 pub mod sensitivity;
 mod settings;

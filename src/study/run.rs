@@ -32,6 +32,23 @@ pub enum StudyEnd {
     Paused(String),
 }
 
+/// What the loop does next.
+enum Next {
+    /// Takes this trial up the rungs.
+    Trial(Box<LiveTrial>),
+    /// Times this trial once more.
+    Again(u64),
+    /// Ends, for this reason.
+    End(String),
+}
+
+/// What to do next, before anything is stored.
+enum Decision {
+    New(Box<NewTrial>),
+    Again(u64),
+    End(String),
+}
+
 /// A budget that nothing can meet.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
@@ -105,15 +122,16 @@ impl Study<'_> {
                 return Ok(StudyEnd::Paused(format!("the time of {limit} is up")));
             }
             let next = match self.store.claim_next_unfinished(self.id, &worker)? {
-                Some(trial) => Ok(trial),
+                Some(trial) => Next::Trial(Box::new(trial)),
                 None => self.ask(problem, &presets, sampler.as_mut(), &worker)?,
             };
-            let trial = match next {
-                Ok(trial) => trial,
-                Err(reason) => return Ok(StudyEnd::Finished(reason)),
+            let done = match next {
+                Next::Trial(trial) => self.one(*trial, problem, grading, observer).map(|_| ()),
+                Next::Again(number) => self.repeat(number, observer),
+                Next::End(reason) => return Ok(StudyEnd::Finished(reason)),
             };
-            match self.one(trial, problem, grading, observer) {
-                Ok(_) => {}
+            match done {
+                Ok(()) => {}
                 Err(error) if error.is::<Stopped>() => {
                     after(self.store)?;
                     return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
@@ -140,27 +158,31 @@ impl Study<'_> {
         all
     }
 
-    /// The next trial, stored and claimed; or the reason why there is none.
+    /// What to do next; a trial is stored and claimed.
     fn ask(
         &self,
         problem: &StudyProblem<'_>,
         presets: &[(String, Candidate)],
         sampler: &mut dyn Sampler,
         worker: &WorkerIdentity,
-    ) -> anyhow::Result<Result<LiveTrial, String>> {
-        let mut reason = String::new();
+    ) -> anyhow::Result<Next> {
+        let mut other = Next::End(String::new());
         let asked = self.store.ask_trial(self.id, worker, |trials| {
             match self.decide(problem, presets, sampler, trials) {
-                Ok(new) => Some(new),
-                Err(why) => {
-                    reason = why;
+                Decision::New(new) => Some(*new),
+                Decision::Again(number) => {
+                    other = Next::Again(number);
+                    None
+                }
+                Decision::End(why) => {
+                    other = Next::End(why);
                     None
                 }
             }
         })?;
         match asked {
-            Asked::New(trial) => Ok(Ok(*trial)),
-            Asked::Nothing => Ok(Err(reason)),
+            Asked::New(trial) => Ok(Next::Trial(trial)),
+            Asked::Nothing => Ok(other),
             Asked::Duplicate(number) => {
                 anyhow::bail!(
                     "the sampler asked trial {number} again; please report this with the study's database"
@@ -175,12 +197,13 @@ impl Study<'_> {
         presets: &[(String, Candidate)],
         sampler: &mut dyn Sampler,
         trials: &[TrialRecord],
-    ) -> Result<NewTrial, String> {
+    ) -> Decision {
         let number = trials.len() as u64 + 1;
-        let new = |candidate, origin| new_trial(problem, candidate, origin, trials);
+        let new =
+            |candidate, origin| Decision::New(Box::new(new_trial(problem, candidate, origin, trials)));
         let tried = |candidate: &Candidate| trials.iter().any(|t| t.candidate == *candidate);
         if let Some((name, candidate)) = presets.iter().find(|(_, c)| !tried(c)) {
-            return Ok(new(candidate.clone(), Origin::preset(name)));
+            return new(candidate.clone(), Origin::preset(name));
         }
         // What cannot fit was never run: it does not count against the trials asked for.
         let run =
@@ -188,22 +211,25 @@ impl Study<'_> {
         if let Some(most) = self.settings.trials
             && run as u64 >= most
         {
-            return Err(format!("all {most} trials are done"));
+            return Decision::End(format!("all {most} trials are done"));
         }
         let problem = &problem.knowing(trials);
-        let history = problem.history(trials);
+        let history = self.with_artifacts(problem.history(trials), trials);
         let minutes = minutes(trials);
         if let Some(stop) =
             search::should_stop(problem, &history, sampler, self.settings.seed, number, minutes)
         {
-            return Err(stop.to_string());
+            return Decision::End(stop.to_string());
         }
         match sampler.ask(problem, &history, self.settings.seed, number) {
             Ask::Point(point) => match problem.space.candidate(&point) {
-                Some(candidate) => Ok(new(candidate, Origin::sampler(sampler.name()))),
-                None => Err(format!("the sampler asked for a point outside the space: {point:?}")),
+                Some(candidate) => new(candidate, Origin::sampler(sampler.name())),
+                None => Decision::End(format!("the sampler asked for a point outside the space: {point:?}")),
             },
-            Ask::Exhausted => Err("every candidate of the space that fits the budget was tried".to_owned()),
+            Ask::Again(number) => Decision::Again(number),
+            Ask::Exhausted => {
+                Decision::End("every candidate of the space that fits the budget was tried".to_owned())
+            }
         }
     }
 

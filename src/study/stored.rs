@@ -55,6 +55,8 @@ pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialReco
             },
             objectives: declared.iter().map(|o| estimate(trial, &o.metric)).collect(),
             proxies: vec![estimate(trial, PROXY)],
+            repeats: (trial.state == store::TrialState::Complete && trial.artifact.is_some())
+                .then_some(trial.repeats),
         }
     };
     History { observations: trials.iter().map(observe).collect() }

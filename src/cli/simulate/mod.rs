@@ -59,6 +59,7 @@ pub fn run(args: &SimulateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             state,
             objectives,
             proxies: Vec::new(),
+            repeats: None,
         });
     }
     report(args, &task, &history, exhausted, printer);

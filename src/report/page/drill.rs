@@ -66,6 +66,9 @@ fn rungs(trial: &TrialRecord) -> Markup {
         figure {
             (bar(&parts, total, |s| format!("{s:.1} s")))
             figcaption { "Rungs: " (format!("{total:.0} s")) " in all, attempt " (trial.attempts.max(1)) }
+            @if trial.repeats > 0 {
+                figcaption { "Timed once more " (trial.repeats) " × because its place on the front was in doubt: its times are those of all runs together." }
+            }
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::again::{self, Member};
 use super::columns::Columns;
 use super::ehvi::Boxes;
 use super::model::{Fits, Models};
 use super::pool;
 use crate::search::feasible::{FeasiblePoints, neighbours};
 use crate::search::history::is_in_space;
-use crate::search::{History, Problem, Random, Region, TrialState, hypervolume, pareto_front};
+use crate::search::stopping::LEAST_GAIN;
+use crate::search::{Ask, History, Problem, Random, Region, TrialState, hypervolume, pareto_front};
 use crate::space::Point;
 
 /// How many of the best candidates are improved by steps.
@@ -16,7 +18,8 @@ const CLIMBERS: usize = 20;
 /// How many steps at most.
 const STEPS: usize = 30;
 
-/// The candidate of highest expected improvement, and that improvement as a fraction of the hypervolume reached.
+/// What is worth most for its work, and the gain that is expected of it as a fraction of the hypervolume reached: the candidate of highest
+/// expected improvement, or a trial that is timed once more.
 pub(super) fn best(
     problem: &dyn Problem,
     columns: &Columns,
@@ -25,31 +28,37 @@ pub(super) fn best(
     visited: &HashSet<Point>,
     random: &mut Random,
     fits: &mut Fits,
-) -> Option<(Point, f64)> {
+) -> Option<(Ask, f64)> {
     let region = Region::of(problem, history)?;
     let models = Models::new(problem, columns, history, Some(&region), fits)?;
     // The front by the models' means: the noise of single measurements is averaged out.
-    let mut members: Vec<(Point, Vec<f64>)> = Vec::new();
-    let mut believed: Vec<Point> = Vec::new();
+    let mut members: Vec<(Point, Member)> = Vec::new();
+    let mut believed: Vec<(Point, Option<u64>)> = Vec::new();
     for o in &history.observations {
         let known = o.losses(problem);
         if (known.is_none() && o.state != TrialState::Running) || !is_in_space(problem.space(), &o.point) {
             continue;
         }
         match known {
-            Some(losses) if !o.exact => members.push((o.point.clone(), losses)),
-            _ => believed.push(o.point.clone()),
+            Some(losses) if !o.exact => {
+                members.push((o.point.clone(), Member { number: None, losses, deviations: Vec::new() }));
+            }
+            _ => believed.push((o.point.clone(), again::can_repeat(o).then_some(o.number))),
         }
     }
-    let means = models.predict(problem, columns, &believed);
-    members.extend(believed.into_iter().zip(means.into_iter().map(|m| m.into_iter().map(|p| p.0).collect())));
-    let losses: Vec<Vec<f64>> = members.iter().map(|(_, l)| l.clone()).collect();
+    let points_of: Vec<Point> = believed.iter().map(|(point, _)| point.clone()).collect();
+    for ((point, number), means) in believed.into_iter().zip(models.predict(problem, columns, &points_of)) {
+        let (losses, deviations) = means.into_iter().unzip();
+        members.push((point, Member { number, losses, deviations }));
+    }
+    let (places, members): (Vec<Point>, Vec<Member>) = members.into_iter().unzip();
+    let losses: Vec<Vec<f64>> = members.iter().map(|m| m.losses.clone()).collect();
     let front = pareto_front(&losses);
     let front_losses: Vec<Vec<f64>> = front.iter().map(|&i| losses[i].clone()).collect();
     let mut front_points: Vec<Point> =
-        front.iter().filter(|&&i| region.contains(&losses[i])).map(|&i| members[i].0.clone()).collect();
+        front.iter().filter(|&&i| region.contains(&losses[i])).map(|&i| places[i].clone()).collect();
     if front_points.is_empty() {
-        front_points = front.iter().map(|&i| members[i].0.clone()).collect();
+        front_points = front.iter().map(|&i| places[i].clone()).collect();
     }
     let boxes = Boxes::new(&front_losses, &region.reference)?;
     let reached = hypervolume(&front_losses, &region.reference);
@@ -89,6 +98,16 @@ pub(super) fn best(
             break;
         }
     }
-    let (value, point) = climbers.into_iter().min_by(better)?;
-    (value > 0.0).then(|| (point, if reached > 0.0 { value / reached } else { f64::INFINITY }))
+    let share = |value: f64| if reached > 0.0 { value / reached } else { f64::INFINITY };
+    let new = climbers.into_iter().min_by(better).filter(|(value, _)| *value > 0.0);
+    let again = again::best(problem, history, &models, &members, &front, &region.reference)
+        .filter(|again| reached > 0.0 && share(again.value) >= LEAST_GAIN);
+    match (new, again) {
+        (Some((value, _)), Some(again)) if again.value > value => {
+            Some((Ask::Again(again.number), share(again.value)))
+        }
+        (None, Some(again)) => Some((Ask::Again(again.number), share(again.value))),
+        (Some((value, point)), _) => Some((Ask::Point(point), share(value))),
+        (None, None) => None,
+    }
 }

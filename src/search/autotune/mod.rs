@@ -2,6 +2,7 @@
 //! inside the region of interest, among points that fit.
 
 mod acquire;
+mod again;
 mod columns;
 mod ehvi;
 mod link;
@@ -47,16 +48,16 @@ impl Autotune {
         let visited = history.visited();
         let columns = self.columns.get_or_insert_with(|| Columns::new(problem));
         let modelled = history.complete(problem).len() >= START;
-        let (chosen, gain) = if modelled {
+        let (chosen, gain): (Option<Ask>, Option<f64>) = if modelled {
             let best =
                 acquire::best(problem, columns, &self.points, history, &visited, &mut random, &mut self.fits);
             // No candidate promises anything: none is a gain of zero.
-            best.map_or((None, Some(0.0)), |(point, gain)| (Some(point), Some(gain)))
+            best.map_or((None, Some(0.0)), |(ask, gain)| (Some(ask), Some(gain)))
         } else {
-            (start::choose(problem, &self.points, history, &visited, &mut random), None)
+            (start::choose(problem, &self.points, history, &visited, &mut random).map(Ask::Point), None)
         };
-        let point = chosen.or_else(|| self.points.draw(problem, &mut random, &visited));
-        (point.map_or(Ask::Exhausted, Ask::Point), gain)
+        let ask = chosen.or_else(|| self.points.draw(problem, &mut random, &visited).map(Ask::Point));
+        (ask.unwrap_or(Ask::Exhausted), gain)
     }
 }
 

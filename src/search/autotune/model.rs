@@ -213,6 +213,14 @@ impl Models {
         Some(Self { models, squash })
     }
 
+    /// The standard deviation of an objective's loss from one measurement to the next, beside what their intervals tell.
+    pub(super) fn noise(&self, objective: usize) -> f64 {
+        match self.models.get(objective) {
+            Some(Model::Process { process, .. }) => process.noise(),
+            Some(Model::Exact) | None => 0.0,
+        }
+    }
+
     /// Mean and standard deviation of each loss at points: `[point][objective]`.
     pub(super) fn predict(
         &self,
@@ -321,13 +329,19 @@ fn data(
     let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
     let deviation =
         (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / losses.len().max(1) as f64).sqrt();
+    let repeated = problem.repeat().is_some_and(|r| r.objectives.get(objective) == Some(&true));
     let mut data = Data::default();
     for (o, loss) in seen.iter().zip(losses) {
         let prior = prior_losses(problem, &o.point);
-        data.outputs.push(squash.apply(loss) - offset(knowledge, &prior, objective, squash));
         let error = o.loss_error(problem, objective).unwrap_or(0.0);
-        data.errors.push(if o.exact { error } else { error.hypot(NEAREST_ERROR * deviation) });
-        data.inputs.push(input(problem, columns, objective, knowledge, &o.point));
+        // As many equal measurements as there were runs stand for their mean.
+        let runs = if repeated { 1 + o.repeats.unwrap_or(0) } else { 1 };
+        let error = error * f64::from(runs).sqrt();
+        for _ in 0..runs {
+            data.outputs.push(squash.apply(loss) - offset(knowledge, &prior, objective, squash));
+            data.errors.push(if o.exact { error } else { error.hypot(NEAREST_ERROR * deviation) });
+            data.inputs.push(input_with(problem, columns, objective, knowledge, &o.point, &prior));
+        }
     }
     data
 }

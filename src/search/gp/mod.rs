@@ -110,6 +110,11 @@ impl Process {
         predicted
     }
 
+    /// The standard deviation of what neither the input nor the known errors explain.
+    pub(crate) fn noise(&self) -> f64 {
+        self.fitted.unit * self.fitted.tables.noise.sqrt()
+    }
+
     /// The mean alone of every input, which costs a fraction.
     pub(crate) fn means(&self, each: &[Input]) -> Vec<f64> {
         let Fitted { kernel, tables, center, unit, .. } = &self.fitted;

@@ -1,0 +1,167 @@
+"""The same wall time for our sampler, for Optuna through `autotune evaluate`, and for nobody (the presets alone): three fronts of a real model.
+
+    python3 -m venv venv && venv/bin/pip install optuna pymoo
+    venv/bin/python benches/search/fronts.py target/release/autotune --results FOLDER --minutes 8 --seeds 3 [-- --task-limit 30 ...]
+
+Each seed is one study of ours and one of Optuna's TPE, one after the other, in turns of who comes first. Both begin with the presets, and TPE
+is told what they scored at the nearest points of the space; it asks `{"fits": candidate}` first, as our sampler does, and has the bounds of
+the region as constraints. What the presets alone reach is taken from our studies. Hypervolumes (log latency, log peak memory, pass@1; pymoo)
+are inside one region for all: the worst values on the fronts of all presets and a tenth of their range. Prints a table and FOLDER/fronts.json.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+METRICS = ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
+NEAREST = {"Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q4_K_M": "Q4_K", "Q4_0": "Q4_0"}
+
+
+def losses(values):
+    """Smaller is better: logarithms of costs, the negative of quality."""
+    return [math.log(values[0]), math.log(values[1]), -values[2]]
+
+
+def front(points):
+    dominates = lambda a, b: all(x <= y for x, y in zip(a, b)) and a != b
+    return [p for p in points if not any(dominates(q, p) for q in points)]
+
+
+def hypervolume(points, reference):
+    import numpy as np
+    from pymoo.indicators.hv import HV
+
+    inside = [p for p in points if all(x < r for x, r in zip(p, reference))]
+    return float(HV(ref_point=np.array(reference))(np.array(inside))) if inside else 0.0
+
+
+class Runs:
+    def __init__(self, args, extra):
+        self.args = args
+        self.common = ["--budget", args.budget, "--results", str(args.results), "--reports", str(args.results / "reports"), *extra]
+
+    def trials(self, study):
+        command = [self.args.autotune, "trials", str(study), "--json", "--results", str(self.args.results)]
+        listed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        trials = listed["trials"] if isinstance(listed, dict) else listed
+        return [t for t in trials if t["state"] == "complete"]
+
+    def newest(self):
+        command = [self.args.autotune, "studies", "--json", "--results", str(self.args.results)]
+        listed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        studies = listed["studies"] if isinstance(listed, dict) else listed
+        return max(s["id"] for s in studies)
+
+    def ours(self, seed):
+        command = [self.args.autotune, "tune", *self.common, "--time", f"{self.args.minutes}m", "--seed", str(seed)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return self.newest()
+
+    def optuna(self, seed, presets):
+        import optuna
+        from optuna.trial import TrialState, create_trial
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        begun = time.monotonic()
+        command = [self.args.autotune, "evaluate", *self.common, "--seed", str(seed)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def read():
+            line = process.stdout.readline()
+            return json.loads(line) if line else sys.exit("autotune evaluate ended; its messages are above")
+
+        def ask(question):
+            process.stdin.write(json.dumps(question) + "\n")
+            process.stdin.flush()
+            return read()
+
+        about = read()
+        space = {p["name"]: optuna.distributions.CategoricalDistribution([json.dumps(v) for v in p["levels"]]) for p in about["space"]}
+        first = {name: d.choices[0] for name, d in space.items()}
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, constraints_func=lambda t: t.user_attrs.get("constraints", (1.0,))
+        )
+        study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
+        known, waiting, region = [], [], None
+        for candidate in presets:
+            answer = ask(candidate)
+            if answer.get("state") != "complete":
+                continue
+            values = losses([answer["objectives"][m] for m in METRICS])
+            known.append(values)
+            level = NEAREST.get(candidate.get("weights.preset"))
+            near = {n: json.dumps(level) if n.startswith("weights.") and json.dumps(level) in d.choices else first[n] for n, d in space.items()}
+            waiting.append((near if level else None, values))
+        best = front(known)
+        region = [max(p[i] for p in best) + 0.1 * (max(p[i] for p in best) - min(p[i] for p in best)) for i in range(3)]
+        for near, values in waiting:
+            if near:
+                inside = {"constraints": tuple(v - r for v, r in zip(values, region))}
+                study.add_trial(create_trial(params=near, distributions=space, values=values, user_attrs=inside))
+        while time.monotonic() - begun < 60 * self.args.minutes:
+            trial = study.ask(space)
+            candidate = {name: json.loads(value) for name, value in trial.params.items()}
+            if not ask({"fits": candidate})["fits"]:
+                study.tell(trial, state=TrialState.FAIL)
+                continue
+            answer = ask(candidate)
+            if answer.get("state") != "complete":
+                study.tell(trial, state=TrialState.FAIL)
+                continue
+            values = losses([answer["objectives"][m] for m in METRICS])
+            trial.set_user_attr("constraints", tuple(v - r for v, r in zip(values, region)))
+            study.tell(trial, values)
+        process.stdin.close()
+        process.wait()
+        return about["study"]
+
+
+def main():
+    argv, extra = sys.argv[1:], []
+    if "--" in argv:
+        extra = argv[argv.index("--") + 1 :]
+        argv = argv[: argv.index("--")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("autotune")
+    parser.add_argument("--results", type=pathlib.Path, required=True)
+    parser.add_argument("--budget", default="8GB")
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args(argv)
+    runs = Runs(args, extra)
+    studies, presets = {}, None
+    for seed in range(1, args.seeds + 1):
+        # The first study of ours tells what the presets are.
+        order = ["ours", "optuna"] if seed % 2 == 1 else ["optuna", "ours"]
+        for who in order:
+            study = runs.ours(seed) if who == "ours" else runs.optuna(seed, presets)
+            studies[who, seed] = runs.trials(study)
+            if presets is None:
+                presets = [t["candidate"] for t in studies[who, seed] if t["origin"].startswith("preset")]
+    value = lambda t, m: t["measurements"][m]["value"]
+    points = lambda trials: [losses([value(t, m) for m in METRICS]) for t in trials]
+    is_preset = lambda t: "weights.preset" in t["candidate"]
+    all_presets = front([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
+    reference = [max(p[i] for p in all_presets) + 0.1 * (max(p[i] for p in all_presets) - min(p[i] for p in all_presets)) for i in range(3)]
+    rows = []
+    for seed in range(1, args.seeds + 1):
+        ours, theirs = studies["ours", seed], studies["optuna", seed]
+        for who, trials in (("ours", ours), ("optuna", theirs), ("presets", [t for t in ours if is_preset(t)])):
+            reached = front(points(trials))
+            rows.append({"seed": seed, "who": who, "complete": len(trials), "hypervolume": hypervolume(reached, reference), "front": reached})
+    (args.results / "fronts.json").write_text(json.dumps({"reference": reference, "runs": rows}, indent=1))
+    base = statistics.median(r["hypervolume"] for r in rows if r["who"] == "presets")
+    for who in ("ours", "optuna", "presets"):
+        mine = [r for r in rows if r["who"] == who]
+        shares = [r["hypervolume"] / base for r in mine]
+        print(f"{who:8} complete {[r['complete'] for r in mine]}  on the front {[len(r['front']) for r in mine]}  "
+              f"hypervolume, as a multiple of the presets' median: {[round(s, 3) for s in shares]}, median {statistics.median(shares):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+//! A complete trial, timed once more because the sampler asked: its place on the front was in doubt.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::event::{Event, Observer};
+use super::{Study, done_or_why, metrics};
+use crate::measure::artifact::{Measured, Request, measure, timing_run};
+use crate::measure::protocol::TimingPlan;
+use crate::measure::supervisor::End;
+use crate::search::History;
+use crate::space::Config;
+use crate::store::{NewMeasurement, NewRepeat, TrialRecord};
+use crate::units::Bytes;
+
+const LATENCY: &str = "request_latency_p50_ms";
+
+impl Study<'_> {
+    /// Times a trial once more and stores it beside the trial. A run that fails is stored with its reason, and counts as one.
+    ///
+    /// # Errors
+    /// The user stopped it ([`super::Stopped`]), or the database or the machine broke; nothing is stored then.
+    pub(super) fn repeat(&self, number: u64, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        let (started, clock) = (Timestamp::now(), Instant::now());
+        let trial = self.store.trial(self.id, number)?;
+        observer.hear(&Event::Remark {
+            text: format!("trial {number} is timed once more: its place on the front is in doubt"),
+        });
+        let outcome = self.time_again(&trial)?;
+        let (measurements, failure) = match outcome {
+            Ok(rows) => (rows, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let before = trial.value(LATENCY);
+        let now = measurements.iter().find(|m| m.metric == LATENCY).and_then(|m| m.value);
+        let text = match (&failure, before, now) {
+            (Some(reason), ..) => format!("trial {number} could not be timed once more: {reason}"),
+            (None, Some(before), Some(now)) => {
+                format!("trial {number}: {now:.0} ms a request this time, {before:.0} ms before")
+            }
+            (None, ..) => format!("trial {number} was timed once more"),
+        };
+        let repeat = NewRepeat { started, duration: clock.elapsed(), measurements, failure };
+        self.store.add_repeat(self.id, number, &repeat)?;
+        observer.hear(&Event::Remark { text });
+        Ok(())
+    }
+
+    fn time_again(&self, trial: &TrialRecord) -> anyhow::Result<Result<Vec<NewMeasurement>, String>> {
+        let Some(artifact) = &trial.artifact else { return Ok(Err("it has no artifact".to_owned())) };
+        let config = Config::from_candidate(&trial.candidate)?;
+        let workload = self.settings.workload;
+        let budget = self.settings.budget_bytes;
+        let request = Request {
+            engine: self.kit.engine(),
+            artifact: self.results.join(&artifact.path),
+            run: timing_run(&config, &workload),
+            workload,
+            text: self.prepared.timing_text.clone(),
+            plan: TimingPlan::Requests { limits: self.settings.timing },
+            budget_bytes: Some(budget),
+            timeout: Duration::from_secs(self.settings.rung_timeout_s),
+        };
+        let measured = measure(self.supervisor, request, self.cancelled, &mut |_| {})?;
+        if measured.outcome.end == End::OverMemory {
+            return Ok(Err(format!("it went over the budget of {}", Bytes(budget))));
+        }
+        if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
+            return Ok(Err(reason));
+        }
+        Ok(self.rows(&measured).ok_or_else(|| "no timing was reported".to_owned()))
+    }
+
+    fn rows(&self, measured: &Measured) -> Option<Vec<NewMeasurement>> {
+        let samples = measured.samples.as_ref()?;
+        let summary = samples.summary(&self.settings.workload);
+        let peak = measured.outcome.peak_bytes.unwrap_or_default();
+        Some(metrics::of_repeat(metrics::of_timing(samples, &summary, self.settings, measured, peak)))
+    }
+
+    /// The history, in which only trials whose artifact is still there can be timed once more.
+    pub(super) fn with_artifacts(&self, mut history: History, trials: &[TrialRecord]) -> History {
+        for (observation, trial) in history.observations.iter_mut().zip(trials) {
+            let there = trial.artifact.as_ref().is_some_and(|a| self.results.join(&a.path).exists());
+            observation.repeats = observation.repeats.filter(|_| there);
+        }
+        history
+    }
+}
