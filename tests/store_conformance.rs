@@ -9,8 +9,8 @@ use std::time::Duration;
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Added, Artifact, Asked, EndState, Failure, FinishedRung, LiveTrial, NewEvent, NewGeneration,
-    NewMeasurement, NewRepeat, NewStudy, NewTrial, Origin, Rung, Store, StoreError, StudyId, StudyState, TrialState,
-    WorkerIdentity,
+    NewMeasurement, NewRepeat, NewStudy, NewTrial, Origin, Rung, Store, StoreError, StudyId, StudyState,
+    TrialState, WorkerIdentity,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -391,7 +391,8 @@ fn later_rungs_win_and_earlier_stay(open: Open) {
 fn a_complete_trial_is_read_with_its_repeats(open: Open) {
     let store = open();
     let study = store.create_study(&new_study("s")).unwrap();
-    let latency = |value: f64| NewMeasurement::interval("latency_ms", "ms", value, value * 0.9, value * 1.1, 8);
+    let latency =
+        |value: f64| NewMeasurement::interval("latency_ms", "ms", value, value * 0.9, value * 1.1, 8);
     let repeat = |measurements, failure: Option<&str>| NewRepeat {
         started: Timestamp::UNIX_EPOCH,
         duration: Duration::from_millis(700),

@@ -33,7 +33,11 @@ fn a_trial_whose_place_on_the_front_is_in_doubt_is_timed_once_more() {
     assert!(!repeated.is_empty(), "{}", said.stderr);
     for trial in repeated {
         assert!(trial.repeats <= 3 && trial.origin.preset_name().is_none(), "{trial:?}");
-        assert!(said.stderr.contains(&format!("trial {} is timed once more", trial.number)), "{}", said.stderr);
+        assert!(
+            said.stderr.contains(&format!("trial {} is timed once more", trial.number)),
+            "{}",
+            said.stderr
+        );
         let latency = &trial.measurements["request_latency_p50_ms"];
         assert!(latency.low <= latency.value && latency.value <= latency.high, "{latency:?}");
     }

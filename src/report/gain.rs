@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::metric::{Family, Metric, Reading, Unit, digits};
+use crate::measure::recheck::{self, Standing};
 use crate::store::{Direction, Generation, Objective, TrialRecord};
 use crate::units::Bytes;
 
@@ -64,6 +65,21 @@ impl Comparison {
 }
 
 impl Comparison {
+    /// Lets what turns at a study's end tell of the latency stand in place of what single measurements told, which others on the machine
+    /// met unlike.
+    pub fn hear_turns(&mut self, turns: &recheck::Comparison) {
+        let verdict = match turns.standing {
+            Standing::Faster => Verdict::Better,
+            Standing::Slower => Verdict::Worse,
+            Standing::Indistinguishable => Verdict::Same,
+            Standing::TooFew => return,
+        };
+        for part in self.parts.iter_mut().filter(|p| p.metric == LATENCY) {
+            part.text = words(&Metric::of(LATENCY), turns.ratio.value, 1.0, verdict);
+            part.verdict = verdict;
+        }
+    }
+
     /// The answer in a sentence: `1.31 × faster and 4.90 MB less peak memory than Q4_K_M at indistinguishable pass@1`. What is better comes
     /// first, what is worse last.
     #[must_use]
@@ -153,6 +169,9 @@ impl Paired {
         (2.0 * sum).min(1.0)
     }
 }
+
+/// What turns measure again.
+const LATENCY: &str = "request_latency_p50_ms";
 
 /// The finest measure of quality there is: compared although it is no objective, so that a coarse score hides no loss.
 const FINE: &str = "kl_mean";
@@ -248,6 +267,35 @@ fn words(metric: &Metric, ours: f64, theirs: f64, verdict: Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_decide_about_latency() {
+        let part = |metric: &str, text: &str| Part {
+            metric: metric.into(),
+            text: text.into(),
+            verdict: Verdict::Same,
+        };
+        let mut beside = Comparison {
+            preset: "Q4_K_M".into(),
+            number: 1,
+            fits: true,
+            parts: vec![
+                part(LATENCY, "indistinguishable latency"),
+                part("pass_at_1", "indistinguishable pass@1"),
+            ],
+            paired: None,
+        };
+        let turns = |ratio: f64| {
+            recheck::ratio_of(&(0..8).map(|i| ratio.ln() + 1e-3 * f64::from(i)).collect::<Vec<_>>())
+        };
+        beside.hear_turns(&turns(0.8).unwrap());
+        assert_eq!(beside.headline(), "1.25 × faster than Q4_K_M at indistinguishable pass@1");
+        beside.hear_turns(&turns(1.5).unwrap());
+        assert!(beside.headline().contains("× slower"), "{}", beside.headline());
+        // Five rounds tell nothing.
+        beside.hear_turns(&recheck::ratio_of(&[-1.0; 5]).unwrap());
+        assert!(beside.headline().contains("slower"));
+    }
 
     #[test]
     fn mcnemar_is_the_exact_binomial() {

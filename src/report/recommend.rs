@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::front::{cost, eligible, front_of};
 use super::gain::{Comparison, Paired, compare};
 use super::metric::{Family, Metric, PEAK, Reading};
+use crate::measure::recheck::{self, Recheck};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
 
 /// What a trial is recommended for.
@@ -55,6 +56,16 @@ impl Pick {
     #[must_use]
     pub fn lead(&self) -> Option<&Comparison> {
         self.usual.as_ref().or(self.comparison.as_ref())
+    }
+
+    /// Lets the turns at the study's end speak of latency where both sides took part.
+    pub fn hear_turns(&mut self, rechecks: &[Recheck]) {
+        let number = self.number;
+        for beside in self.comparison.iter_mut().chain(&mut self.usual) {
+            if let Some(turns) = recheck::compare(rechecks, number, beside.number) {
+                beside.hear_turns(&turns);
+            }
+        }
     }
 
     /// Both comparisons, that with the nearest preset first.

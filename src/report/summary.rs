@@ -88,12 +88,15 @@ impl Analysis {
                 }
             }
         };
-        let recommendation = recommend(&trials, &objectives, study.budget_bytes, paired);
+        let mut recommendation = recommend(&trials, &objectives, study.budget_bytes, paired);
         if let Some(error) = failed {
             return Err(error.into());
         }
         let events = store.events(study.id, 0)?;
         let rechecks = told(&events, recheck::EVENT);
+        for pick in &mut recommendation.picks {
+            pick.hear_turns(&rechecks);
+        }
         let disturbed = told(&events, DISTURBED_EVENT);
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);

@@ -305,7 +305,8 @@ impl Problem for StudyProblem<'_> {
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        let timed = |o: &store::Objective| matches!(o.metric.as_str(), "request_latency_p50_ms" | "joules_per_token");
+        let timed =
+            |o: &store::Objective| matches!(o.metric.as_str(), "request_latency_p50_ms" | "joules_per_token");
         Some(Repeat { cost: TIMING_SHARE, objectives: self.declared.iter().map(timed).collect() })
     }
 

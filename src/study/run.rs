@@ -199,8 +199,7 @@ impl Study<'_> {
         trials: &[TrialRecord],
     ) -> Decision {
         let number = trials.len() as u64 + 1;
-        let new =
-            |candidate, origin| Decision::New(Box::new(new_trial(problem, candidate, origin, trials)));
+        let new = |candidate, origin| Decision::New(Box::new(new_trial(problem, candidate, origin, trials)));
         let tried = |candidate: &Candidate| trials.iter().any(|t| t.candidate == *candidate);
         if let Some((name, candidate)) = presets.iter().find(|(_, c)| !tried(c)) {
             return new(candidate.clone(), Origin::preset(name));

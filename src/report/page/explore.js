@@ -254,7 +254,7 @@
       var f = o.log ? Math.log : function (x) { return x; }, lo = f(Math.min.apply(null, xs)), hi = f(Math.max.apply(null, xs));
       axes.push({ label: o.short, ends: [show(o, Math.min.apply(null, xs)), show(o, Math.max.apply(null, xs))], of: function (t) { return typeof t.v[i] !== "number" ? null : hi > lo ? (f(t.v[i]) - lo) / (hi - lo) : 0.5; } });
     });
-    var W = Math.max(svg.parentNode.clientWidth - 2, 84 * axes.length + 30), H = 360, T = 46, B = 30;
+    var W = Math.max(svg.parentNode.clientWidth - 2, 78 * axes.length + 30), H = 360, T = 46, B = 30;
     svg.setAttribute("viewBox", "0 0 " + W + " " + H); svg.style.minWidth = W + "px";
     var x = function (k) { return (k + 0.5) * (W - 30) / axes.length; }, y = function (s) { return H - B - s * (H - B - T); };
     lines.slice().reverse().sort(function (a, b) { return good(a) - good(b); }).forEach(function (t) {
