@@ -121,6 +121,28 @@ class Runs:
         return about["study"]
 
 
+def tell(studies, folder):
+    """Prints all seeds that both have run, and keeps their fronts."""
+    value = lambda t, m: t["measurements"][m]["value"]
+    points = lambda trials: [losses([value(t, m) for m in METRICS]) for t in trials]
+    is_preset = lambda t: "weights.preset" in t["candidate"]
+    best = front([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
+    reference = [max(p[i] for p in best) + 0.1 * (max(p[i] for p in best) - min(p[i] for p in best)) for i in range(3)]
+    rows = []
+    for seed in sorted({seed for _, seed in studies}):
+        ours, theirs = studies["ours", seed], studies["optuna", seed]
+        for who, trials in (("ours", ours), ("optuna", theirs), ("presets", [t for t in ours if is_preset(t)])):
+            reached = front(points(trials))
+            rows.append({"seed": seed, "who": who, "complete": len(trials), "hypervolume": hypervolume(reached, reference), "front": reached})
+    (folder / "fronts.json").write_text(json.dumps({"reference": reference, "runs": rows}, indent=1))
+    base = statistics.median(r["hypervolume"] for r in rows if r["who"] == "presets")
+    for who in ("ours", "optuna", "presets"):
+        mine = [r for r in rows if r["who"] == who]
+        shares = [r["hypervolume"] / base for r in mine]
+        print(f"{who:8} complete {[r['complete'] for r in mine]}  on the front {[len(r['front']) for r in mine]}  "
+              f"hypervolume, as a multiple of the presets' median: {[round(s, 3) for s in shares]}, median {statistics.median(shares):.3f}", flush=True)
+
+
 def main():
     argv, extra = sys.argv[1:], []
     if "--" in argv:
@@ -143,24 +165,7 @@ def main():
             studies[who, seed] = runs.trials(study)
             if presets is None:
                 presets = [t["candidate"] for t in studies[who, seed] if t["origin"].startswith("preset")]
-    value = lambda t, m: t["measurements"][m]["value"]
-    points = lambda trials: [losses([value(t, m) for m in METRICS]) for t in trials]
-    is_preset = lambda t: "weights.preset" in t["candidate"]
-    all_presets = front([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
-    reference = [max(p[i] for p in all_presets) + 0.1 * (max(p[i] for p in all_presets) - min(p[i] for p in all_presets)) for i in range(3)]
-    rows = []
-    for seed in range(1, args.seeds + 1):
-        ours, theirs = studies["ours", seed], studies["optuna", seed]
-        for who, trials in (("ours", ours), ("optuna", theirs), ("presets", [t for t in ours if is_preset(t)])):
-            reached = front(points(trials))
-            rows.append({"seed": seed, "who": who, "complete": len(trials), "hypervolume": hypervolume(reached, reference), "front": reached})
-    (args.results / "fronts.json").write_text(json.dumps({"reference": reference, "runs": rows}, indent=1))
-    base = statistics.median(r["hypervolume"] for r in rows if r["who"] == "presets")
-    for who in ("ours", "optuna", "presets"):
-        mine = [r for r in rows if r["who"] == who]
-        shares = [r["hypervolume"] / base for r in mine]
-        print(f"{who:8} complete {[r['complete'] for r in mine]}  on the front {[len(r['front']) for r in mine]}  "
-              f"hypervolume, as a multiple of the presets' median: {[round(s, 3) for s in shares]}, median {statistics.median(shares):.3f}")
+        tell(studies, args.results)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 
 use super::ehvi::Boxes;
 use super::model::Models;
-use crate::search::{History, Problem, pareto_front};
+use crate::search::{History, Problem, dominates, pareto_front};
 
 /// A trial is timed once more at most so often.
 const MOST: u32 = 3;
@@ -50,7 +50,8 @@ pub(super) fn best(
     let mut best: Option<Again> = None;
     for (i, member) in members.iter().enumerate() {
         let Some(number) = member.number else { continue };
-        let Some(observation) = history.observations.iter().find(|o| o.number == number) else { continue };
+        let Ok(at) = history.observations.binary_search_by_key(&number, |o| o.number) else { continue };
+        let observation = &history.observations[at];
         let moved: Vec<(f64, f64)> = (0..reference.len())
             .map(|objective| {
                 let mean = member.losses[objective];
@@ -71,10 +72,7 @@ pub(super) fn best(
         let still: Vec<(f64, f64)> = moved.iter().map(|(mean, _)| (*mean, 0.0)).collect();
         let others;
         let against = if front.contains(&i) {
-            let rest: Vec<Vec<f64>> =
-                members.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, m)| m.losses.clone()).collect();
-            let front: Vec<Vec<f64>> = pareto_front(&rest).into_iter().map(|j| rest[j].clone()).collect();
-            others = Boxes::new(&front, reference)?;
+            others = Boxes::new(&front_without(members, front, i), reference)?;
             &others
         } else {
             &boxes
@@ -87,11 +85,27 @@ pub(super) fn best(
     best
 }
 
+/// The front of all members but one that is on it: its other members, and what that one alone dominated.
+fn front_without(members: &[Member], front: &[usize], without: usize) -> Vec<Vec<f64>> {
+    let others: Vec<&Vec<f64>> =
+        front.iter().filter(|&&j| j != without).map(|&j| &members[j].losses).collect();
+    let gone = &members[without].losses;
+    let freed = members.iter().enumerate().filter(|(j, m)| {
+        *j != without
+            && !front.contains(j)
+            && (m.losses == *gone || dominates(gone, &m.losses))
+            && !others.iter().any(|o| dominates(o, &m.losses))
+    });
+    let mut rest: Vec<Vec<f64>> = freed.map(|(_, m)| m.losses.clone()).collect();
+    rest.extend(others.into_iter().cloned());
+    pareto_front(&rest).into_iter().map(|j| rest[j].clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::MOST;
+    use super::{MOST, Member, front_without};
     use crate::search::testing::Table;
-    use crate::search::{Ask, Estimate, History, Problem, sampler};
+    use crate::search::{Ask, Estimate, History, Problem, Random, pareto_front, sampler};
 
     /// Every point of a small grid, measured; the first objective has an interval of so much to either side.
     fn measured(cost: Option<f64>, doubt: f64) -> (Table, History) {
@@ -132,6 +146,30 @@ mod tests {
             }
         }
         assert!((1..=36).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn without_a_member_the_front_is_that_of_all_others() {
+        let mut random = Random::new(3, 0, 0);
+        for _ in 0..50 {
+            // Few different values, so that there are ties.
+            let losses: Vec<Vec<f64>> =
+                (0..30).map(|_| (0..3).map(|_| random.below(6) as f64).collect()).collect();
+            let members: Vec<Member> = losses
+                .iter()
+                .map(|l| Member { number: None, losses: l.clone(), deviations: vec![0.0; 3] })
+                .collect();
+            let front = pareto_front(&losses);
+            for &i in &front {
+                let mut rest = losses.clone();
+                rest.remove(i);
+                let of_all: Vec<Vec<f64>> =
+                    pareto_front(&rest).into_iter().map(|j| rest[j].clone()).collect();
+                let found = front_without(&members, &front, i);
+                let volume = |front: &[Vec<f64>]| crate::search::hypervolume(front, &[7.0; 3]);
+                assert!((volume(&found) - volume(&of_all)).abs() < 1e-9, "{losses:?} without {i}");
+            }
+        }
     }
 
     #[test]
