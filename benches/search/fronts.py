@@ -15,8 +15,10 @@ import math
 import pathlib
 import statistics
 import subprocess
-import sys
 import time
+
+from peers import hypervolume
+from record import Evaluation, arguments
 
 METRICS = ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
 NEAREST = {"Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q4_K_M": "Q4_K", "Q4_0": "Q4_0"}
@@ -32,12 +34,11 @@ def front(points):
     return [p for p in points if not any(dominates(q, p) for q in points)]
 
 
-def hypervolume(points, reference):
-    import numpy as np
-    from pymoo.indicators.hv import HV
-
-    inside = [p for p in points if all(x < r for x, r in zip(p, reference))]
-    return float(HV(ref_point=np.array(reference))(np.array(inside))) if inside else 0.0
+def region_of(points):
+    """The worst values on the front of these points, and a tenth of their range."""
+    best = front(points)
+    ends = [(min(p[i] for p in best), max(p[i] for p in best)) for i in range(3)]
+    return [high + 0.1 * (high - low) for low, high in ends]
 
 
 class Runs:
@@ -69,37 +70,25 @@ class Runs:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         begun = time.monotonic()
         command = [self.args.autotune, "evaluate", *self.common, "--seed", str(seed)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-        def read():
-            line = process.stdout.readline()
-            return json.loads(line) if line else sys.exit("autotune evaluate ended; its messages are above")
-
-        def ask(question):
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            return read()
-
-        about = read()
+        evaluation = Evaluation(command)
+        ask, about = evaluation.ask, evaluation.about
         space = {p["name"]: optuna.distributions.CategoricalDistribution([json.dumps(v) for v in p["levels"]]) for p in about["space"]}
         first = {name: d.choices[0] for name, d in space.items()}
         sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, constraints_func=lambda t: t.user_attrs.get("constraints", (1.0,))
         )
         study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
-        known, waiting, region = [], [], None
+        known = []
         for candidate in presets:
             answer = ask(candidate)
             if answer.get("state") != "complete":
                 continue
             values = losses([answer["objectives"][m] for m in METRICS])
-            known.append(values)
             level = NEAREST.get(candidate.get("weights.preset"))
             near = {n: json.dumps(level) if n.startswith("weights.") and json.dumps(level) in d.choices else first[n] for n, d in space.items()}
-            waiting.append((near if level else None, values))
-        best = front(known)
-        region = [max(p[i] for p in best) + 0.1 * (max(p[i] for p in best) - min(p[i] for p in best)) for i in range(3)]
-        for near, values in waiting:
+            known.append((near if level else None, values))
+        region = region_of([values for _, values in known])
+        for near, values in known:
             if near:
                 inside = {"constraints": tuple(v - r for v, r in zip(values, region))}
                 study.add_trial(create_trial(params=near, distributions=space, values=values, user_attrs=inside))
@@ -116,8 +105,8 @@ class Runs:
             values = losses([answer["objectives"][m] for m in METRICS])
             trial.set_user_attr("constraints", tuple(v - r for v, r in zip(values, region)))
             study.tell(trial, values)
-        process.stdin.close()
-        process.wait()
+        evaluation.process.stdin.close()
+        evaluation.process.wait()
         return about["study"]
 
 
@@ -126,8 +115,7 @@ def tell(studies, folder):
     value = lambda t, m: t["measurements"][m]["value"]
     points = lambda trials: [losses([value(t, m) for m in METRICS]) for t in trials]
     is_preset = lambda t: "weights.preset" in t["candidate"]
-    best = front([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
-    reference = [max(p[i] for p in best) + 0.1 * (max(p[i] for p in best) - min(p[i] for p in best)) for i in range(3)]
+    reference = region_of([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
     rows = []
     for seed in sorted({seed for _, seed in studies}):
         ours, theirs = studies["ours", seed], studies["optuna", seed]
@@ -144,10 +132,7 @@ def tell(studies, folder):
 
 
 def main():
-    argv, extra = sys.argv[1:], []
-    if "--" in argv:
-        extra = argv[argv.index("--") + 1 :]
-        argv = argv[: argv.index("--")]
+    argv, extra = arguments()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("autotune")
     parser.add_argument("--results", type=pathlib.Path, required=True)

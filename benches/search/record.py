@@ -70,11 +70,15 @@ def text(level):
     return json.dumps(level), str(level).lower() if isinstance(level, bool) else str(level)
 
 
+def arguments():
+    """What is written before `--`, and behind it."""
+    argv = sys.argv[1:]
+    cut = argv.index("--") if "--" in argv else len(argv)
+    return argv[:cut], argv[cut + 1 :]
+
+
 def main():
-    argv, extra = sys.argv[1:], []
-    if "--" in argv:
-        extra = argv[argv.index("--") + 1 :]
-        argv = argv[: argv.index("--")]
+    argv, extra = arguments()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("autotune")
     parser.add_argument("--budget", default="8GB")

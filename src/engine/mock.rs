@@ -119,8 +119,10 @@ impl MockModel {
         let described = format!("{config:?}");
         let script = self.scripts.iter().find(|(text, _)| described.contains(text)).map(|(_, s)| *s);
         let factor = if script == Some(Script::Underestimated) { 2 } else { 1 };
-        let seed = described.bytes().fold(0, |seed, byte| mix(seed ^ u64::from(byte)));
-        let mood = if script == Some(Script::Moody) { 1.0 + (2.0 * unit(seed) - 1.0) / 3.0 } else { 1.0 };
+        let mood = match script {
+            Some(Script::Moody) => 1.0 + (2.0 * unit(hash(described.as_bytes())) - 1.0) / 3.0,
+            _ => 1.0,
+        };
         MockArtifact {
             peak_bytes: factor * self.peak_bytes(config),
             prompt_us: mood * 20.0 / speed,

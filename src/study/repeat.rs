@@ -1,13 +1,13 @@
 //! A complete trial, timed once more because the sampler asked: its place on the front was in doubt.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::event::{Event, Observer};
+use super::trial::timing_request;
 use super::{Study, done_or_why, metrics};
-use crate::measure::artifact::{Measured, Request, measure, timing_run};
-use crate::measure::protocol::TimingPlan;
+use crate::measure::artifact::{Measured, measure};
 use crate::measure::supervisor::End;
 use crate::search::History;
 use crate::space::Config;
@@ -50,21 +50,11 @@ impl Study<'_> {
     fn time_again(&self, trial: &TrialRecord) -> anyhow::Result<Result<Vec<NewMeasurement>, String>> {
         let Some(artifact) = &trial.artifact else { return Ok(Err("it has no artifact".to_owned())) };
         let config = Config::from_candidate(&trial.candidate)?;
-        let workload = self.settings.workload;
-        let budget = self.settings.budget_bytes;
-        let request = Request {
-            engine: self.kit.engine(),
-            artifact: self.results.join(&artifact.path),
-            run: timing_run(&config, &workload),
-            workload,
-            text: self.prepared.timing_text.clone(),
-            plan: TimingPlan::Requests { limits: self.settings.timing },
-            budget_bytes: Some(budget),
-            timeout: Duration::from_secs(self.settings.rung_timeout_s),
-        };
+        let path = self.results.join(&artifact.path);
+        let request = timing_request(self.kit, self.settings, self.prepared, &config, &path);
         let measured = measure(self.supervisor, request, self.cancelled, &mut |_| {})?;
         if measured.outcome.end == End::OverMemory {
-            return Ok(Err(format!("it went over the budget of {}", Bytes(budget))));
+            return Ok(Err(format!("it went over the budget of {}", Bytes(self.settings.budget_bytes))));
         }
         if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
             return Ok(Err(reason));

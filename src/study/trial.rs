@@ -88,6 +88,26 @@ impl<E: Into<anyhow::Error>> From<E> for Halt {
     }
 }
 
+/// The timing of an artifact as a trial's rung.
+pub(super) fn timing_request(
+    kit: &dyn Kit,
+    settings: &Settings,
+    prepared: &Prepared,
+    config: &Config,
+    artifact: &Path,
+) -> Request {
+    Request {
+        engine: kit.engine(),
+        artifact: artifact.to_owned(),
+        run: timing_run(config, &settings.workload),
+        workload: settings.workload,
+        text: prepared.timing_text.clone(),
+        plan: TimingPlan::Requests { limits: settings.timing },
+        budget_bytes: Some(settings.budget_bytes),
+        timeout: Duration::from_secs(settings.rung_timeout_s),
+    }
+}
+
 impl Climb<'_> {
     /// Takes a trial from the rung it has reached to its end.
     ///
@@ -275,17 +295,7 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let workload = self.settings.workload;
-        let budget = self.settings.budget_bytes;
-        let request = Request {
-            engine: self.kit.engine(),
-            artifact: path.to_owned(),
-            run: timing_run(config, &workload),
-            workload,
-            text: self.prepared.timing_text.clone(),
-            plan: TimingPlan::Requests { limits: self.settings.timing },
-            budget_bytes: Some(budget),
-            timeout: Duration::from_secs(self.settings.rung_timeout_s),
-        };
+        let request = timing_request(self.kit, self.settings, self.prepared, config, path);
         let measured = self.measure_calmly(trial, &request, observer)?;
         let outcome = &measured.outcome;
         let peak = outcome.peak_bytes.ok_or_else(|| {
