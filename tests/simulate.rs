@@ -309,3 +309,45 @@ fn half_a_million_rows_are_searched() {
     let said: Value = serde_json::from_str(&said.stdout).unwrap();
     assert!(said["rows"] == 500_000 && said["trials"].as_array().unwrap().len() == 3);
 }
+
+/// The landscape that `benches/search/record.py` measured of the demo model: 403 candidates, half of which fit.
+#[test]
+fn a_measured_landscape_is_searched_in_a_few_trials() {
+    let measured = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/search/measured");
+    let read = |name: &str| std::fs::read_to_string(measured.join(name)).unwrap();
+    let folder = Folder::new(&read("space.toml"), &read("table.csv"));
+    let reached = |sampler: &str, seed: &str, cheap: &[&str]| {
+        let args = [
+            "--objectives",
+            "latency_ms:min,memory_bytes:min,kl:min:linear",
+            "--budget",
+            "161MB",
+            "--budget-column",
+            "memory_bytes",
+            "--region",
+            "latency_ms=1689",
+            "--region",
+            "kl=0.508",
+            "--noise",
+            "latency_ms=0.03",
+            "--trials",
+            "25",
+            "--json",
+            "--sampler",
+            sampler,
+            "--seed",
+            seed,
+        ];
+        let said = folder.simulate(&[&args, cheap].concat());
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let found: Value = serde_json::from_str(&said.stdout).unwrap();
+        found["trials"][24]["share"].as_f64().unwrap()
+    };
+    for seed in ["1", "2", "3"] {
+        let random = reached("random", seed, &[]);
+        let plain = reached("autotune", seed, &[]);
+        let told = reached("autotune", seed, &["--cheap", "predicted_latency_ms,assumed_kl"]);
+        assert!(plain > 0.9 && told > 0.9, "seed {seed}: {plain:.3} alone, {told:.3} with predictions");
+        assert!(plain > random, "seed {seed}: {plain:.3} of ours, {random:.3} of random points");
+    }
+}

@@ -6,7 +6,8 @@
 Each seed is one study of ours and one of Optuna's TPE, one after the other, in turns of who comes first. Both begin with the presets, and TPE
 is told what they scored at the nearest points of the space; it asks `{"fits": candidate}` first, as our sampler does, and has the bounds of
 the region as constraints. What the presets alone reach is taken from our studies. Hypervolumes (log latency, log peak memory, pass@1; pymoo)
-are inside one region for all: the worst values on the fronts of all presets and a tenth of their range. Prints a table and FOLDER/fronts.json.
+are inside one region for all: the worst values on the fronts of all presets and a tenth of their range, and `--min-quality` as the worst
+pass@1, which all are told. Prints a table and FOLDER/fronts.json.
 """
 
 import argparse
@@ -34,17 +35,18 @@ def front(points):
     return [p for p in points if not any(dominates(q, p) for q in points)]
 
 
-def region_of(points):
-    """The worst values on the front of these points, and a tenth of their range."""
+def region_of(points, least):
+    """The worst values on the front of these points, and a tenth of their range; `least` is the worst quality."""
     best = front(points)
     ends = [(min(p[i] for p in best), max(p[i] for p in best)) for i in range(3)]
-    return [high + 0.1 * (high - low) for low, high in ends]
+    region = [high + 0.1 * (high - low) for low, high in ends]
+    return [*region[:2], min(region[2], -least)]
 
 
 class Runs:
     def __init__(self, args, extra):
         self.args = args
-        self.common = ["--budget", args.budget, "--results", str(args.results), "--reports", str(args.results / "reports"), *extra]
+        self.common = ["--budget", args.budget, "--min-quality", str(args.min_quality), "--results", str(args.results), "--reports", str(args.results / "reports"), *extra]
 
     def trials(self, study):
         command = [self.args.autotune, "trials", str(study), "--json", "--results", str(self.args.results)]
@@ -87,7 +89,7 @@ class Runs:
             level = NEAREST.get(candidate.get("weights.preset"))
             near = {n: json.dumps(level) if n.startswith("weights.") and json.dumps(level) in d.choices else first[n] for n, d in space.items()}
             known.append((near if level else None, values))
-        region = region_of([values for _, values in known])
+        region = region_of([values for _, values in known], self.args.min_quality)
         for near, values in known:
             if near:
                 inside = {"constraints": tuple(v - r for v, r in zip(values, region))}
@@ -110,19 +112,20 @@ class Runs:
         return about["study"]
 
 
-def tell(studies, folder):
+def tell(studies, args):
     """Prints all seeds that both have run, and keeps their fronts."""
     value = lambda t, m: t["measurements"][m]["value"]
     points = lambda trials: [losses([value(t, m) for m in METRICS]) for t in trials]
     is_preset = lambda t: "weights.preset" in t["candidate"]
-    reference = region_of([p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])])
+    all_presets = [p for trials in studies.values() for p in points([t for t in trials if is_preset(t)])]
+    reference = region_of(all_presets, args.min_quality)
     rows = []
     for seed in sorted({seed for _, seed in studies}):
         ours, theirs = studies["ours", seed], studies["optuna", seed]
         for who, trials in (("ours", ours), ("optuna", theirs), ("presets", [t for t in ours if is_preset(t)])):
             reached = front(points(trials))
             rows.append({"seed": seed, "who": who, "complete": len(trials), "hypervolume": hypervolume(reached, reference), "front": reached})
-    (folder / "fronts.json").write_text(json.dumps({"reference": reference, "runs": rows}, indent=1))
+    (args.results / "fronts.json").write_text(json.dumps({"reference": reference, "runs": rows}, indent=1))
     base = statistics.median(r["hypervolume"] for r in rows if r["who"] == "presets")
     for who in ("ours", "optuna", "presets"):
         mine = [r for r in rows if r["who"] == who]
@@ -139,6 +142,7 @@ def main():
     parser.add_argument("--budget", default="8GB")
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--min-quality", type=float, default=0.25, help="the lowest pass@1 of interest")
     args = parser.parse_args(argv)
     runs = Runs(args, extra)
     studies, presets = {}, None
@@ -150,7 +154,7 @@ def main():
             studies[who, seed] = runs.trials(study)
             if presets is None:
                 presets = [t["candidate"] for t in studies[who, seed] if t["origin"].startswith("preset")]
-        tell(studies, args.results)
+        tell(studies, args)
 
 
 if __name__ == "__main__":

@@ -240,6 +240,17 @@ impl Landscape {
         self
     }
 
+    /// Presets that fit, spread over the weight types, six at most: all groups at one type, the rest at its first level.
+    pub fn presets(&self) -> Vec<Point> {
+        let groups = self.shape.groups;
+        let all =
+            |level: usize| (0..self.space.params.len()).map(|d| if d < groups { level } else { 0 }).collect();
+        let fitting: Vec<Point> =
+            (0..self.shape.types.len()).map(all).filter(|p: &Point| self.feasible(p)).collect();
+        let step = (fitting.len() as f64 / 6.0).max(1.0);
+        (0..fitting.len().min(6)).map(|i| fitting[(i as f64 * step) as usize].clone()).collect()
+    }
+
     fn random_point(&self, random: &mut Random) -> Point {
         self.space.params.iter().map(|p| random.below(p.levels.len())).collect()
     }

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --no-default-features --bench search -- --landscape smooth,tight --sampler autotune,random --seeds 10`
 //! - `--trials N`: instead of 100; `--region derived`: do not tell the bounds; `--prior`: tell a physical prediction of latency;
-//!   `--cheap honest|lies`: tell a divergence column, or two that mislead.
+//!   `--cheap honest|lies`: tell a divergence column, or two that mislead; `--warm`: the first trials are presets, as in `peers.py`.
 //! - `--measure wide`: count the hypervolume up to the 95 % quantiles of what fits, not inside the region.
 //! - `--fronts FOLDER`: keep the true fronts there, which take seconds each; delete them when a landscape changes.
 //! - `--diagnose`: also how good the models are.
@@ -38,6 +38,7 @@ struct Options {
     derived: bool,
     wide: bool,
     prior: bool,
+    warm: bool,
     cheap: Cheap,
     oracle: Option<String>,
     answer: bool,
@@ -56,6 +57,7 @@ fn options() -> Options {
         derived: false,
         wide: false,
         prior: false,
+        warm: false,
         cheap: Cheap::None,
         oracle: None,
         answer: false,
@@ -76,6 +78,7 @@ fn options() -> Options {
             "--region" => o.derived = value() == "derived",
             "--measure" => o.wide = value() == "wide",
             "--prior" => o.prior = true,
+            "--warm" => o.warm = true,
             "--cheap" => {
                 o.cheap = match value().as_str() {
                     "honest" => Cheap::Honest,
@@ -174,12 +177,19 @@ fn cpu_seconds() -> f64 {
     text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
-fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64) -> (History, f64) {
+fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64, warm: bool) -> (History, f64) {
     let mut sampler = sampler(name).unwrap();
     let mut history = History::default();
+    let presets = if warm { landscape.presets() } else { Vec::new() };
     let started = cpu_seconds();
     for number in 0..trials {
-        let Ask::Point(point) = sampler.ask(landscape, &history, seed, number) else { break };
+        let point = match presets.get(number as usize) {
+            Some(preset) => preset.clone(),
+            None => match sampler.ask(landscape, &history, seed, number) {
+                Ask::Point(point) => point,
+                _ => break,
+            },
+        };
         let mut random = Random::new(seed, number, 1000);
         let objectives = landscape.measure(&point, &mut random).into_iter().map(Some).collect();
         history.observations.push(Observation {
@@ -351,7 +361,7 @@ fn main() {
             let mut seconds = 0.0;
             let mut errors = vec![vec![[0.0; 3]; landscape.objectives().len()]; marks.len()];
             for seed in 1..=o.seeds {
-                let (history, took) = run(&landscape, sampler, seed, o.trials);
+                let (history, took) = run(&landscape, sampler, seed, o.trials, o.warm);
                 seconds += took / o.seeds as f64;
                 if o.diagnose {
                     for (sums, &mark) in errors.iter_mut().zip(&marks) {

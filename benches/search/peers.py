@@ -6,7 +6,8 @@
 
 `--warm`: the first trials are presets, all groups at one weight type and the rest at its first level, as far as they fit (six at most).
 `--filter`: what does not fit is refused before it is tried and costs no trial, as for our samplers. Without it such a trial is
-spent. `--region`: the bounds of the region are told as constraints, to peers that take constraints.
+spent. `--region`: the bounds of the region are told as constraints, to peers that take constraints. Optuna's GP sampler, refused,
+would ask the same point again: it is given one that fits a few steps away.
 """
 
 import argparse
@@ -66,6 +67,15 @@ class Search:
     def fits(self, point):
         return self.oracle.ask(point, self.seed, self.number)["feasible"]
 
+    def repaired(self, point, rng):
+        """The point that fits a few steps away: each step takes the level that saves most of three parameters drawn at random."""
+        point, size = list(point), lambda p: self.oracle.ask(p, self.seed, self.number)["true"][1]
+        while not self.fits(point):
+            drawn = rng.sample(range(len(point)), min(3, len(point)))
+            near = [[*point[:d], level, *point[d + 1 :]] for d in drawn for level in range(self.oracle.levels[d])]
+            point = min(near, key=size)
+        return point
+
     def evaluate(self, point):
         """Noisy losses of a trial; None when it does not fit, which costs a trial."""
         answer = self.oracle.ask(point, self.seed, self.number)
@@ -96,7 +106,9 @@ def run_optuna(search, name, region, warm):
         "nsga2": lambda: optuna.samplers.NSGAIISampler(
             seed=search.seed, population_size=20, constraints_func=constrained
         ),
-        "gp": lambda: optuna.samplers.GPSampler(seed=search.seed, deterministic_objective=False),
+        "gp": lambda: optuna.samplers.GPSampler(
+            seed=search.seed, deterministic_objective=False, constraints_func=constrained
+        ),
     }[name]()
     study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
     rng = random.Random(search.seed)
@@ -115,7 +127,10 @@ def run_optuna(search, name, region, warm):
         if search.filter and not search.fits(point):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             refused += 1
-            if refused % 30 == 0:  # it asks for nothing else: help it with a random point that fits
+            if name == "gp":  # knowing nothing new, it would ask the same again
+                point = search.repaired(point, rng)
+                study.enqueue_trial({f"p{i}": v for i, v in enumerate(point)})
+            elif refused % 30 == 0:  # it asks for nothing else: help it with a random point that fits
                 while True:
                     point = [rng.randrange(n) for n in search.oracle.levels]
                     if search.fits(point):

@@ -2,15 +2,14 @@
 
     python3 benches/search/record.py target/release/autotune --budget 8GB --artifacts 60 --each 7 --out landscape/ [-- --model M.gguf ...]
 
-Draws artifacts (weight types and pruning) at random, and for each a few ways to run it (cache, batch, threads, micro-batch, repacking),
-so that what the artifact decides, its divergence and its grades, is measured once for all that share it; latency and memory are measured
-for every candidate. Whatever is written behind `--` goes to `autotune evaluate`.
+Draws what decides the answers (weight types, pruning, cache types, repacking) at random, and for each a few ways to run it (batch, threads,
+micro-batch), so that divergence and grades are measured once for all that share them; latency and memory are measured for every candidate. Whatever is written behind `--` goes to `autotune evaluate`.
 
-Writes OUT/space.toml and OUT/table.csv (one row a candidate: its parameters, latency_ms, memory_bytes, kl, quality, predicted_latency_ms),
+Writes OUT/space.toml and OUT/table.csv (one row a candidate: its parameters, latency_ms, memory_bytes, kl, quality, predicted_latency_ms, assumed_kl),
 a row at a time; a second call goes on where the first stopped. Then:
 
     autotune simulate --space OUT/space.toml --table OUT/table.csv --objectives latency_ms:min,kl:min,memory_bytes:min \\
-        --cheap predicted_latency_ms --sampler autotune --trials 25 --seed 1
+        --cheap predicted_latency_ms,assumed_kl --sampler autotune --trials 25 --seed 1
 """
 
 import argparse
@@ -50,9 +49,9 @@ class Evaluation:
 
 
 def plan(params, artifacts, each, seed):
-    """Candidates in groups that share an artifact, all different."""
+    """Candidates in groups that give the same answers, all different."""
     rng = random.Random(seed)
-    decides = [p for p in params if p["name"].startswith(("weights.", "prune."))]
+    decides = [p for p in params if p["name"].startswith(("weights.", "prune.", "kv.", "repack"))]
     runs = [p for p in params if p not in decides]
     seen = set()
     for _ in range(artifacts):
@@ -105,16 +104,18 @@ def main():
     with open(path, "a", newline="") as table:
         writer = csv.writer(table)
         if not done:
-            writer.writerow(names + list(COLUMNS))
+            writer.writerow([*names, *COLUMNS, "assumed_kl"])
         for candidate in plan(params, args.artifacts, args.each, args.seed):
             row = [text(candidate[n])[1] for n in names]
-            if tuple(row) in done or not evaluation.ask({"fits": candidate})["fits"]:
+            before = evaluation.ask({"fits": candidate})
+            if tuple(row) in done or not before["fits"]:
                 continue
             answer = evaluation.ask(candidate)
             if answer.get("state") != "complete":
                 print(f"left out: {answer.get('failure') or answer.get('error')}", file=sys.stderr)
                 continue
             values = [answer["measurements"].get(metric, {}).get("value") for metric in COLUMNS.values()]
+            values.append(before["assumed_kl"])
             writer.writerow(row + ["" if v is None else repr(v) for v in values])
             table.flush()
     evaluation.process.stdin.close()

@@ -115,6 +115,7 @@ fn answer(
             "fits": predicted.is_some_and(|(bytes, _)| bytes <= study.settings.budget_bytes),
             "predicted_peak_memory_bytes": predicted.map(|p| p.0),
             "predicted_latency_ms": predicted.map(|p| p.1),
+            "assumed_kl": study.problem.assumed_divergence(&config),
         }));
     }
     Ok(told_of(&study.evaluate(&candidate, grading, observer)?, objectives))

@@ -80,6 +80,7 @@ pub fn trial_json(analysis: &Analysis, trial: &TrialRecord) -> Value {
         "failure": trial.failure,
         "artifact": trial.artifact,
         "attempts": trial.attempts,
+        "repeats": trial.repeats,
         "beside_reference": analysis.relative.trials.get(&trial.number),
         "on_front": analysis.recommendation.front.contains(&trial.number),
         "titles": analysis.titles(trial.number),

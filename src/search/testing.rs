@@ -9,7 +9,7 @@ type Losses = Box<dyn Fn(&[usize]) -> Vec<f64>>;
 /// A problem made of closures.
 pub(crate) struct Table {
     space: Space,
-    objectives: Vec<Objective>,
+    pub(crate) objectives: Vec<Objective>,
     pub(crate) fits: Fits,
     pub(crate) values: Losses,
     /// What timing a trial once more takes, of which the first objective is measured.

@@ -307,7 +307,7 @@ mod tests {
 
     use super::*;
     use crate::space::Candidate;
-    use crate::store::{NewGeneration, NewStudy, Origin};
+    use crate::store::{NewGeneration, NewMeasurement, NewRepeat, NewStudy, Origin};
 
     #[test]
     fn a_full_disk_loses_nothing_that_was_finished() {
@@ -353,5 +353,21 @@ mod tests {
         assert_eq!(store.trial(study, 1).unwrap().rung, Some(Rung::Built));
         store.finish_rung(&mut live, &big).unwrap();
         assert_eq!(live.rung(), Some(Rung::Graded));
+
+        // One more timing of a complete trial is stored whole, or not at all.
+        store.end_trial(*live, EndState::Complete, None).unwrap();
+        let repeat = NewRepeat {
+            started: Timestamp::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            measurements: vec![NewMeasurement::exact(&"m".repeat(4 << 20), "ms", 1.0)],
+            failure: None,
+        };
+        cap(64);
+        let error = store.add_repeat(study, 1, &repeat).unwrap_err();
+        assert!(matches!(error, StoreError::DiskFull(_)), "{error}");
+        cap(1 << 30);
+        assert_eq!(store.trial(study, 1).unwrap().repeats, 0);
+        assert_eq!(store.add_repeat(study, 1, &repeat).unwrap(), 1);
+        assert_eq!(store.trial(study, 1).unwrap().repeats, 1);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
 use crate::model::GgmlType;
-use crate::space::Config;
+use crate::space::{Config, KvType};
 
 /// What the machine was measured to do with a number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,36 @@ pub fn peak_memory_bytes(shape: &Shape, config: &Config) -> u64 {
         + activations
         + logits
         + mask
+}
+
+/// Nats a token that rounding all weights to steps of one bit would cost; every further bit halves the error, and the divergence is
+/// quadratic in it. Fitted by eye to the demo model (docs/BENCHMARKS.md, "The torch lab": Q8_0 .003, Q6_K .005, Q5_0 .043, Q4_0 .175).
+const ROUNDING: f64 = 90.0;
+/// What fitted scales are worth to the types that have them (K and IQ), in bits.
+const FITTED_BITS: f64 = 0.5;
+/// Nats a token for each share of FFN channels or heads that is cut, and for each share of the layers: .08 to .96 for 5 to 30 % of both,
+/// .3 for one layer of thirty.
+const CUTTING: f64 = 3.0;
+const DROPPING: f64 = 10.0;
+/// Of what rounding all weights costs, rounding the K or the V cache costs so much.
+const CACHING: f64 = 0.25;
+
+/// The divergence from the reference, in nats a token, that is assumed of a candidate of a model with so many layers while nothing was
+/// probed or measured. It orders choices and no more: the search drops it where it misleads.
+#[must_use]
+pub fn assumed_divergence(shape: &Shape, config: &Config, layers: u32) -> f64 {
+    let rounding = |bits: f64| if bits < 16.0 { ROUNDING * 4f64.powf(-bits) } else { 0.0 };
+    let fitted = |ty: GgmlType| {
+        if ty.name().ends_with("_K") || ty.name().starts_with("IQ") { FITTED_BITS } else { 0.0 }
+    };
+    let all: u64 = shape.matrices.iter().map(|m| m.weights).sum();
+    let share = |weights: u64| weights as f64 / all.max(1) as f64;
+    let weights: f64 =
+        shape.matrices.iter().map(|m| share(m.weights) * rounding(m.ty.bits() + fitted(m.ty))).sum();
+    let cache = |ty: KvType| CACHING * rounding(ty.row_bytes(32) as f64 / 4.0);
+    let cut = CUTTING * ((1.0 - config.keep_ffn) + (1.0 - config.keep_kv_heads));
+    let dropped = DROPPING * f64::from(config.drop_layers) / f64::from(layers.max(1));
+    weights + cache(config.kv_k) + cache(config.kv_v) + cut + dropped
 }
 
 /// Predicted median request latency of the workload, in milliseconds: each decode step reads the weights and the KV cache once and
@@ -242,6 +272,36 @@ mod tests {
         assert!((ms(&four) - (4.0 * prompt + 10.0 * (20.0 + 0.6))).abs() < 1e-6);
         let unknown = Config { kv_k: KvType::Q8_0, ..one };
         assert_eq!(latency_from_rates_ms(&shape(), &unknown, &workload, &rates, 1.0), None);
+    }
+
+    #[test]
+    fn assumed_divergence_orders_choices() {
+        let plain = Config::from_candidate(&Candidate::default()).unwrap();
+        let of = |ty: GgmlType, config: &Config| {
+            let mut shape = shape();
+            shape.matrices.iter_mut().for_each(|m| m.ty = ty);
+            assumed_divergence(&shape, config, 30)
+        };
+        let kl = |ty| of(ty, &plain);
+        let types = [
+            GgmlType::F16,
+            GgmlType::Q8_0,
+            GgmlType::Q6_K,
+            GgmlType::Q5_K,
+            GgmlType::Q4_K,
+            GgmlType::Q4_0,
+            GgmlType::Q3_K,
+            GgmlType::Q2_K,
+        ];
+        assert_eq!(kl(GgmlType::F16), 0.0);
+        assert!(types.windows(2).all(|w| kl(w[0]) < kl(w[1])), "{:?}", types.map(kl));
+        let cut = Config { keep_ffn: 0.9, ..plain.clone() };
+        let dropped = Config { drop_layers: 1, ..plain.clone() };
+        let cached = Config { kv_k: KvType::Q4_0, ..plain.clone() };
+        let costs = [&cached, &cut, &dropped].map(|c| of(GgmlType::F16, c));
+        assert!(0.0 < costs[0] && costs.windows(2).all(|w| w[0] < w[1]), "{costs:?}");
+        assert!((of(GgmlType::Q4_0, &cut) - kl(GgmlType::Q4_0) - costs[1]).abs() < 1e-12, "they add up");
+        assert_eq!(assumed_divergence(&Shape::default(), &plain, 0), 0.0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
-use super::predict::{Ceiling, latency_from_rates_ms, latency_ms, peak_memory_bytes};
+use super::predict::{Ceiling, assumed_divergence, latency_from_rates_ms, latency_ms, peak_memory_bytes};
 use super::sensitivity::Sensitivities;
 use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
@@ -230,6 +230,13 @@ impl<'a> StudyProblem<'a> {
         self
     }
 
+    /// What is assumed of a candidate's divergence before anything is measured, in nats a token; none where the engine tells no matrices.
+    #[must_use]
+    pub fn assumed_divergence(&self, config: &Config) -> Option<f64> {
+        let shape = self.kit.shape(config).ok().filter(|shape| !shape.matrices.is_empty())?;
+        Some(assumed_divergence(&shape, config, self.kit.facts().layers))
+    }
+
     fn config(&self, point: &[usize]) -> Option<Config> {
         Config::from_candidate(&self.space.candidate(point)?).ok()
     }
@@ -311,7 +318,10 @@ impl Problem for StudyProblem<'_> {
     }
 
     fn sensitivity(&self, point: &[usize]) -> Option<f64> {
-        self.sensitivities.as_ref()?.of(self.space, point)
+        match &self.sensitivities {
+            Some(probed) => probed.of(self.space, point),
+            None => self.assumed_divergence(&self.config(point)?),
+        }
     }
 }
 
