@@ -270,6 +270,39 @@ fn presets_beside_the_space_are_used_and_their_nearest_points_may_be_asked() {
 }
 
 #[test]
+fn a_preset_without_a_place_is_to_be_beaten_and_nobodys_parent() {
+    for name in SAMPLERS {
+        let task = mixed();
+        let mut history = History::default();
+        for number in 0..8 {
+            let mut preset = task.observe(number, vec![1, 1, 0, 1, 1, 0]);
+            preset.exact = false;
+            if number % 2 == 0 {
+                preset.point = Point::new();
+            }
+            history.observations.push(preset);
+        }
+        // One that no point of the space beats in anything.
+        let best = |o: &Objective, e: Estimate| {
+            let value = if o.direction == Direction::Minimize { e.value * 1e-3 } else { e.value * 1e3 };
+            Estimate { value, low: value, high: value }
+        };
+        let mut ideal = history.clone();
+        for (o, e) in task.objectives.iter().zip(&mut ideal.observations[0].objectives) {
+            *e = e.map(|e| best(o, e));
+        }
+        let mut sampler = sampler(name).unwrap();
+        for number in 8..20 {
+            let Ask::Point(point) = sampler.ask(&task, &history, 5, number) else { panic!("{name}") };
+            assert!(task.feasible(&point) && task.space.candidate(&point).is_some(), "{name}: {point:?}");
+            history.observations.push(task.observe(number, point));
+        }
+        let gain = sampler.expected_gain(&task, &ideal, 5, 8);
+        assert!(gain.is_none_or(|gain| gain < 1e-6), "{name} expects {gain:?} beyond what nothing beats");
+    }
+}
+
+#[test]
 fn eight_workers_never_get_the_same_point() {
     for name in SAMPLERS {
         let task = mixed();

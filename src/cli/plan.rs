@@ -13,7 +13,9 @@ use crate::fault::told;
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use crate::study::{Bounds, Cost, Quality, StudyProblem, describe, kit, objectives, presets};
+use crate::study::{
+    Bounds, Cost, Quality, StudyProblem, describe, kit, leave_out_alike, objectives, presets,
+};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -63,9 +65,10 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_requests: workload.requests,
         device_layers,
     };
-    let LoadedSpace { space, .. } =
+    let LoadedSpace { mut space, .. } =
         load_space(&settings::space_for(engine, Device::Cpu, &args.space), &facts)
             .map_err(|e| Expected::usage(told(&e.into())))?;
+    leave_out_alike(&mut space, kit.as_ref());
     tune::check_types(&space, kit.as_ref(), Device::Cpu)?;
     let problem = StudyProblem::new(
         &space,

@@ -32,7 +32,7 @@ use crate::study::prepare::Preparation;
 use crate::study::sensitivity::Probing;
 use crate::study::{
     Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
-    TaskGrading, check_budget, importance, kit, objectives, rates, region,
+    TaskGrading, check_budget, importance, kit, leave_out_alike, objectives, rates, region,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -80,10 +80,11 @@ impl Begun {
         }
         settings.device_layers = device_layers(settings.engine, kit.as_ref());
         settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
-        let LoadedSpace { space, notes } =
+        let LoadedSpace { mut space, notes } =
             load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
                 .map_err(|e| Expected::usage(told(&e.into())))?;
-        for note in &notes {
+        let alike = leave_out_alike(&mut space, kit.as_ref());
+        for note in notes.iter().map(ToString::to_string).chain(alike) {
             printer.remark(&format!("space: {note}"));
         }
         check_types(&space, kit.as_ref(), settings.device)?;

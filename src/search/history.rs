@@ -44,7 +44,7 @@ pub enum TrialState {
 pub struct Observation {
     /// The trial's number; numbers grow.
     pub number: u64,
-    /// The point, or the nearest one for a candidate outside the space (a preset).
+    /// The point, or the nearest one for a candidate outside the space (a preset), or none (empty) where no point is near.
     pub point: Point,
     /// Whether `point` is the candidate itself. A point that is only near was not tried, and may be asked.
     pub exact: bool,
@@ -59,6 +59,12 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether it is of a candidate outside the space that no point is near: it is to be beaten, and tells nothing of other points.
+    #[must_use]
+    pub fn has_no_place(&self) -> bool {
+        !self.exact && self.point.is_empty()
+    }
+
     /// The loss of one objective (see [`super::Objective::loss`]) when it was measured and is finite.
     #[must_use]
     pub fn loss(&self, problem: &dyn Problem, objective: usize) -> Option<f64> {
@@ -103,14 +109,22 @@ impl History {
     }
 
     /// The trials whose every objective is measured and finite, with their losses; those of points outside the space's
-    /// shape are left out.
+    /// shape are left out, unless they have no place at all.
     #[must_use]
-    pub fn complete(&self, problem: &dyn Problem) -> Vec<(&Observation, Vec<f64>)> {
+    pub fn measured(&self, problem: &dyn Problem) -> Vec<(&Observation, Vec<f64>)> {
         self.observations
             .iter()
-            .filter(|o| is_in_space(problem.space(), &o.point))
+            .filter(|o| is_in_space(problem.space(), &o.point) || o.has_no_place())
             .filter_map(|o| Some((o, o.losses(problem)?)))
             .collect()
+    }
+
+    /// Those that have a place in the space, from which others can be reached and modelled.
+    #[must_use]
+    pub fn complete(&self, problem: &dyn Problem) -> Vec<(&Observation, Vec<f64>)> {
+        let mut all = self.measured(problem);
+        all.retain(|(o, _)| !o.has_no_place());
+        all
     }
 
     /// The history as it was before trial `number`, with what is known now.

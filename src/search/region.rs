@@ -24,7 +24,7 @@ impl Region {
     #[must_use]
     pub fn of(problem: &dyn Problem, history: &History) -> Option<Region> {
         let anchors: Vec<Vec<f64>> =
-            history.complete(problem).into_iter().take(ANCHORS).map(|(_, l)| l).collect();
+            history.measured(problem).into_iter().take(ANCHORS).map(|(_, l)| l).collect();
         let front: Vec<&Vec<f64>> = pareto_front(&anchors).into_iter().map(|i| &anchors[i]).collect();
         let mut region = Region { reference: Vec::new(), derived: Vec::new() };
         for (i, objective) in problem.objectives().iter().enumerate() {
@@ -70,7 +70,7 @@ fn least_quality(objective: &Objective, best: f64) -> f64 {
 #[must_use]
 pub fn front_hypervolume(problem: &dyn Problem, history: &History) -> f64 {
     let Some(region) = Region::of(problem, history) else { return 0.0 };
-    let losses: Vec<Vec<f64>> = history.complete(problem).into_iter().map(|(_, l)| l).collect();
+    let losses: Vec<Vec<f64>> = history.measured(problem).into_iter().map(|(_, l)| l).collect();
     hypervolume(&losses, &region.reference)
 }
 

@@ -68,7 +68,7 @@ pub fn should_stop(
     let minutes = minutes.filter(|m| m.is_finite() && *m > 0.0);
     let least_gain = minutes.map_or(LEAST_GAIN, |m| LEAST_GAIN_A_MINUTE * m);
     let settled = |expected_gain, growth| StopReason::Settled { expected_gain, least_gain, minutes, growth };
-    let complete: Vec<u64> = history.complete(problem).iter().map(|(o, _)| o.number).collect();
+    let complete: Vec<u64> = history.measured(problem).iter().map(|(o, _)| o.number).collect();
     let growth = growth_since(problem, history, &complete, GROWTH_TRIALS)?;
     if growth >= LEAST_GROWTH {
         return None;

@@ -1,5 +1,6 @@
 //! The loop that takes candidates up the rungs. Uses every room below it; knows nothing of the terminal.
 
+mod alike;
 mod artifacts;
 mod builder;
 pub mod confirm;
@@ -32,6 +33,7 @@ mod twin;
 mod verdicts;
 pub mod worker;
 
+pub use alike::leave_out_alike;
 pub use artifacts::{artifact_key, clear_leftovers, sweep};
 pub use early::Early;
 pub use event::{Event, Observer};

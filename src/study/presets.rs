@@ -131,7 +131,14 @@ pub fn as_groups(candidate: &Candidate) -> Candidate {
         .with("prune.drop_layers", Value::Int(0))
 }
 
-/// A preset's place in a space: its groups' types, or where the space lacks one, the type with the nearest number of bits.
+/// Whether a candidate is the user's own file, untouched.
+#[must_use]
+pub fn is_as_shipped(candidate: &Candidate) -> bool {
+    matches!(candidate.get("weights.preset"), Some(Value::Text(name)) if name == AS_SHIPPED)
+}
+
+/// A preset's place in a space: its groups' types, or where the space lacks one, the type with the nearest number of bits, rather more than
+/// fewer: a type that does not fit a model's rows is replaced by one of more bits.
 #[must_use]
 pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
     let mut placed = as_groups(candidate);
@@ -140,7 +147,8 @@ pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
         let (wanted, bits) = (wanted.clone(), bits(wanted));
         let distance = |level: &Value| match level {
             Value::Text(name) if *name == wanted => -1.0,
-            Value::Text(name) => (self::bits(name) - bits).abs(),
+            Value::Text(name) if self::bits(name) >= bits => self::bits(name) - bits,
+            Value::Text(name) => FEWER * (bits - self::bits(name)),
             _ => f64::INFINITY,
         };
         if let Some(level) = param.levels.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) {
@@ -149,6 +157,9 @@ pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
     }
     placed
 }
+
+/// A bit too few is as far as so many too many.
+const FEWER: f64 = 2.5;
 
 /// Bits per weight of a type, by its name's digit (a K-quant's scales take about half a bit more, as the others' do).
 fn bits(name: &str) -> f64 {

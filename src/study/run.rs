@@ -330,7 +330,7 @@ impl Study<'_> {
     fn clean(&self, problem: &StudyProblem<'_>) -> anyhow::Result<()> {
         let trials = self.store.trials(self.id)?;
         let history = problem.history(&trials);
-        let complete = history.complete(problem);
+        let complete = history.measured(problem);
         let estimates: Vec<Vec<search::Estimate>> =
             complete.iter().map(|(o, _)| o.objectives.iter().copied().flatten().collect()).collect();
         let front: Vec<u64> = search::pareto_front_with_intervals(problem.objectives(), &estimates)

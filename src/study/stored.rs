@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use crate::search::{self, Direction, Estimate, History, Observation, Problem, Region};
-use crate::space::Space;
+use crate::space::{Candidate, Point, Space};
 use crate::store::{self, Objective, StudyRecord, TrialRecord};
 
 /// The metric that stands for divergence in a sampler's history.
@@ -33,7 +33,16 @@ pub(super) fn objectives(
     declared.iter().map(one).collect()
 }
 
-/// What was tried so far. A candidate outside the space (a preset) stands at the nearest point.
+/// Where a candidate outside the space (a preset) stands: at the nearest point. The user's own quantized file has none: it answers as the
+/// reference that was made from it, and no point of its few bits does.
+fn near(candidate: &Candidate, space: &Space) -> Point {
+    if presets::is_as_shipped(candidate) {
+        return Point::new();
+    }
+    space.nearest_point(&presets::in_space(candidate, space))
+}
+
+/// What was tried so far.
 pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialRecord]) -> History {
     let estimate = |trial: &TrialRecord, metric: &str| {
         let m = trial.measurements.get(metric)?;
@@ -45,7 +54,7 @@ pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialReco
         Observation {
             number: trial.number,
             exact: exact.is_some(),
-            point: exact.unwrap_or_else(|| space.nearest_point(&presets::in_space(&trial.candidate, space))),
+            point: exact.unwrap_or_else(|| near(&trial.candidate, space)),
             state: match trial.state {
                 store::TrialState::Complete => search::TrialState::Complete,
                 store::TrialState::Stopped => search::TrialState::Partial,
@@ -124,5 +133,35 @@ impl Problem for StoredProblem {
 
     fn feasible(&self, _point: &[usize]) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Param, ParamKind, Value};
+
+    #[test]
+    fn the_users_own_file_has_no_place_among_what_is_made_of_it() {
+        let text = |names: &[&str]| names.iter().map(|n| Value::Text((*n).into())).collect();
+        let param = |name: &str, names: &[&str]| Param {
+            name: name.into(),
+            kind: ParamKind::Ordinal,
+            levels: text(names),
+        };
+        let params = vec![
+            param("weights.attn", &["Q4_0", "Q5_K", "Q8_0"]),
+            param("weights.ffn", &["Q4_0", "Q6_K", "Q8_0"]),
+        ];
+        let space = Space { name: "s".into(), description: String::new(), params };
+        let place = |preset: &str| {
+            let candidate = Candidate::default().with("weights.preset", Value::Text(preset.into()));
+            near(&candidate, &space)
+        };
+        assert_eq!(place("as-shipped"), Point::new());
+        assert_eq!(place("Q8_0"), [2, 2]);
+        // What a model's rows do not allow is replaced by more bits.
+        assert_eq!(place("Q6_K"), [2, 1]);
+        assert_eq!(place("Q4_0"), [0, 0]);
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn best(
     let mut believed: Vec<(Point, Option<u64>)> = Vec::new();
     for o in &history.observations {
         let known = o.losses(problem);
-        if (known.is_none() && o.state != TrialState::Running) || !is_in_space(problem.space(), &o.point) {
+        let placed = is_in_space(problem.space(), &o.point);
+        if (known.is_none() && o.state != TrialState::Running) || !(placed || o.has_no_place()) {
             continue;
         }
         match known {
@@ -55,10 +56,12 @@ pub(super) fn best(
     let losses: Vec<Vec<f64>> = members.iter().map(|m| m.losses.clone()).collect();
     let front = pareto_front(&losses);
     let front_losses: Vec<Vec<f64>> = front.iter().map(|&i| losses[i].clone()).collect();
+    // Those from which others can be reached, inside the region if there are any.
+    let placed = || front.iter().copied().filter(|&i| is_in_space(problem.space(), &places[i]));
     let mut front_points: Vec<Point> =
-        front.iter().filter(|&&i| region.contains(&losses[i])).map(|&i| places[i].clone()).collect();
+        placed().filter(|&i| region.contains(&losses[i])).map(|i| places[i].clone()).collect();
     if front_points.is_empty() {
-        front_points = front.iter().map(|&i| places[i].clone()).collect();
+        front_points = placed().map(|i| places[i].clone()).collect();
     }
     let boxes = Boxes::new(&front_losses, &region.reference)?;
     let reached = hypervolume(&front_losses, &region.reference);

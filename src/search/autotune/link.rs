@@ -105,7 +105,7 @@ pub fn promise(problem: &dyn Problem, history: &History, trial: &Observation) ->
             .enumerate()
             .all(|(i, (own, o))| i == objective || own.is_none_or(|own| *o <= own))
     };
-    let complete: Vec<Vec<f64>> = history.complete(problem).into_iter().map(|(_, l)| l).collect();
+    let complete: Vec<Vec<f64>> = history.measured(problem).into_iter().map(|(_, l)| l).collect();
     // Better than all that are at least as good in the rest.
     let least = pareto_front(&complete)
         .into_iter()
