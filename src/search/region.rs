@@ -86,8 +86,8 @@ mod tests {
         // Slower is better: 0.6 at the slow end, next to nothing at the fast one.
         table.values =
             Box::new(|p| vec![10.0 + p[0] as f64, [0.02, 0.1, 0.2, 0.4, 0.5, 0.55, 0.6, 0.6][p[0]]]);
-        let mut history = History::default();
-        history.observations = (0..8).map(|i| table.observe(i, vec![i as usize])).collect();
+        let observations = (0..8).map(|i| table.observe(i, vec![i as usize])).collect();
+        let history = History { observations };
         let region = Region::of(&table, &history).unwrap();
         assert_eq!(region.derived, [true, true]);
         assert!(
