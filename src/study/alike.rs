@@ -23,7 +23,7 @@ pub fn leave_out_alike(space: &mut Space, kit: &dyn Kit) -> Vec<String> {
         for (level, twin) in twins.iter().enumerate().filter_map(|(level, twin)| Some((level, (*twin)?))) {
             let (level, twin) = (&param.levels[level], &param.levels[twin]);
             told.push(format!(
-                "{}: {level} left out: on this model it gives the same tensors as {twin}",
+                "`{}`: {level} left out: on this model it gives the same tensors as {twin}",
                 param.name
             ));
         }
@@ -100,7 +100,7 @@ mod tests {
         let (mut fitted, odd) = (whole.clone(), open(192, 512));
         let told = leave_out_alike(&mut fitted, odd.as_ref());
         assert_eq!(levels(&fitted, 1), types, "Q6_K is had in the matrix of the way down");
-        assert!(told.iter().all(|line| line.starts_with("weights.attn: ")), "{told:?}");
+        assert!(told.iter().all(|line| line.starts_with("`weights.attn`: ")), "{told:?}");
         // Where everything fits, all types differ.
         let mut even = whole.clone();
         assert!(leave_out_alike(&mut even, open(256, 512).as_ref()).is_empty());
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(levels(&none, 1), ["Q4_0", "Q4_K", "Q8_0"]);
         assert!(
             told.contains(
-                &"weights.ffn: Q6_K left out: on this model it gives the same tensors as Q8_0".to_owned()
+                &"`weights.ffn`: Q6_K left out: on this model it gives the same tensors as Q8_0".to_owned()
             ),
             "{told:?}"
         );
