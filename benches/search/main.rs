@@ -278,7 +278,9 @@ fn oracle(landscape: &Landscape, reference: &[f64], volume: f64) {
     let ordered: Vec<bool> =
         landscape.space().params.iter().map(|p| p.kind == autotune::space::ParamKind::Ordinal).collect();
     let mut out = std::io::stdout().lock();
-    let about = serde_json::json!({"levels": levels, "ordered": ordered, "reference": reference, "hypervolume": volume});
+    let about = serde_json::json!({
+        "levels": levels, "ordered": ordered, "reference": reference, "hypervolume": volume, "presets": landscape.presets()
+    });
     writeln!(out, "{about}").unwrap();
     out.flush().unwrap();
     for line in std::io::stdin().lock().lines() {

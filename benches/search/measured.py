@@ -4,7 +4,8 @@
     venv/bin/python benches/search/measured.py target/release/autotune FOLDER --samplers autotune,random --peers tpe,nsga2,gp,pymoo --seeds 10
 
 FOLDER holds space.toml and table.csv. Half of the rows fit the budget, their median peak memory; the bounds of the region are the median
-latency and the median divergence of what fits. What is not in the table cannot be asked: a point of a peer becomes the nearest row that was not asked before, and it is told that row's values.
+latency and the median divergence of what fits. What is not in the table cannot be asked: a point of a peer
+becomes the nearest row that was not asked before, and it is told that row's values.
 Everybody is told the bounds; our sampler runs without and with predictions and assumptions (`--cheap`), which no peer can read.
 A measurement is the table's with 3 % noise of latency, which is about what one has from the next.
 """
@@ -44,7 +45,6 @@ class Table:
         texts = {n: [str(v).lower() if isinstance(v, bool) else str(v) for v in p["values"]] for n, p in space.items()}
         self.levels = [len(texts[n]) for n in self.names]
         self.ordered = [p["ordered"] for p in space.values()]
-        self.groups = sum(n.startswith("weights.") for n in self.names)
         with open(folder / "table.csv") as file:
             rows = list(csv.DictReader(file))
         self.rows = {}
@@ -74,9 +74,6 @@ class Rows(Search):
     def __init__(self, oracle, seed, trials):
         super().__init__(oracle, seed, trials, use_filter=True)
         self.left = [p for p, r in oracle.rows.items() if r["memory_bytes"] <= oracle.budget]
-
-    def presets(self):
-        return []
 
     def fits(self, point):
         return True

@@ -31,8 +31,7 @@ class Oracle:
         about = json.loads(self.process.stdout.readline())
         self.levels, self.ordered = about["levels"], about["ordered"]
         self.reference, self.volume = about["reference"], about["hypervolume"]
-        # Weight groups come first and have equal levels.
-        self.groups = next((i for i, n in enumerate(self.levels) if n != self.levels[0]), len(self.levels))
+        self.presets = about["presets"]
 
     def ask(self, point, seed, number):
         line = json.dumps({"point": [int(p) for p in point], "seed": seed, "number": number})
@@ -55,14 +54,6 @@ class Search:
     def __init__(self, oracle, seed, trials, use_filter):
         self.oracle, self.seed, self.trials, self.filter = oracle, seed, trials, use_filter
         self.number, self.reached = 0, []
-
-    def presets(self):
-        """Presets that fit, spread over the types; six at most."""
-        o = self.oracle
-        all_of = [[t] * o.groups + [0] * (len(o.levels) - o.groups) for t in range(o.levels[0])]
-        fitting = [p for p in all_of if self.fits(p)]
-        step = max(1, len(fitting) / 6)
-        return [fitting[int(i * step)] for i in range(min(6, len(fitting)))]
 
     def fits(self, point):
         return self.oracle.ask(point, self.seed, self.number)["feasible"]
@@ -114,7 +105,7 @@ def run_optuna(search, name, region, warm):
     rng = random.Random(search.seed)
     refused = 0
     if warm:
-        for point in search.presets():
+        for point in search.oracle.presets:
             study.enqueue_trial({f"p{i}": v for i, v in enumerate(point)})
     while search.number < search.trials:
         trial = study.ask()
@@ -166,7 +157,7 @@ def run_pymoo(search, name, region, warm):
     start = IntegerRandomSampling()
     if warm:
         rng = np.random.default_rng(search.seed)
-        presets = search.presets()
+        presets = search.oracle.presets
         rest = [[rng.integers(n) for n in search.oracle.levels] for _ in range(20 - len(presets))]
         start = np.array(presets + rest)
     algorithm = NSGA2(
