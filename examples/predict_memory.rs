@@ -175,7 +175,8 @@ fn main() -> Result<()> {
             continue;
         };
         pairs.push((predicted as f64, peak as f64));
-        if let (Some(measured), Some((_, plain))) = (row.latency_ms, problem.predict(&config)) {
+        if let (Some(measured), Some(foreseen)) = (row.latency_ms, problem.foresee(&config)) {
+            let plain = foreseen.latency_ms;
             let corrected = plain * Correction::fit(&problem, &seen).factor(&problem, &config);
             latency.push([plain, corrected].map(|p| 100.0 * (p / measured - 1.0)));
             println!(

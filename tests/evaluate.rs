@@ -51,18 +51,23 @@ fn any_optimiser_can_drive_the_evaluation() {
         &[
             candidate.clone(),
             json!({"fits": candidate}),
+            json!({"fits": preset}),
             candidate.clone(),
             preset,
             json!(7),
             json!({"colour": "red"}),
         ],
     );
-    let [_, first, fits, again, crashed, number, unknown] = &heard[..] else { panic!("{heard:?}") };
+    let [_, first, fits, beside, again, crashed, number, unknown] = &heard[..] else { panic!("{heard:?}") };
     assert_eq!(first["state"], "complete", "{first}");
     assert_eq!(first["candidate"], candidate);
     assert!(first["objectives"]["pass_at_1"].as_f64().unwrap() <= 1.0);
     assert!(first["measurements"]["request_latency_p50_ms"]["low"].is_number(), "{first}");
     assert_eq!(fits["fits"], true, "{fits}");
+    assert_eq!(fits["place"], candidate, "a point of the space stands where it is");
+    let place = beside["place"].as_object().unwrap();
+    assert!(place.keys().eq(candidate.as_object().unwrap().keys()), "{beside}");
+    assert_eq!((&place["batch"], place.get("weights.preset")), (&json!(1), None), "{beside}");
     assert_eq!(first, again, "what was tried is answered from the store");
     assert_eq!((&crashed["state"], &crashed["failure"]["kind"]), (&json!("failed"), &json!("crash")));
     assert!(number["error"].as_str().unwrap().contains("no candidate"), "{number}");

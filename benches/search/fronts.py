@@ -22,7 +22,6 @@ from peers import hypervolume
 from record import Evaluation, arguments
 
 METRICS = ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
-NEAREST = {"Q8_0": ["Q8_0"], "Q6_K": ["Q6_K", "Q8_0"], "Q5_K_M": ["Q5_K", "Q6_K", "Q8_0"], "Q4_K_M": ["Q4_K"], "Q4_0": ["Q4_0"]}
 
 
 def losses(values):
@@ -33,23 +32,6 @@ def losses(values):
 def front(points):
     dominates = lambda a, b: all(x <= y for x, y in zip(a, b)) and a != b
     return [p for p in points if not any(dominates(q, p) for q in points)]
-
-
-def place(preset, space):
-    """The point of the space nearest to a preset, as the levels of each parameter; none for a preset that is like no point.
-
-    What a preset says of a parameter (cache, batch, threads) it has; weights take the first type of its own or above that the space has; what
-    it does not say is a parameter's last level, with which nothing is pruned.
-    """
-    types = NEAREST.get(preset.get("weights.preset"))
-    if types is None:
-        return None
-
-    def level(name, levels):
-        wanted = types if name.startswith("weights.") else [preset.get(name)]
-        return next((w for w in wanted if w in levels), levels[-1])
-
-    return {name: level(name, levels) for name, levels in space.items()}
 
 
 def region_of(points, least):
@@ -91,8 +73,7 @@ class Runs:
         command = [self.args.autotune, "evaluate", *self.common, "--seed", str(seed)]
         evaluation = Evaluation(command)
         ask, about = evaluation.ask, evaluation.about
-        levels = {p["name"]: p["levels"] for p in about["space"]}
-        space = {name: optuna.distributions.CategoricalDistribution([json.dumps(v) for v in vs]) for name, vs in levels.items()}
+        space = {p["name"]: optuna.distributions.CategoricalDistribution([json.dumps(v) for v in p["levels"]]) for p in about["space"]}
         sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, constraints_func=lambda t: t.user_attrs.get("constraints", (1.0,))
         )
@@ -103,10 +84,10 @@ class Runs:
             if answer.get("state") != "complete":
                 continue
             values = losses([answer["objectives"][m] for m in METRICS])
-            known.append((place(candidate, levels), values))
+            known.append((ask({"fits": candidate})["place"], values))
         region = region_of([values for _, values in known], self.args.min_quality)
         for near, values in known:
-            if near:
+            if near is not None:
                 inside = {"constraints": tuple(v - r for v, r in zip(values, region))}
                 params = {name: json.dumps(value) for name, value in near.items()}
                 study.add_trial(create_trial(params=params, distributions=space, values=values, user_attrs=inside))

@@ -1,7 +1,8 @@
 //! `autotune evaluate`: scores the candidates that another program asks for, so that any optimiser can drive the same evaluation.
 //!
 //! JSON lines both ways. First the space and the objectives are told; then every line read is a candidate, and is answered by what was
-//! measured of it, or `{"fits": candidate}`, which is answered from predictions alone. A wrong line is answered by `{"error": ...}`.
+//! measured of it, or `{"fits": candidate}`, which is answered from predictions alone, with the place in the space of one outside it (a
+//! preset). A wrong line is answered by `{"error": ...}`.
 
 use std::io::BufRead;
 
@@ -110,12 +111,13 @@ fn answer(
         .map_err(|e| Wrong(format!("the line is no candidate, an object of parameters and levels: {e}")))?;
     let config = Config::from_candidate(&candidate).map_err(|e| Wrong(e.to_string()))?;
     if only_fits {
-        let predicted = study.problem.predict(&config);
+        let foreseen = study.problem.foresee(&config);
         return Ok(json!({
-            "fits": predicted.is_some_and(|(bytes, _)| bytes <= study.settings.budget_bytes),
-            "predicted_peak_memory_bytes": predicted.map(|p| p.0),
-            "predicted_latency_ms": predicted.map(|p| p.1),
-            "assumed_kl": study.problem.assumed_divergence(&config),
+            "fits": foreseen.is_some_and(|f| f.peak_bytes <= study.settings.budget_bytes),
+            "predicted_peak_memory_bytes": foreseen.map(|f| f.peak_bytes),
+            "predicted_latency_ms": foreseen.map(|f| f.latency_ms),
+            "assumed_kl": foreseen.and_then(|f| f.divergence),
+            "place": study.problem.place(&candidate),
         }));
     }
     Ok(told_of(&study.evaluate(&candidate, grading, observer)?, objectives))

@@ -80,13 +80,13 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     )
     .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
     let planned = |name: String, config: &Config| {
-        let (peak, latency) = problem.predict(config)?;
+        let foreseen = problem.foresee(config)?;
         Some(Planned {
             name,
-            predicted_peak_memory_bytes: peak,
-            predicted_latency_ms: latency,
+            predicted_peak_memory_bytes: foreseen.peak_bytes,
+            predicted_latency_ms: foreseen.latency_ms,
             artifact_bytes: kit.shape(config).ok()?.weight_bytes,
-            fits: peak <= budget_bytes,
+            fits: foreseen.peak_bytes <= budget_bytes,
         })
     };
     let presets: Vec<Planned> =

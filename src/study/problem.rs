@@ -1,5 +1,9 @@
 //! The study as a sampler sees it: what fits, what is predicted, what was tried.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
@@ -8,7 +12,7 @@ use super::sensitivity::Sensitivities;
 use crate::measure::rates::KernelRates;
 use crate::measure::workload::Workload;
 use crate::search::{self, History, Problem, Repeat};
-use crate::space::{Config, Space};
+use crate::space::{Candidate, Config, Point, Space};
 use crate::store::{self, TrialRecord};
 
 /// A study's task.
@@ -29,7 +33,23 @@ pub struct StudyProblem<'a> {
     sensitivities: Option<Sensitivities>,
     objectives: Vec<search::Objective>,
     declared: Vec<store::Objective>,
+    /// What was foreseen of points: a question asks it of each of thousands several times.
+    foreseen: Rc<RefCell<HashMap<Point, Option<Foreseen>>>>,
 }
+
+/// What is known of a candidate before it is built.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Foreseen {
+    /// Predicted peak memory, in bytes.
+    pub peak_bytes: u64,
+    /// Predicted median request latency, in milliseconds.
+    pub latency_ms: f64,
+    /// What is assumed of its divergence while nothing is measured, in nats a token; none where the engine tells no matrices.
+    pub divergence: Option<f64>,
+}
+
+/// Points whose foresight is kept at most.
+const MOST_FORESEEN: usize = 1 << 17;
 
 /// What the host was measured to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -188,6 +208,7 @@ impl<'a> StudyProblem<'a> {
             sensitivities: None,
             objectives: Vec::new(),
             declared,
+            foreseen: Rc::default(),
         };
         problem.objectives = problem.resolved(&[]);
         problem
@@ -201,6 +222,7 @@ impl<'a> StudyProblem<'a> {
             sensitivities: self.sensitivities.clone(),
             objectives: self.resolved(trials),
             declared: self.declared.clone(),
+            foreseen: Rc::clone(&self.foreseen),
             ..*self
         }
     }
@@ -213,6 +235,7 @@ impl<'a> StudyProblem<'a> {
     #[must_use]
     pub fn with_rates(mut self, rates: Option<KernelRates>) -> Self {
         self.rates = rates;
+        self.foreseen = Rc::default();
         self
     }
 
@@ -230,28 +253,45 @@ impl<'a> StudyProblem<'a> {
         self
     }
 
-    /// What is assumed of a candidate's divergence before anything is measured, in nats a token; none where the engine tells no matrices.
-    #[must_use]
-    pub fn assumed_divergence(&self, config: &Config) -> Option<f64> {
-        let shape = self.kit.shape(config).ok().filter(|shape| !shape.matrices.is_empty())?;
-        Some(assumed_divergence(&shape, config, self.kit.facts().layers))
-    }
-
     fn config(&self, point: &[usize]) -> Option<Config> {
         Config::from_candidate(&self.space.candidate(point)?).ok()
     }
 
-    /// Predicted peak memory in bytes and median request latency in milliseconds.
+    /// What is known of a candidate before it is built; none where its sizes cannot be told.
     #[must_use]
-    pub fn predict(&self, config: &Config) -> Option<(u64, f64)> {
+    pub fn foresee(&self, config: &Config) -> Option<Foreseen> {
         let shape = self.kit.shape(config).ok()?;
         let ceiling = self.ceilings.at(config.threads);
         let from_rates = self.rates.as_ref().and_then(|rates| {
             let slower = self.ceilings.slowdown(rates.request.threads, config.threads);
             latency_from_rates_ms(&shape, config, &self.workload, rates, slower)
         });
-        let latency = from_rates.unwrap_or_else(|| latency_ms(&shape, config, &self.workload, &ceiling));
-        Some((peak_memory_bytes(&shape, config), latency))
+        let told = !shape.matrices.is_empty();
+        Some(Foreseen {
+            peak_bytes: peak_memory_bytes(&shape, config),
+            latency_ms: from_rates.unwrap_or_else(|| latency_ms(&shape, config, &self.workload, &ceiling)),
+            divergence: told.then(|| assumed_divergence(&shape, config, self.kit.facts().layers)),
+        })
+    }
+
+    /// [`StudyProblem::foresee`] of a point.
+    fn foreseen(&self, point: &[usize]) -> Option<Foreseen> {
+        if let Some(known) = self.foreseen.borrow().get(point) {
+            return *known;
+        }
+        let foreseen = self.config(point).and_then(|config| self.foresee(&config));
+        let mut all = self.foreseen.borrow_mut();
+        if all.len() >= MOST_FORESEEN {
+            all.clear();
+        }
+        all.insert(point.to_vec(), foreseen);
+        foreseen
+    }
+
+    /// Where a candidate stands in the space: itself, or the nearest one to a preset; none where no candidate is near.
+    #[must_use]
+    pub fn place(&self, candidate: &Candidate) -> Option<Candidate> {
+        self.space.candidate(&super::stored::place(candidate, self.space))
     }
 
     /// What was tried so far, in the sampler's words.
@@ -265,7 +305,7 @@ impl<'a> StudyProblem<'a> {
     #[must_use]
     pub fn smallest(&self) -> Option<(Vec<usize>, u64)> {
         let mut point: Vec<usize> = vec![0; self.space.params.len()];
-        let bytes = |point: &[usize]| Some(self.predict(&self.config(point)?)?.0);
+        let bytes = |point: &[usize]| Some(self.foreseen(point)?.peak_bytes);
         let mut least = bytes(&point)?;
         for _ in 0..2 {
             for (i, param) in self.space.params.iter().enumerate() {
@@ -295,17 +335,16 @@ impl Problem for StudyProblem<'_> {
     }
 
     fn feasible(&self, point: &[usize]) -> bool {
-        let Some(config) = self.config(point) else { return false };
-        self.predict(&config).is_some_and(|(bytes, _)| bytes <= self.budget_bytes)
+        self.foreseen(point).is_some_and(|foreseen| foreseen.peak_bytes <= self.budget_bytes)
     }
 
     fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {
-        let predicted = self.config(point).and_then(|c| self.predict(&c));
+        let foreseen = self.foreseen(point);
         self.declared
             .iter()
             .map(|o| match o.metric.as_str() {
-                "request_latency_p50_ms" => predicted.map(|(_, ms)| ms),
-                "peak_memory_bytes" => predicted.map(|(bytes, _)| bytes as f64),
+                "request_latency_p50_ms" => foreseen.map(|f| f.latency_ms),
+                "peak_memory_bytes" => foreseen.map(|f| f.peak_bytes as f64),
                 _ => None,
             })
             .collect()
@@ -320,7 +359,7 @@ impl Problem for StudyProblem<'_> {
     fn sensitivity(&self, point: &[usize]) -> Option<f64> {
         match &self.sensitivities {
             Some(probed) => probed.of(self.space, point),
-            None => self.assumed_divergence(&self.config(point)?),
+            None => self.foreseen(point)?.divergence,
         }
     }
 }

@@ -83,7 +83,7 @@ impl ReferenceGrading<'_> {
         let (_, candidate) = presets::candidates(self.problem.kit, &self.problem.workload, threads, 0)
             .into_iter()
             .find(|(name, _)| Origin::preset(name).is_uncompressed())?;
-        Some(self.problem.predict(&Config::from_candidate(&candidate).ok()?)?.0)
+        Some(self.problem.foresee(&Config::from_candidate(&candidate).ok()?)?.peak_bytes)
     }
 
     /// Greedy answers to all prompts, or why there are none.

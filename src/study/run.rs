@@ -297,14 +297,14 @@ impl Study<'_> {
             Ok(config) => config,
             Err(error) => return end(trial, EndState::Failed, "error", error.to_string()),
         };
-        match problem.predict(&config) {
+        match problem.foresee(&config) {
             None => {
                 return end(trial, EndState::Failed, "error", "its sizes could not be predicted".to_owned());
             }
-            Some((bytes, _)) if bytes > self.settings.budget_bytes => {
+            Some(foreseen) if foreseen.peak_bytes > self.settings.budget_bytes => {
                 let text = format!(
                     "its predicted peak of {} is over the budget of {}; it was not built",
-                    Bytes(bytes),
+                    Bytes(foreseen.peak_bytes),
                     Bytes(self.settings.budget_bytes)
                 );
                 return end(trial, EndState::Infeasible, "over_budget", text);
@@ -351,8 +351,9 @@ fn new_trial(
 ) -> NewTrial {
     let correction = Correction::learn(problem, trials);
     let predict = |config: Config| {
-        let (bytes, ms) = problem.predict(&config)?;
-        Some(metrics::of_prediction(bytes, ms, ms * correction.factor(problem, &config)))
+        let foreseen = problem.foresee(&config)?;
+        let corrected = foreseen.latency_ms * correction.factor(problem, &config);
+        Some(metrics::of_prediction(foreseen.peak_bytes, foreseen.latency_ms, corrected))
     };
     let predicted = Config::from_candidate(&candidate).ok().and_then(predict).unwrap_or_default();
     NewTrial { candidate, origin, predicted }
@@ -376,7 +377,7 @@ pub fn check_budget(problem: &StudyProblem<'_>) -> Result<(), Unmet> {
         .iter()
         .filter_map(|(name, c)| {
             let config = Config::from_candidate(c).ok()?;
-            Some((problem.predict(&config)?.0, name.clone()))
+            Some((problem.foresee(&config)?.peak_bytes, name.clone()))
         })
         .min();
     let (Some((preset_bytes, preset)), Some((point, candidate_bytes))) =

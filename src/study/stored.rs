@@ -33,9 +33,12 @@ pub(super) fn objectives(
     declared.iter().map(one).collect()
 }
 
-/// Where a candidate outside the space (a preset) stands: at the nearest point. The user's own quantized file has none: it answers as the
-/// reference that was made from it, and no point of its few bits does.
-fn near(candidate: &Candidate, space: &Space) -> Point {
+/// Where a candidate stands: at its own point, or outside the space (a preset) at the nearest one. The user's own quantized file has none: it
+/// answers as the reference that was made from it, and no point of its few bits does.
+pub(super) fn place(candidate: &Candidate, space: &Space) -> Point {
+    if let Some(point) = space.point(candidate) {
+        return point;
+    }
     if presets::is_as_shipped(candidate) {
         return Point::new();
     }
@@ -49,24 +52,21 @@ pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialReco
         let value = m.value?;
         Some(Estimate { value, low: m.low.unwrap_or(value), high: m.high.unwrap_or(value) })
     };
-    let observe = |trial: &TrialRecord| {
-        let exact = space.point(&trial.candidate);
-        Observation {
-            number: trial.number,
-            exact: exact.is_some(),
-            point: exact.unwrap_or_else(|| near(&trial.candidate, space)),
-            state: match trial.state {
-                store::TrialState::Complete => search::TrialState::Complete,
-                store::TrialState::Stopped => search::TrialState::Partial,
-                store::TrialState::Infeasible => search::TrialState::Infeasible,
-                store::TrialState::Failed => search::TrialState::Failed,
-                store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
-            },
-            objectives: declared.iter().map(|o| estimate(trial, &o.metric)).collect(),
-            proxies: vec![estimate(trial, PROXY)],
-            repeats: (trial.state == store::TrialState::Complete && trial.artifact.is_some())
-                .then_some(trial.repeats),
-        }
+    let observe = |trial: &TrialRecord| Observation {
+        number: trial.number,
+        exact: space.point(&trial.candidate).is_some(),
+        point: place(&trial.candidate, space),
+        state: match trial.state {
+            store::TrialState::Complete => search::TrialState::Complete,
+            store::TrialState::Stopped => search::TrialState::Partial,
+            store::TrialState::Infeasible => search::TrialState::Infeasible,
+            store::TrialState::Failed => search::TrialState::Failed,
+            store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
+        },
+        objectives: declared.iter().map(|o| estimate(trial, &o.metric)).collect(),
+        proxies: vec![estimate(trial, PROXY)],
+        repeats: (trial.state == store::TrialState::Complete && trial.artifact.is_some())
+            .then_some(trial.repeats),
     };
     History { observations: trials.iter().map(observe).collect() }
 }
@@ -154,14 +154,15 @@ mod tests {
             param("weights.ffn", &["Q4_0", "Q6_K", "Q8_0"]),
         ];
         let space = Space { name: "s".into(), description: String::new(), params };
-        let place = |preset: &str| {
+        let of = |preset: &str| {
             let candidate = Candidate::default().with("weights.preset", Value::Text(preset.into()));
-            near(&candidate, &space)
+            place(&candidate, &space)
         };
-        assert_eq!(place("as-shipped"), Point::new());
-        assert_eq!(place("Q8_0"), [2, 2]);
+        assert_eq!(of("as-shipped"), Point::new());
+        assert_eq!(of("Q8_0"), [2, 2]);
         // What a model's rows do not allow is replaced by more bits.
-        assert_eq!(place("Q6_K"), [2, 1]);
-        assert_eq!(place("Q4_0"), [0, 0]);
+        assert_eq!(of("Q6_K"), [2, 1]);
+        assert_eq!(of("Q4_0"), [0, 0]);
+        assert_eq!(place(&space.candidate(&[1, 0]).unwrap(), &space), [1, 0]);
     }
 }
