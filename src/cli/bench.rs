@@ -120,6 +120,9 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             timeout: TIMEOUT,
         };
         let measured = measure(&supervisor, request, &cancelled, &mut |_| {})?;
+        if let Some(warning) = &measured.outcome.warning {
+            printer.warn(warning);
+        }
         if measured.outcome.end == End::Cancelled {
             break;
         }

@@ -180,6 +180,9 @@ fn rebuild(
     let request = kit.build_request(&config, &prepared.materials, &built);
     let limits = Limits { time: Duration::from_secs(settings.rung_timeout_s), memory_bytes: None };
     let outcome = supervisor.run(&Job::Build { request }, &limits, &never, &mut |_: Message| {})?;
+    if let Some(warning) = &outcome.warning {
+        printer.warn(warning);
+    }
     match outcome.end {
         End::Done => Ok(built),
         End::Refused(reason) => {

@@ -52,6 +52,35 @@ pub fn wait_child(pid: u32) -> io::Result<ChildUsage> {
     })
 }
 
+/// Whether the child `pid` has ended; it stays to be waited for, so that its number is not given to another process.
+///
+/// # Errors
+/// No such child.
+#[cfg(unix)]
+pub fn has_ended(pid: u32) -> io::Result<bool> {
+    loop {
+        // SAFETY: an all-zero `siginfo_t` is a valid value of the plain C struct.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the pointer is to a live local of the right type.
+        if unsafe { libc::waitid(libc::P_PID, pid, &mut info, flags) } == 0 {
+            // SAFETY: `waitid` succeeded: the process id is set, to 0 while no child is in the state that was asked for.
+            return Ok(unsafe { info.si_pid() } != 0);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Ends this process at once: no destructors of the C library or of native code run, which other threads may still be using.
+#[cfg(unix)]
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` has no preconditions and does not return.
+    unsafe { libc::_exit(code) }
+}
+
 /// Limits the data segment of another process of ours (anonymous memory that it may write to, stacks of threads included), in bytes:
 /// beyond, the kernel refuses it memory.
 ///
@@ -80,7 +109,7 @@ pub fn limit_data(_pid: u32, _bytes: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     #[test]
     // `wait_child` is what waits.
@@ -95,10 +124,25 @@ mod tests {
     }
 
     #[test]
+    // `wait_child` is what waits.
+    #[allow(clippy::zombie_processes)]
+    fn an_ended_child_can_still_be_waited_for() {
+        let mut child =
+            Command::new("sh").args(["-c", "read x; exit 5"]).stdin(Stdio::piped()).spawn().unwrap();
+        assert!(!has_ended(child.id()).unwrap());
+        drop(child.stdin.take());
+        while !has_ended(child.id()).unwrap() {
+            std::thread::yield_now();
+        }
+        assert!(has_ended(child.id()).unwrap());
+        assert_eq!(wait_child(child.id()).unwrap().code, Some(5));
+        assert!(has_ended(child.id()).is_err());
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn a_process_is_refused_memory_beyond_its_limit() {
         use std::io::Write;
-        use std::process::Stdio;
 
         let limited = |bytes: Option<u64>| {
             // Reads a line, then doubles it to 64 MB.

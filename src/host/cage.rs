@@ -55,6 +55,13 @@ impl Cage {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
+    /// Processes that are in it now.
+    #[must_use]
+    pub fn members(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    }
+
     /// Whether the kernel ended a process of the group for its memory.
     #[must_use]
     pub fn has_killed(&self) -> bool {

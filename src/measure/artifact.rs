@@ -229,6 +229,7 @@ mod tests {
             cpu: Duration::ZERO,
             gpu: Some(gpu),
             scripted_joules: None,
+            warning: None,
         };
         let energy = Some(Energy { joules: 6.0, counters: vec!["package-0".to_owned()] });
         let measured = Measured { outcome, samples: None, loaded: None, machine: Some(busy), energy };

@@ -142,6 +142,9 @@ impl Confirmation<'_> {
             observer.hear(&Event::Progress { trial, what: "again".to_owned(), done, total: rounds });
         })?;
         stored?;
+        if let Some(text) = outcome.warning {
+            observer.hear(&Event::Remark { text });
+        }
         Ok(matches!(outcome.end, End::Done | End::Cancelled))
     }
 

@@ -271,6 +271,9 @@ impl Preparation<'_> {
         let limits = Limits { time: STEP_LIMIT, memory_bytes: None };
         let mut hear = |message: Message| each(message, observer);
         let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut hear)?;
+        if let Some(warning) = outcome.warning {
+            observer.hear(&Event::Remark { text: format!("{what}: {warning}") });
+        }
         match outcome.end {
             End::Done => Ok(()),
             End::Cancelled => Err(super::Stopped.into()),

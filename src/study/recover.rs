@@ -168,7 +168,7 @@ impl Climb<'_> {
             out,
         };
         let outcome = self.work(&job, number, observer, &mut |_| {})?;
-        self.settle(number, &outcome, "collect activations of", None)
+        self.settle(number, &outcome, "collect activations of", None, observer)
     }
 
     /// Beside the other things that are kept of the model; named by what is pruned, by what, which bits are few, and how long is trained on
@@ -230,7 +230,7 @@ impl Climb<'_> {
                 observer.hear(&Event::Progress { trial: number, what, done, total: time_s });
             }
         })?;
-        self.settle(number, &outcome, "recover", None)?;
+        self.settle(number, &outcome, "recover", None, observer)?;
         let after = last.held_out.unwrap_or(last.loss);
         Ok(Recovery { spent_s: last.spent_s, steps: last.steps, before: first.unwrap_or(after), after })
     }

@@ -112,6 +112,9 @@ impl ReferenceGrading<'_> {
                 observer.hear(&Event::Progress { trial: 0, what: "tasks".to_owned(), done, total });
             }
         })?;
+        if let Some(warning) = outcome.warning {
+            observer.hear(&Event::Remark { text: format!("the uncompressed model: {warning}") });
+        }
         let ended = super::done_or_why(outcome.end, "grade the uncompressed model")?;
         Ok(ended.and_then(|()| match generations.len() as u64 == total {
             true => Ok(generations),

@@ -282,7 +282,7 @@ impl Climb<'_> {
                 built = Some(b);
             }
         })?;
-        self.settle(number, &outcome, "build", None)?;
+        self.settle(number, &outcome, "build", None, observer)?;
         built.ok_or_else(|| Halt::Ended(Ended::failed("crash", "the build ended without an artifact")))
     }
 
@@ -327,12 +327,12 @@ impl Climb<'_> {
     ) -> Result<Measured, Halt> {
         const TWICE: f64 = 0.25;
         let number = trial.number();
-        let once = || -> Result<Measured, Halt> {
+        let once = |observer: &mut dyn Observer| -> Result<Measured, Halt> {
             let measured = measure(self.supervisor, request.clone(), self.cancelled, &mut |_| {})?;
-            self.settle(number, &measured.outcome, "measure", request.budget_bytes)?;
+            self.settle(number, &measured.outcome, "measure", request.budget_bytes, observer)?;
             Ok(measured)
         };
-        let first = once()?;
+        let first = once(observer)?;
         let Some(state) = first.machine else { return Ok(first) };
         // The pace is that of the candidate's threads: only trials with as many can tell what is usual.
         let threads = |t: &TrialRecord| Config::from_candidate(&t.candidate).ok().map(|c| c.threads);
@@ -364,7 +364,7 @@ impl Climb<'_> {
         if !again {
             return Ok(first);
         }
-        let second = once()?;
+        let second = once(observer)?;
         let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
         Ok(if faster || second.doubt(usual).is_none() { second } else { first })
     }
@@ -462,7 +462,7 @@ impl Climb<'_> {
         if let Some(halt) = halt.take() {
             return Err(halt);
         }
-        self.settle(number, &outcome, "grade", None)?;
+        self.settle(number, &outcome, "grade", None, observer)?;
         if trial.rung() < Some(Rung::Diverged) {
             return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
         }
@@ -526,7 +526,11 @@ impl Climb<'_> {
         outcome: &Outcome,
         rung: &str,
         budget: Option<u64>,
+        observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
+        if let Some(warning) = &outcome.warning {
+            observer.hear(&Event::Remark { text: format!("trial {number}: {warning}") });
+        }
         let ended = match &outcome.end {
             End::Done => return Ok(()),
             End::Cancelled => return Err(Halt::Study(Stopped.into())),

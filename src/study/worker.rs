@@ -11,6 +11,7 @@ use super::next_line::{Window, complete};
 use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
 use crate::engine::lab::Lab;
+use crate::engine::sys::exit_now;
 use crate::engine::{EngineError, EngineKind, OpenEngine, Row, RunConfig, Session, Token, argmax};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
@@ -76,12 +77,12 @@ fn protocol_output() -> Box<dyn Write> {
     Box::new(io::stdout())
 }
 
-/// Waits for standard input to close, then ends the process, whatever native code is doing.
-#[allow(clippy::exit)]
+/// Waits for standard input to close, then ends the process, whatever native code is doing: without its destructors, which would run
+/// beside it, and could wait for it.
 fn end_with_the_study() {
     let mut byte = [0];
     while matches!(io::stdin().lock().read(&mut byte), Ok(n) if n > 0) {}
-    std::process::exit(3);
+    exit_now(3);
 }
 
 /// What a scripted engine pretends.
