@@ -101,6 +101,61 @@ mod tests {
     use super::*;
     use crate::search::{Ask, History, testing::Table};
 
+    /// Expects a gain from one question alone.
+    struct ExpectsAt(u64);
+    impl Sampler for ExpectsAt {
+        fn name(&self) -> &'static str {
+            "expects at"
+        }
+        fn ask(&mut self, _: &dyn Problem, _: &History, _: u64, _: u64) -> Ask {
+            Ask::Exhausted
+        }
+        fn expected_gain(&mut self, _: &dyn Problem, history: &History, _: u64, number: u64) -> Option<f64> {
+            assert!(history.observations.iter().all(|o| o.number < number), "what it knew then");
+            Some(if number == self.0 { 0.5 } else { 0.0 })
+        }
+    }
+
+    #[test]
+    fn a_gain_expected_by_any_of_the_last_five_questions_goes_on() {
+        let table = Table::grid(&[41]);
+        let history = History { observations: (0..41).map(|i| table.observe(i, vec![i as usize])).collect() };
+        let stops =
+            |asked| should_stop(&table, &history.before(36), &mut ExpectsAt(asked), 1, 36, None).is_some();
+        for asked in 31..=35 {
+            assert!(!stops(asked), "question {asked} is one of the last five");
+        }
+        assert!(stops(30), "the sixth last is too long ago");
+        assert!(stops(36), "the next is not asked yet");
+    }
+
+    #[test]
+    fn growth_is_counted_over_the_last_fifteen_complete_trials() {
+        // Losses (0.9, 0.9), then one jump, below a reference of 1.
+        let jump_at = |at: u64| {
+            let mut table = Table::grid(&[100]);
+            table.objectives.iter_mut().for_each(|o| o.bound = Some(1.0));
+            table.values = Box::new(move |p| if p[0] as u64 >= at { vec![0.1, 0.1] } else { vec![0.9, 0.9] });
+            let history =
+                History { observations: (0..30).map(|i| table.observe(i, vec![i as usize])).collect() };
+            let complete: Vec<u64> = (0..30).collect();
+            growth_since(&table, &history, &complete, GROWTH_TRIALS).unwrap()
+        };
+        assert!(jump_at(14) == 0.0, "the first trial before the window jumped: {}", jump_at(14));
+        let jumped = (0.81 - 0.01) / 0.81;
+        assert!((jump_at(15) - jumped).abs() < 1e-9, "the first of the window jumped: {}", jump_at(15));
+        assert!((jump_at(29) - jumped).abs() < 1e-9, "the last of the window jumped: {}", jump_at(29));
+    }
+
+    #[test]
+    fn as_many_trials_as_the_window_are_too_few() {
+        let table = Table::grid(&[41]);
+        let history = History { observations: (0..16).map(|i| table.observe(i, vec![i as usize])).collect() };
+        let complete = |n: u64| (0..n).collect::<Vec<u64>>();
+        assert_eq!(growth_since(&table, &history.before(15), &complete(15), 15), None);
+        assert!(growth_since(&table, &history, &complete(16), 15).is_some());
+    }
+
     struct Expects(Option<f64>);
     impl Sampler for Expects {
         fn name(&self) -> &'static str {

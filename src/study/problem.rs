@@ -369,6 +369,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ceilings_between_measured_points_are_interpolated() {
+        let ceiling = |bytes_per_s, flops| Ceiling { bytes_per_s, flops };
+        let ceilings = Ceilings { one: ceiling(1e10, 1e11), all: ceiling(2e10, 5e11), threads: 5 };
+        let expected = [
+            (0, 1e10, 1e11),
+            (1, 1e10, 1e11),
+            (2, 1.25e10, 2e11),
+            (3, 1.5e10, 3e11),
+            (4, 1.75e10, 4e11),
+            (5, 2e10, 5e11),
+            (9, 2e10, 5e11),
+        ];
+        for (threads, bytes, flops) in expected {
+            let at = ceilings.at(threads);
+            assert!(
+                (at.bytes_per_s - bytes).abs() < 1.0 && (at.flops - flops).abs() < 1.0,
+                "{threads}: {at:?}"
+            );
+        }
+        assert!((ceilings.slowdown(5, 2) - 2.5).abs() < 1e-12);
+        let single = Ceilings { threads: 1, ..ceilings };
+        assert_eq!(single.at(4), single.one);
+    }
+
+    #[test]
     fn ceilings_of_a_busy_machine_do_not_make_threads_worthless() {
         let ceiling = |flops| Ceiling { bytes_per_s: 1e10, flops };
         let quiet = Ceilings { one: ceiling(1e11), all: ceiling(3.6e11), threads: 4 };
