@@ -9,6 +9,7 @@
 //! - [`model`]: the checkpoint: readers, architecture, tensor roles.
 //! - [`compress`]: importance, pruning, quantization, the artifact.
 //! - [`engine`]: what runs an artifact; the only room that links an inference library.
+//! - [`identity`]: what a number depends on, gathered and compared.
 //! - [`measure`]: worker process, timing protocol, statistics, peak memory.
 //! - [`quality`]: divergence, CodeBLEU, Pass@k, tasks, sandbox: completions in, scores out.
 //! - [`search`]: ask/tell samplers, Pareto sets, hypervolume; knows no model.
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod fault;
 pub mod handover;
 pub mod host;
+pub mod identity;
 pub mod measure;
 pub mod model;
 pub mod quality;

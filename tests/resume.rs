@@ -192,7 +192,8 @@ fn an_over_budget_peak_counts_across_a_kill() {
     let mut live = store.claim(study, 2, &WorkerIdentity::current()).unwrap().unwrap();
     let rung = |rung| FinishedRung::new(rung, jiff::Timestamp::now(), Duration::ZERO);
     let mut built = rung(Rung::Built);
-    built.artifact = Some(Artifact { path: "artifacts/none.json".into(), bytes: 1, hash: "0".into() });
+    built.artifact =
+        Some(Artifact { path: "artifacts/none.json".into(), bytes: 1, hash: "0".into(), sha256: None });
     store.finish_rung(&mut live, &built).unwrap();
     let mut measured = rung(Rung::Measured);
     measured.measurements = vec![NewMeasurement::exact("peak_memory_bytes", "bytes", 500e6)];

@@ -164,7 +164,12 @@ fn values_and_texts_survive_a_new_connection(open: Open) {
             detail: String::new(),
             codebleu_json: Some(r#"{"ngram":0.5}"#.into()),
         }];
-        rung.artifact = Some(Artifact { path: "artifacts/x.gguf".into(), bytes: 123, hash: "h".into() });
+        rung.artifact = Some(Artifact {
+            path: "artifacts/x.gguf".into(),
+            bytes: 123,
+            hash: "h".into(),
+            sha256: Some("5".into()),
+        });
         store.finish_rung(&mut live, &rung).unwrap();
         assert_eq!(live.rung(), Some(Rung::Graded));
         (study, live.number())
@@ -181,6 +186,7 @@ fn values_and_texts_survive_a_new_connection(open: Open) {
     assert_eq!(store.raw_samples(trial.id, "kl").unwrap(), [1.0, f64::NEG_INFINITY, 2.5]);
     assert!(store.raw_samples(trial.id, "missing").unwrap().is_empty());
     assert_eq!(trial.artifact.as_ref().unwrap().bytes, 123);
+    assert_eq!(trial.artifact.as_ref().unwrap().sha256.as_deref(), Some("5"));
     let generations = store.generations(trial.id).unwrap();
     assert_eq!(generations[0].completion, "a\0b\u{1F980}\r\n");
     assert_eq!(generations[0].codebleu_json.as_deref(), Some(r#"{"ngram":0.5}"#));
@@ -482,7 +488,7 @@ fn a_newer_schema_is_refused_with_both_versions() {
     rusqlite::Connection::open(at(&folder)).unwrap().pragma_update(None, "user_version", 77).unwrap();
     for result in [Store::open(&at(&folder)), Store::open_existing(&at(&folder))] {
         let text = result.unwrap_err().to_string();
-        assert!(text.contains("version 77") && text.contains("up to 2"), "{text}");
+        assert!(text.contains("version 77") && text.contains("up to 3"), "{text}");
     }
 }
 

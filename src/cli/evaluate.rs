@@ -88,7 +88,7 @@ fn about(run: &Run<'_>, objectives: &[Objective]) -> Value {
         })
     });
     json!({
-        "study": run.record.id,
+        "study": run.record.root,
         "space": params.collect::<Vec<_>>(),
         "objectives": objectives.collect::<Vec<_>>(),
         "budget_bytes": run.settings.budget_bytes,

@@ -53,6 +53,9 @@ impl Exit {
             if cause.is::<Unmet>() {
                 return Exit::Infeasible;
             }
+            if matches!(cause.downcast_ref::<SpawnError>(), Some(SpawnError::Changed(_))) {
+                return Exit::Usage;
+            }
             if cause.is::<MachineFault>() || cause.is::<SpawnError>() {
                 return Exit::Environment;
             }

@@ -13,15 +13,17 @@ use super::trials::report_error;
 use super::tune;
 use crate::compress::convert::{ConvertError, convert};
 use crate::handover::{Facts, Package, PackageError, torchscript, write_model};
+use crate::host;
+use crate::identity::{Hashes, sha256_file};
 use crate::measure::protocol::{Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
 use crate::model::Checkpoint;
 use crate::model::gguf::temp_beside;
 use crate::report::Analysis;
 use crate::space::Config;
-use crate::store::{StudyRecord, TrialRecord, TrialState};
+use crate::store::{Artifact, StudyRecord, TrialRecord, TrialState};
 use crate::study::prepare::Preparation;
-use crate::study::{Event, MachineFault, Settings};
+use crate::study::{Event, Kept, MachineFault, Settings};
 
 /// Copies the artifact out; builds it again when it was cleaned away.
 ///
@@ -58,11 +60,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         None => None,
     };
     let model = package.as_ref().map(Package::model).or_else(|| args.out.clone()).unwrap_or_default();
-    let kept = args.store.results.join(&artifact.path);
-    let built = match kept.exists() {
-        true => Source::Kept(kept),
-        false => Source::Built(rebuild(&study, &trial, &model, args, printer)?),
-    };
+    let built = source(&study, &trial, artifact, &model, args, printer)?;
     if args.format != ExportFormat::Gguf {
         make_folder(&model)?;
         let failed = |e: ConvertError| match e {
@@ -96,6 +94,47 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         printer.data(&line);
     }
     Ok(Exit::Success)
+}
+
+/// The artifact that was measured: as it was kept, else built again. Nothing else is handed over.
+fn source(
+    study: &StudyRecord,
+    trial: &TrialRecord,
+    artifact: &Artifact,
+    model: &Path,
+    args: &ExportArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<Source> {
+    let kept = args.store.results.join(&artifact.path);
+    let unreadable = |e| Expected::environment(format!("failed to read {}: {e}", kept.display()));
+    match Kept::of(&args.store.results, artifact).map_err(unreadable)? {
+        Kept::Whole => return Ok(Source::Kept(kept)),
+        Kept::Unrecorded(found) => {
+            printer.warn(&format!(
+                "trial {} was built by a version that recorded no SHA-256 of its artifact: {} is taken as it is now, SHA-256 {found}",
+                trial.number,
+                kept.display()
+            ));
+            return Ok(Source::Kept(kept));
+        }
+        Kept::Missing => printer.remark("the artifact was cleaned away; building it again"),
+        Kept::Differs(found) => printer.warn(&format!(
+            "{} is not the file that trial {} was measured with: its SHA-256 is {found}, and was {}; building it again",
+            kept.display(),
+            trial.number,
+            artifact.sha256.as_deref().unwrap_or_default()
+        )),
+    }
+    let built = Source::Built(rebuild(study, trial, model, args, printer)?);
+    let found = sha256_file(built.path())?;
+    match &artifact.sha256 {
+        Some(measured) if *measured != found => Err(Expected::usage(format!(
+            "the artifact of trial {} cannot be had again: building it gives a file with the SHA-256 {found}, but {measured} was measured              (another version of this program or of its engine, or training, makes another file); resume the study with --new-segment              to measure what this version builds",
+            trial.number
+        ))
+        .into()),
+        _ => Ok(built),
+    }
 }
 
 /// Where the model is taken from; what was built for this export alone is removed behind it.
@@ -146,10 +185,14 @@ fn rebuild(
     args: &ExportArgs,
     printer: &mut Printer,
 ) -> anyhow::Result<PathBuf> {
-    printer.remark("the artifact was cleaned away; building it again");
     let settings: Settings = serde_json::from_str(&study.settings_json)
-        .with_context(|| format!("the settings of study {} are damaged", study.id.0))?;
-    let kit = tune::open_kit(&settings)?;
+        .with_context(|| format!("the settings of study {} are damaged", study.root.0))?;
+    let mut kit = tune::open_kit(&settings)?;
+    let sha256 = Hashes::kept_in(host::default_cache_dir()).of(&settings.model_path)?.sha256;
+    if study.model_hash == sha256 {
+        kit.set_hash(sha256);
+    }
+    // Earlier versions hashed samples of the file.
     if kit.hash() != study.model_hash {
         return Err(Expected::usage(format!(
             "{} is no longer the model of study {}: the artifact cannot be built again from it",

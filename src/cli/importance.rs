@@ -20,7 +20,7 @@ pub fn run(args: &ImportanceArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     let Some(found) = importance(&study, &trials)? else {
         let text = format!(
             "study {} has too few complete trials to tell what moved its objectives; `autotune resume {}` goes on",
-            study.name, study.id.0
+            study.name, study.root.0
         );
         return Err(Expected { exit: Exit::NoResult, text }.into());
     };

@@ -11,6 +11,7 @@ mod evaluate;
 pub mod exit;
 mod export;
 mod graders;
+mod identity;
 mod importance;
 mod interrupt;
 mod live;
@@ -21,6 +22,7 @@ mod probe;
 mod probe_sandbox;
 mod progress;
 mod report;
+mod resume;
 mod salvage;
 mod score_codebleu;
 mod score_passk;
@@ -69,7 +71,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
         Command::Tune(args) => tune::tune(&args, printer),
-        Command::Resume(args) => tune::resume(&args, printer),
+        Command::Resume(args) => resume::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),

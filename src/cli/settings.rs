@@ -13,6 +13,7 @@ use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
 use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
+use crate::space::preset_names;
 use crate::study::{Cost, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
 
@@ -64,10 +65,11 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
         model_path: model_path(args.model.as_deref())?,
+        model_source: None,
         budget_bytes,
         engine,
         device: on,
-        space: space_for(engine, on, &args.space),
+        space: absolute_space(space_for(engine, on, &args.space)),
         workload,
         tasks: absolute_tasks(&args.tasks),
         task_limit: args.task_limit,
@@ -180,6 +182,16 @@ fn absolute_tasks(tasks: &str) -> String {
     match tasks {
         "" | WARMUP => tasks.to_owned(),
         file => absolute(Path::new(file)).to_str().unwrap_or(file).to_owned(),
+    }
+}
+
+/// A space file's path that holds from another folder, too; a preset's name as it is.
+fn absolute_space(space: String) -> String {
+    match Path::new(&space) {
+        file if !preset_names().any(|name| name == space) && file.is_file() => {
+            absolute(file).to_str().map_or(space.clone(), str::to_owned)
+        }
+        _ => space,
     }
 }
 

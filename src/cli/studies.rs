@@ -38,7 +38,10 @@ pub fn run(args: &ListArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         .map(|s| {
             let complete = s.trials.get(&crate::store::TrialState::Complete).copied().unwrap_or(0);
             vec![
-                s.id.0.to_string(),
+                match s.segments.len() {
+                    0 | 1 => s.root.0.to_string(),
+                    _ => format!("{} (segment {})", s.root.0, s.segment),
+                },
                 one_line(&s.name, 40),
                 s.state.to_string(),
                 s.trial_count().to_string(),

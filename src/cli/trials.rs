@@ -16,6 +16,14 @@ pub fn run(args: &TrialsArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let store = open_for_reading(&args.store)?;
     let study = store.study(args.study.as_deref()).map_err(expected)?;
     let analysis = Analysis::load(&store, study.id).map_err(report_error)?;
+    if study.segments.len() > 1 {
+        printer.remark(&format!(
+            "study {0} has {1} segments, whose trials do not compare; these are those of segment {2} (`autotune trials {0}.N` lists another)",
+            study.root.0,
+            study.segments.len(),
+            study.segment
+        ));
+    }
     if args.json {
         printer.data(&serde_json::to_string_pretty(&trials_json(&analysis))?);
         return Ok(Exit::Success);

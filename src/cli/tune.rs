@@ -1,15 +1,17 @@
-//! `autotune tune` and `autotune resume`: from settings to a study that runs, and what is said at its end.
+//! `autotune tune`: from settings to a study that runs, and what is said at its end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-use super::args::{ResumeArgs, TuneArgs};
-use super::database::{expected, open_for_writing};
+use super::args::TuneArgs;
+use super::database::open_for_writing;
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
+use super::identity::Inputs;
 use super::interrupt::Interrupt;
 use super::live::Ends;
 use super::printer::Printer;
@@ -19,12 +21,13 @@ use crate::compress::convert::convert;
 use crate::engine::{Device, EngineKind};
 use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions, energy};
+use crate::identity::Guard;
 use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
 use crate::search::SAMPLERS;
 use crate::space::{LoadedSpace, Space, SpaceFacts, Value, load_space};
-use crate::store::{DATABASE_FILE, NewStudy, Store, StudyRecord, StudyState, TrialState};
+use crate::store::{NewStudy, Store, StudyRecord, StudyState, TrialState};
 use crate::study::confirm::{self, Confirmation};
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
@@ -56,6 +59,7 @@ pub(super) struct Begun {
     store: Store,
     record: StudyRecord,
     results: PathBuf,
+    guard: Arc<Guard>,
 }
 
 impl Begun {
@@ -65,8 +69,11 @@ impl Begun {
     /// As for [`tune`].
     pub(super) fn new(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<(Self, Graders)> {
         let mut settings = settings::resolve(args)?;
+        if settings.model_path.is_dir() {
+            settings.model_source = Some(settings.model_path.clone());
+        }
         settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
-        let kit = open_kit(&settings)?;
+        let mut kit = open_kit(&settings)?;
         let host = probe(&args.store.results)?;
         let unmeasurable = energy_unmeasurable(settings.engine);
         if settings.bounds.joules_per_token.is_some() && unmeasurable {
@@ -91,11 +98,16 @@ impl Begun {
         // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
         check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
         let graders = Graders::new(&settings)?;
+        let inputs = Inputs::read(&settings, printer)?;
+        let identity = inputs.with_surroundings(&settings, &host, &graders)?;
+        kit.set_hash(inputs.model_sha256.clone());
         let new = new_study(&settings, &space, kit.as_ref(), &host)?;
         let store = open_for_writing(&args.store)?;
-        let record = store.study_by_id(store.create_study(&new)?)?;
-        let results = args.store.results.clone();
-        Ok((Self { settings, kit, host, space, store, record, results }, graders))
+        let id = store.create_study(&new)?;
+        store.save_identity(id, &serde_json::to_string(&identity)?)?;
+        let record = store.study_by_id(id)?;
+        let (results, guard) = (args.store.results.clone(), inputs.guard());
+        Ok((Self { settings, kit, host, space, store, record, results, guard }, graders))
     }
 
     /// It, ready to run.
@@ -108,73 +120,10 @@ impl Begun {
             kit: self.kit.as_ref(),
             host: &self.host,
             results: &self.results,
+            guard: Arc::clone(&self.guard),
             searches: false,
         }
     }
-}
-
-/// Continues a study.
-///
-/// # Errors
-/// No such study, another machine, or as for [`tune`].
-pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let path = args.store.results.join(DATABASE_FILE);
-    if !path.exists() {
-        return Err(Expected::usage(format!(
-            "there is no study to resume: {} does not exist (begin one with `autotune --budget 8GB`, or name its folder with --results)",
-            path.display()
-        ))
-        .into());
-    }
-    let store = open_for_writing(&args.store)?;
-    let record = store.study(args.study.as_deref()).map_err(expected)?;
-    let mut settings: Settings = serde_json::from_str(&record.settings_json)
-        .with_context(|| format!("the settings of study {} are damaged", record.id.0))?;
-    if let Some(time) = &args.time {
-        settings.time_s = Some(settings::duration("--time", time)?.as_secs());
-    }
-    if let Some(trials) = args.trials {
-        settings.trials = Some(trials);
-    }
-    if let Some(reports) = &args.reports {
-        settings.reports.clone_from(reports);
-    }
-    if let Some(mode) = args.sandbox {
-        settings.sandbox = mode.into();
-    }
-    let space: Space = serde_json::from_str(&record.space_json)
-        .with_context(|| format!("the space of study {} is damaged", record.id.0))?;
-    let kit = open_kit(&settings)?;
-    if kit.hash() != record.model_hash {
-        return Err(Expected::usage(format!(
-            "{} is no longer the model that study {} was begun with; begin a new study",
-            settings.model_path.display(),
-            record.id.0
-        ))
-        .into());
-    }
-    let host = probe(&args.store.results)?;
-    if host.fingerprint != record.host.fingerprint {
-        return Err(Expected::usage(format!(
-            "study {} was begun on another host ({} here, {} there); measurements of different hosts never mix: begin a new study",
-            record.id.0, host.fingerprint, record.host.fingerprint
-        ))
-        .into());
-    }
-    let host = as_begun(host, &record)?;
-    let grading = Graders::new(&settings)?;
-    store.set_study_settings(record.id, &serde_json::to_string(&settings)?)?;
-    Run {
-        store: &store,
-        record: &record,
-        settings: &settings,
-        space: &space,
-        kit: kit.as_ref(),
-        host: &host,
-        results: &args.store.results,
-        searches: true,
-    }
-    .go(grading, args.json, printer)
 }
 
 /// What is done with a study.
@@ -187,15 +136,17 @@ pub(super) struct Run<'a> {
     pub(super) record: &'a StudyRecord,
     pub(super) settings: &'a Settings,
     pub(super) space: &'a Space,
-    kit: &'a dyn Kit,
-    host: &'a HostInfo,
-    results: &'a Path,
+    pub(super) kit: &'a dyn Kit,
+    pub(super) host: &'a HostInfo,
+    pub(super) results: &'a Path,
+    /// The files that must stay as they are.
+    pub(super) guard: Arc<Guard>,
     /// Whether the study's own sampler chooses what is tried, by models.
-    searches: bool,
+    pub(super) searches: bool,
 }
 
 impl Run<'_> {
-    fn go(&self, graders: Graders, json: bool, printer: &mut Printer) -> anyhow::Result<Exit> {
+    pub(super) fn go(&self, graders: Graders, json: bool, printer: &mut Printer) -> anyhow::Result<Exit> {
         let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
         let cancelled = || interrupt.is_set();
         let id = self.record.id;
@@ -206,7 +157,7 @@ impl Run<'_> {
         progress.say(&format!("model: {}", self.kit.describe()));
         let ended = self.record.trials.iter().filter(|(s, _)| s.is_ended()).map(|(_, n)| n).sum();
         progress.hear(&Event::StudyStarted {
-            study: id.0,
+            study: self.record.root.0,
             name: self.record.name.clone(),
             points: self.space.size().to_string(),
             ended,
@@ -227,7 +178,7 @@ impl Run<'_> {
             Err(error) => {
                 // What broke the study may refuse this, too; the first error is the one to tell.
                 let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
-                let text = format!("study {} stopped; `autotune resume {}` goes on", id.0, id.0);
+                let text = format!("study {0} stopped; `autotune resume {0}` goes on", self.record.root.0);
                 return Err(error.context(text));
             }
         };
@@ -286,7 +237,9 @@ impl Run<'_> {
                     }
                     None => confirm::reserve(Duration::MAX / 2),
                 };
-                confirmation.run(&report::to_recheck(study.store, study.id)?, time, progress)?;
+                let again =
+                    study.with_whole_artifacts(&report::to_recheck(study.store, study.id)?, progress)?;
+                confirmation.run(&again, time, progress)?;
             }
             Ok(end)
         })
@@ -300,7 +253,8 @@ impl Run<'_> {
         progress: &mut Progress<'_>,
         body: Body<'_, T>,
     ) -> anyhow::Result<T> {
-        let supervisor = Supervisor::of_this_program()?.on(self.settings.device);
+        let supervisor =
+            Supervisor::of_this_program()?.on(self.settings.device).guarded_by(Arc::clone(&self.guard));
         let preparation = Preparation {
             kit: self.kit,
             settings: self.settings,
@@ -381,10 +335,13 @@ impl Run<'_> {
             format!(" --results {}", self.results.display())
         };
         let more = match (end, self.settings.trials) {
-            (StudyEnd::Finished(_), Some(trials)) => format!("--trials {}", trials.saturating_mul(2)),
+            (StudyEnd::Finished(_), Some(trials)) => {
+                // A limit below what is there already would do nothing.
+                format!("--trials {}", trials.max(summary.trials).saturating_mul(2))
+            }
             _ => "--time 10m".to_owned(),
         };
-        printer.remark(&format!("go on: autotune resume {}{folder} {more}", self.record.id.0));
+        printer.remark(&format!("go on: autotune resume {}{folder} {more}", self.record.root.0));
         Ok(())
     }
 
@@ -417,7 +374,12 @@ impl Run<'_> {
     }
 }
 
-fn problem<'a>(settings: &Settings, space: &'a Space, kit: &'a dyn Kit, host: &HostInfo) -> StudyProblem<'a> {
+pub(super) fn problem<'a>(
+    settings: &Settings,
+    space: &'a Space,
+    kit: &'a dyn Kit,
+    host: &HostInfo,
+) -> StudyProblem<'a> {
     let ceilings = ceilings(host);
     StudyProblem::new(
         space,
@@ -450,7 +412,7 @@ pub(super) fn rates(
 }
 
 /// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
-fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<PathBuf> {
+pub(super) fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<PathBuf> {
     if !model.is_dir() {
         return Ok(model.to_owned());
     }
@@ -501,9 +463,9 @@ pub(super) fn check_types(space: &Space, kit: &dyn Kit, device: Device) -> Resul
 
 /// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
 /// measured anew when their cache is gone or was filled on a busy machine.
-fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
+pub(super) fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
     let then: HostInfo = serde_json::from_str(&record.host.json)
-        .with_context(|| format!("the host of study {} is damaged", record.id.0))?;
+        .with_context(|| format!("the host of study {} is damaged", record.root.0))?;
     Ok(HostInfo { ceilings: then.ceilings, ..now })
 }
 
@@ -545,7 +507,12 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
     }
 }
 
-fn new_study(settings: &Settings, space: &Space, kit: &dyn Kit, host: &HostInfo) -> anyhow::Result<NewStudy> {
+pub(super) fn new_study(
+    settings: &Settings,
+    space: &Space,
+    kit: &dyn Kit,
+    host: &HostInfo,
+) -> anyhow::Result<NewStudy> {
     let stem = settings.model_path.file_stem().map(|s| s.to_string_lossy().trim().to_lowercase());
     // A bare number would be taken for a study's number.
     let stem = stem.filter(|s| !s.is_empty() && s.parse::<i64>().is_err());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use crate::identity::sha256_file;
 
 /// The file of checksums in a hand-over folder.
 pub const SUMS_FILE: &str = "SHA256SUMS";
@@ -40,23 +40,6 @@ pub enum SumError {
         /// The hash that it had.
         expected: String,
     },
-}
-
-/// SHA-256 of a file's content, hexadecimal; reads it once from end to end.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn sha256_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect());
-        }
-        digest.update(&buffer[..n]);
-    }
 }
 
 /// Checks every file that a folder's list names; returns how many there are. A name with a folder in it is no name of ours.

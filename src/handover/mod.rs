@@ -12,7 +12,7 @@ mod readme;
 mod stamp;
 pub mod torchscript;
 
-pub use checksum::{SUMS_FILE, SumError, check_sums, sha256_file};
+pub use checksum::{SUMS_FILE, SumError, check_sums};
 pub use facts::Facts;
 pub use package::{Package, PackageError, PackageFiles, write_model};
 pub use stamp::{SourceFacts, stamp, stamped};

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::checksum::{SUMS_FILE, sha256_file};
+use super::checksum::SUMS_FILE;
 use super::modelfile::modelfile;
 use super::readme::readme;
 use super::{Facts, SourceFacts, stamp, stamped};
+use crate::identity::sha256_file;
 use crate::model::gguf::{Gguf, GgufError};
 use crate::report::{replace_file, trial_json};
 

@@ -70,6 +70,9 @@ pub fn stamped(metadata: &Metadata, facts: &Facts<'_>) -> Metadata {
         }
         m.set("general.base_model.count", MetaValue::U32(1));
     }
+    if let Some(sha256) = trial.artifact.as_ref().and_then(|a| a.sha256.as_deref()) {
+        m.set("autotune.artifact.sha256", MetaValue::Str(sha256.to_owned()));
+    }
     m.set("autotune.trial", MetaValue::U64(trial.number));
     m.set("autotune.seed", MetaValue::U64(study.seed));
     m.set("autotune.budget_bytes", MetaValue::U64(study.budget_bytes));

@@ -1,6 +1,6 @@
 //! What the study and its worker say to each other: one JSON object a line, a job in, messages out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,19 @@ pub enum BuildRequest {
     },
 }
 
+impl BuildRequest {
+    /// Where the artifact goes.
+    #[must_use]
+    pub fn output(&self) -> &Path {
+        match self {
+            Self::Reference { out, .. }
+            | Self::Gguf { out, .. }
+            | Self::Torch { out, .. }
+            | Self::Mock { out, .. } => out,
+        }
+    }
+}
+
 /// What pruning goes by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +131,9 @@ pub struct Built {
     /// The training that it went through, if any.
     #[serde(default)]
     pub recovery: Option<Recovery>,
+    /// SHA-256 of the file, which the study takes when the worker is done; none from versions that did not.
+    #[serde(default)]
+    pub sha256: Option<String>,
 }
 
 /// A recovery that was done.
@@ -325,6 +341,23 @@ impl Job {
             | Job::Reference { engine, .. }
             | Job::Assess { engine, .. }
             | Job::Exercise { engine, .. } => Some(*engine),
+        }
+    }
+
+    /// The file that the job leaves, where it leaves one.
+    #[must_use]
+    pub fn output(&self) -> Option<&Path> {
+        match self {
+            Job::Build { request } => Some(request.output()),
+            Job::Activations { out, .. } | Job::Gradients { out, .. } | Job::Reference { out, .. } => {
+                Some(out)
+            }
+            Job::Recover { request } => Some(&request.out),
+            Job::Measure { .. }
+            | Job::Turns { .. }
+            | Job::Rates { .. }
+            | Job::Assess { .. }
+            | Job::Exercise { .. } => None,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::engine::sys::{ChildUsage, has_ended, limit_data, wait_child};
 use crate::engine::{Device, EngineKind, torch_worker};
 use crate::host::cage::Cage;
 use crate::host::gpu_use::{GpuMeter, GpuUse, GpuWatch, NvmlMeter};
+use crate::identity::{Changed, Guard};
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -88,21 +89,39 @@ pub struct Supervisor {
     device: Device,
     gpu: Arc<dyn GpuMeter>,
     grace: Duration,
+    guard: Arc<Guard>,
 }
 
-/// A worker that could not even be started or spoken to.
+/// A job without an outcome.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to start a worker ({program}): {source}")]
-pub struct SpawnError {
-    program: String,
-    source: std::io::Error,
+pub enum SpawnError {
+    /// The worker could not even be started or spoken to.
+    #[error("failed to start a worker ({program}): {source}")]
+    Start {
+        /// What was started.
+        program: String,
+        /// Why it could not be.
+        source: std::io::Error,
+    },
+    /// A file that jobs work from changed before the job or while it ran: what it made is of no use.
+    #[error("{0}")]
+    Changed(Changed),
 }
 
 impl Supervisor {
     /// Workers are `program worker`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program, device: Device::Cpu, gpu: Arc::new(NvmlMeter::default()), grace: GRACE }
+        let (gpu, guard) = (Arc::new(NvmlMeter::default()), Arc::default());
+        Self { program, device: Device::Cpu, gpu, grace: GRACE, guard }
+    }
+
+    /// The same with files that are looked at before and after every job. Where one changed, the job's output is removed and the job is
+    /// an error.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Arc<Guard>) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// The same with another way to look at GPUs.
@@ -125,7 +144,7 @@ impl Supervisor {
     /// The system does not tell the executable's path.
     pub fn of_this_program() -> Result<Self, SpawnError> {
         let program = std::env::current_exe()
-            .map_err(|source| SpawnError { program: "this program".to_owned(), source })?;
+            .map_err(|source| SpawnError::Start { program: "this program".to_owned(), source })?;
         Ok(Self::new(program))
     }
 
@@ -147,8 +166,27 @@ impl Supervisor {
     /// Runs a job to its end. Every message but the last goes to `each`; `cancelled` is asked often and ends the worker when true.
     ///
     /// # Errors
-    /// The worker could not be started. A worker that fails is no error but an [`Outcome`].
+    /// The worker could not be started, or a guarded file changed. A worker that fails is no error but an [`Outcome`].
     pub fn run(
+        &self,
+        job: &Job,
+        limits: &Limits,
+        cancelled: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(Message),
+    ) -> Result<Outcome, SpawnError> {
+        self.guard.check().map_err(SpawnError::Changed)?;
+        let outcome = self.run_unguarded(job, limits, cancelled, each)?;
+        self.guard.check().map_err(|changed| {
+            if let Some(output) = job.output() {
+                // Its name tells of the file that it should have been made from.
+                let _ = std::fs::remove_file(output);
+            }
+            SpawnError::Changed(changed)
+        })?;
+        Ok(outcome)
+    }
+
+    fn run_unguarded(
         &self,
         job: &Job,
         limits: &Limits,
@@ -157,7 +195,7 @@ impl Supervisor {
     ) -> Result<Outcome, SpawnError> {
         let job = &job.clone().on(self.device);
         let program = self.program_for(job);
-        let fail = |source| SpawnError { program: program.display().to_string(), source };
+        let fail = |source| SpawnError::Start { program: program.display().to_string(), source };
         let text = serde_json::to_string(job).map_err(|e| fail(e.into()))?;
         let gpu = job.offloads().then(|| GpuWatch::begin(Arc::clone(&self.gpu))).flatten();
         let mut child = spawn(&program).map_err(fail)?;
@@ -168,7 +206,7 @@ impl Supervisor {
         loop {
             let idle = match messages.next(LOOK) {
                 Received::Message(message) => {
-                    worker.receive(message, each);
+                    worker.receive(*message, each);
                     false
                 }
                 Received::Nothing => true,

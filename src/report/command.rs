@@ -23,7 +23,8 @@ impl Commands {
     #[must_use]
     pub fn new(study: &StudyRecord, trial: &TrialRecord, results: &Path) -> Self {
         let stem = format!("{}-{}", file_stem(&study.name), trial.number);
-        let selector = if is_plain(&study.name) { study.name.clone() } else { study.id.0.to_string() };
+        let is_newest = study.segments.last().is_none_or(|newest| newest.number == study.segment);
+        let selector = if is_newest && is_plain(&study.name) { study.name.clone() } else { study.selector() };
         let mut export = format!("autotune export {selector} --trial {} --to {stem}", trial.number);
         if results != Path::new("results") && !results.as_os_str().is_empty() {
             export.push_str(&format!(" --results {}", quote(&results.display().to_string())));

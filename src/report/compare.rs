@@ -79,7 +79,7 @@ pub fn compare_studies(a: &Analysis, b: &Analysis) -> Option<StudyComparison> {
     let (worst, best) = (ends(f64::max, f64::NEG_INFINITY), ends(f64::min, f64::INFINITY));
     let share = |points: &[Vec<f64>]| box_share(points, &best, &worst);
     let side = |analysis: &Analysis, which: usize| StudySide {
-        id: analysis.study.id.0,
+        id: analysis.study.root.0,
         name: analysis.study.name.clone(),
         trials: analysis.trials.len(),
         hypervolume: share(&costs[which]),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Analysis;
-use crate::store::{Measurement, StudyRecord, TrialRecord};
+use crate::store::{Measurement, Segment, StudyRecord, TrialRecord};
 
 /// A number as JSON: finite ones as they are, the others as the strings `NaN`, `Infinity`, `-Infinity`, a missing one as null.
 fn number(value: Option<f64>) -> Value {
@@ -36,7 +36,9 @@ fn embedded(text: &str) -> Value {
 #[must_use]
 pub fn study_json(study: &StudyRecord) -> Value {
     json!({
-        "id": study.id,
+        "id": study.root,
+        "segment": study.segment,
+        "segments": study.segments.iter().map(segment_json).collect::<Vec<_>>(),
         "name": study.name,
         "created": study.created.to_string(),
         "state": study.state,
@@ -52,7 +54,19 @@ pub fn study_json(study: &StudyRecord) -> Value {
         "settings": embedded(&study.settings_json),
         "space": embedded(&study.space_json),
         "versions": embedded(&study.versions_json),
+        "identity": study.identity_json.as_deref().map(embedded),
         "host": { "fingerprint": study.host.fingerprint, "probe": embedded(&study.host.json) },
+    })
+}
+
+/// A segment: its number, when it began, what differs from the one before, and how many trials it has.
+fn segment_json(segment: &Segment) -> Value {
+    json!({
+        "segment": segment.number,
+        "created": segment.created.to_string(),
+        "reasons": segment.reasons,
+        "trials": segment.trials,
+        "complete": segment.complete,
     })
 }
 
@@ -72,6 +86,7 @@ fn measurement_json(m: &Measurement) -> Value {
 pub fn trial_json(analysis: &Analysis, trial: &TrialRecord) -> Value {
     json!({
         "number": trial.number,
+        "segment": analysis.study.segment,
         "origin": trial.origin,
         "state": trial.state,
         "rung": trial.rung,

@@ -88,6 +88,22 @@ pub enum StoreError {
         /// The trial's number.
         number: u64,
     },
+    /// No such segment.
+    #[error("study {study} has {count} segments, and `{wanted}` asks for another one")]
+    NoSegment {
+        /// The study's number.
+        study: i64,
+        /// How many segments it has.
+        count: usize,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Another process opened a segment of the study at the same time.
+    #[error("another process opened a new segment of study {study} at this moment; resume it again")]
+    NotNewest {
+        /// The study's number.
+        study: i64,
+    },
     /// A study name that a selector could not tell from a number.
     #[error("`{0}` cannot name a study; use a name that is not empty and not a number")]
     BadName(String),

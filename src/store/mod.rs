@@ -6,6 +6,7 @@
 //! - Each write is one `BEGIN IMMEDIATE` transaction with `synchronous = FULL`: after `kill -9` a rung is there whole, or not at all.
 //! - A trial is worked on through a [`LiveTrial`], which names the worker; a [`TrialRecord`] is a frozen copy for readers.
 //!   Once a trial has ended, triggers refuse any change to it; timed once more, its **repeats** stand beside it and are read with it.
+//! - The **identity** of what the numbers depend on is kept with the study; where it changed, a new **segment** keeps them apart.
 //! - A worker that died is recognised by process number, start time and boot, so that its trial can be taken up again.
 //!
 //! The room knows no engine and no sampler: it stores candidates, numbers and JSON texts that others understand.
@@ -18,7 +19,9 @@ mod read;
 mod real;
 mod repeat;
 mod rows;
+mod runner;
 mod salvage;
+mod segment;
 mod study;
 mod trial;
 mod vocabulary;
@@ -33,6 +36,7 @@ pub use rows::{
     NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord, Verdicts,
 };
 pub use salvage::{Salvaged, salvage};
+pub use segment::Segment;
 pub use vocabulary::{Direction, EndState, Objective, Origin, Rung, StudyState, TrialState};
 pub use worker::WorkerIdentity;
 

@@ -58,11 +58,26 @@ impl Store {
         };
         store.check()?;
         if store.sql(migrate::user_version(&store.connection))? < migrate::VERSION {
+            match Self::open(path) {
+                Ok(migrated) => drop(migrated),
+                Err(StoreError::ReadOnly(_)) => return store.migrated_copy(),
+                Err(other) => return Err(other),
+            }
             drop(store);
-            drop(Self::open(path)?);
             return Self::connect(path, flags);
         }
         Ok(store)
+    }
+
+    /// A copy with today's schema, for a database of an earlier version that may not be written. It goes with the connection.
+    fn migrated_copy(&self) -> Result<Self> {
+        let copy = std::env::temp_dir().join(format!("autotune-{}-{}.db", std::process::id(), self.now_ms()));
+        self.sql(self.connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]))?;
+        let opened = Self::connect(&copy, OpenFlags::default())
+            .and_then(|store| store.sql(migrate::migrate(&store.connection)).map(|()| store));
+        // An open file stays readable without its name; where it does not, the name stays until the system cleans up.
+        let _ = std::fs::remove_file(&copy);
+        Ok(Self { path: self.path.clone(), ..opened? })
     }
 
     /// Replaces the clock, for tests.

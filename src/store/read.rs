@@ -16,7 +16,7 @@ use super::{
 
 const TRIAL: &str = "SELECT id, study_id, number, candidate, hash, origin, state, rung, failure_kind, failure_text, \
      artifact_path, artifact_bytes, artifact_hash, unfinished, attempts, worker_pid, worker_started, worker_boot, \
-     created_ms, started_ms, ended_ms FROM trial t";
+     created_ms, started_ms, ended_ms, artifact_sha256 FROM trial t";
 const RUNG: &str =
     "SELECT r.trial_id, r.rung, r.started_ms, r.duration_ms FROM rung r JOIN trial t ON t.id = r.trial_id";
 const REPEAT: &str = "SELECT r.trial_id, r.run, m.metric, m.value, m.low, m.high, m.samples FROM repeat r \
@@ -212,7 +212,9 @@ fn trial(row: &Row<'_>) -> rusqlite::Result<TrialRecord> {
         _ => None,
     };
     let artifact = match (row.get(10)?, row.get::<_, Option<i64>>(11)?, row.get(12)?) {
-        (Some(path), Some(bytes), Some(hash)) => Some(Artifact { path, bytes: bytes.cast_unsigned(), hash }),
+        (Some(path), Some(bytes), Some(hash)) => {
+            Some(Artifact { path, bytes: bytes.cast_unsigned(), hash, sha256: row.get(21)? })
+        }
         _ => None,
     };
     let worker = match (row.get(15)?, row.get::<_, Option<i64>>(16)?, row.get(17)?) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Origin, Rung, StudyState, TrialState, WorkerIdentity};
+use super::{Origin, Rung, Segment, StudyState, TrialState, WorkerIdentity};
 use crate::space::Candidate;
 
 /// A study's number, as users see it.
@@ -62,11 +62,17 @@ pub struct Host {
 /// A study as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StudyRecord {
-    /// Its number.
+    /// The row of this segment, which trials, notes and events belong to.
     pub id: StudyId,
+    /// The study's number, as users see it: that of its first segment.
+    pub root: StudyId,
+    /// The number of this segment, from 1.
+    pub segment: u32,
+    /// All segments of the study, the first one first.
+    pub segments: Vec<Segment>,
     /// Its unique name.
     pub name: String,
-    /// When it began.
+    /// When this segment began.
     pub created: Timestamp,
     /// What it does.
     pub state: StudyState,
@@ -82,6 +88,8 @@ pub struct StudyRecord {
     pub objectives_json: String,
     /// Versions of what decides results.
     pub versions_json: String,
+    /// The identity of what its numbers depend on; none where no version recorded it yet.
+    pub identity_json: Option<String>,
     /// Seed of everything random.
     pub seed: u64,
     /// Ceiling on the measured peak memory.
@@ -99,6 +107,15 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
+    /// What selects this segment: the study's number, or `number.segment` for one that is not the newest.
+    #[must_use]
+    pub fn selector(&self) -> String {
+        match self.segments.last() {
+            Some(newest) if newest.number > self.segment => format!("{}.{}", self.root.0, self.segment),
+            _ => self.root.0.to_string(),
+        }
+    }
+
     /// The number of trials in any state.
     #[must_use]
     pub fn trial_count(&self) -> u64 {
@@ -267,8 +284,10 @@ pub struct Artifact {
     pub path: String,
     /// Size of all its files.
     pub bytes: u64,
-    /// Hash of its content.
+    /// Hash of its content, by which trials that share it are known.
     pub hash: String,
+    /// SHA-256 of the file when it was built; none in trials of versions that did not record it.
+    pub sha256: Option<String>,
 }
 
 /// Why a trial did not complete.

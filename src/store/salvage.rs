@@ -26,9 +26,11 @@ pub struct Salvaged {
 }
 
 /// Tables, owners first, with the key that orders them.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 12] = [
     ("host", "id"),
     ("study", "id"),
+    ("identity", "study_id"),
+    ("segment", "study_id"),
     ("note", "study_id, key"),
     ("trial", "id"),
     ("rung", "trial_id, rung"),
@@ -109,11 +111,13 @@ fn copy(
     table: &'static str,
     key: &str,
 ) -> rusqlite::Result<Salvaged> {
-    let columns: Vec<String> = {
-        let mut statement = fresh.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
-        let names = statement.query_map([], |r| r.get(0))?;
-        names.collect::<rusqlite::Result<_>>()?
+    let columns_of = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
+        statement.query_map([], |r| r.get(0))?.collect()
     };
+    // A table of an earlier version may have fewer columns; the later ones may all be missing.
+    let there = columns_of(damaged)?;
+    let columns: Vec<String> = columns_of(fresh)?.into_iter().filter(|c| there.contains(c)).collect();
     let list = columns.join(", ");
     let places = vec!["?"; columns.len()].join(", ");
     let mut insert = fresh.prepare(&format!("INSERT OR IGNORE INTO {table} ({list}) VALUES ({places})"))?;

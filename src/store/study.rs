@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::time;
+use super::runner;
+use super::segment::{newest_of, root_of, segment_of, segments_of};
 use super::{Host, NewStudy, Result, Store, StoreError, StudyId, StudyRecord, StudyState};
 
-const COLUMNS: &str = "SELECT s.id, s.name, s.created_ms, s.state, s.reason, s.command, s.settings_json, s.space_json, \
-     s.objectives_json, s.versions_json, s.seed, s.budget_bytes, s.model_path, s.model_hash, s.engine, h.fingerprint, h.json \
-     FROM study s JOIN host h ON h.id = s.host_id";
+const COLUMNS: &str = "SELECT s.id, coalesce(r.name, s.name), s.created_ms, s.state, s.reason, s.command, s.settings_json, \
+     s.space_json, s.objectives_json, s.versions_json, s.seed, s.budget_bytes, s.model_path, s.model_hash, s.engine, h.fingerprint, \
+     h.json, coalesce(g.root_id, s.id), coalesce(g.number, 1), i.json \
+     FROM study s JOIN host h ON h.id = s.host_id LEFT JOIN segment g ON g.study_id = s.id \
+     LEFT JOIN study r ON r.id = g.root_id LEFT JOIN identity i ON i.study_id = s.id";
+
+/// Said of a study whose process is gone.
+const GONE: &str = "the process that ran it is gone (killed, or the machine went down)";
 
 impl Store {
     /// Creates a study in the state `running`. A taken name gets a number appended: read it back with [`Store::study_by_id`].
@@ -22,107 +29,89 @@ impl Store {
             return Err(StoreError::BadName(new.name.clone()));
         }
         let transaction = self.write()?;
-        let insert = || -> rusqlite::Result<i64> {
-            let mut taken = transaction.prepare("SELECT EXISTS (SELECT 1 FROM study WHERE name = ?1)")?;
-            let mut name = wished.to_owned();
-            let mut next = 2u64;
-            while taken.query_row([&name], |row| row.get(0))? {
-                name = format!("{wished}-{next}");
-                next += 1;
-            }
-            transaction.execute(
-                "INSERT OR IGNORE INTO host (fingerprint, json) VALUES (?1, ?2)",
-                [&new.host_fingerprint, &new.host_json],
-            )?;
-            transaction.execute(
-                "INSERT INTO study (name, created_ms, state, command, settings_json, space_json, objectives_json, \
-                 versions_json, seed, budget_bytes, model_path, model_hash, engine, host_id) \
-                 SELECT ?1, ?2, 'running', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, id \
-                 FROM host WHERE fingerprint = ?13 AND json = ?14",
-                params![
-                    name,
-                    self.now_ms(),
-                    new.command,
-                    new.settings_json,
-                    new.space_json,
-                    new.objectives_json,
-                    new.versions_json,
-                    new.seed.cast_signed(),
-                    super::trial::signed(new.budget_bytes),
-                    new.model_path,
-                    new.model_hash,
-                    new.engine,
-                    new.host_fingerprint,
-                    new.host_json,
-                ],
-            )?;
-            Ok(transaction.last_insert_rowid())
-        };
-        let id = self.sql(insert())?;
+        let id = self.sql(insert(&transaction, new, wished, self.now_ms()))?;
         self.sql(transaction.commit())?;
-        Ok(StudyId(id))
+        Ok(id)
     }
 
-    /// All studies, oldest first.
+    /// All studies, oldest first, each by its newest segment.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn studies(&self) -> Result<Vec<StudyRecord>> {
         let view = self.read()?;
-        let mut studies =
-            self.sql(view.prepare_cached(&format!("{COLUMNS} ORDER BY s.id")).and_then(|mut statement| {
-                statement.query_map([], record)?.collect::<rusqlite::Result<Vec<_>>>()
-            }))?;
-        for study in &mut studies {
-            study.trials = self.sql(counts(&view, study.id))?;
-        }
-        Ok(studies)
+        let roots = || -> rusqlite::Result<Vec<StudyId>> {
+            let query = "SELECT id FROM study WHERE id NOT IN (SELECT study_id FROM segment) ORDER BY id";
+            view.prepare_cached(query)?.query_map([], |row| Ok(StudyId(row.get(0)?)))?.collect()
+        };
+        let one = |root| self.sql(newest_of(&view, root).and_then(|id| of_row(&view, id)));
+        self.sql(roots())?.into_iter().map(one).collect()
     }
 
-    /// A study by its number or its name; the newest without either.
+    /// A study by its number or its name, the newest without either, each by its newest segment; `number.segment` (or `name.segment`) is
+    /// one of its segments.
     ///
     /// # Errors
     /// There is none, and the text says which there are.
     pub fn study(&self, selector: Option<&str>) -> Result<StudyRecord> {
         let view = self.read()?;
-        let find = |tail: &str, value: &dyn rusqlite::ToSql| -> rusqlite::Result<Option<StudyRecord>> {
-            view.query_row(&format!("{COLUMNS} {tail}"), [value], record).optional()
+        let root = match selector {
+            None => self.sql(newest_root(&view))?,
+            Some(selector) => self.sql(root_named(&view, selector))?,
         };
-        let found = match selector.map(|s| (s, s.parse::<i64>())) {
-            None => find("WHERE ?1 ORDER BY s.id DESC LIMIT 1", &1),
-            Some((_, Ok(id))) => find("WHERE s.id = ?1", &id),
-            Some((name, Err(_))) => find("WHERE s.name = ?1", &name),
-        };
-        match self.sql(found)? {
-            Some(mut study) => {
-                study.trials = self.sql(counts(&view, study.id))?;
-                Ok(study)
-            }
-            None => Err(StoreError::NoStudy {
-                wanted: selector.unwrap_or("newest").to_owned(),
-                known: self.sql(known(&view))?,
-            }),
+        if let Some(root) = root {
+            return self.sql(newest_of(&view, root).and_then(|id| of_row(&view, id)));
         }
+        if let Some((study, number)) = selector.and_then(|s| s.rsplit_once('.'))
+            && let (Some(root), Ok(number)) = (self.sql(root_named(&view, study))?, number.parse())
+        {
+            return match self.sql(segment_of(&view, root, number))? {
+                Some(id) => self.sql(of_row(&view, id)),
+                None => Err(StoreError::NoSegment {
+                    study: root.0,
+                    count: self.sql(segments_of(&view, root))?.len(),
+                    wanted: selector.unwrap_or_default().to_owned(),
+                }),
+            };
+        }
+        Err(StoreError::NoStudy {
+            wanted: selector.unwrap_or("newest").to_owned(),
+            known: self.sql(known(&view))?,
+        })
     }
 
-    /// A study by its id.
+    /// A segment of a study by its row.
     ///
     /// # Errors
     /// There is none.
     pub fn study_by_id(&self, id: StudyId) -> Result<StudyRecord> {
-        self.study(Some(&id.0.to_string()))
+        let view = self.read()?;
+        let query = "SELECT EXISTS (SELECT 1 FROM study WHERE id = ?1)";
+        if self.sql(view.query_row(query, [id.0], |row| row.get::<_, bool>(0)))? {
+            return self.sql(of_row(&view, id));
+        }
+        Err(StoreError::NoStudy { wanted: id.0.to_string(), known: self.sql(known(&view))? })
     }
 
-    /// Says what the study does now, and why.
+    /// Says what the study does now, and why. `running` also enters this process as one that runs it, any other state removes it.
     ///
     /// # Errors
     /// There is no such study, or the database refuses.
     pub fn set_study_state(&self, study: StudyId, state: StudyState, reason: Option<&str>) -> Result<()> {
-        let changed = self.sql(self.connection.execute(
+        let transaction = self.write()?;
+        let changed = self.sql(transaction.execute(
             "UPDATE study SET state = ?2, reason = ?3 WHERE id = ?1",
             params![study.0, state, reason],
         ))?;
-        if changed == 0 { Err(self.study_by_id(study).err().unwrap_or(missing(study))) } else { Ok(()) }
+        if changed == 0 {
+            drop(transaction);
+            return Err(self.study_by_id(study).err().unwrap_or(missing(study)));
+        }
+        self.sql(match state {
+            StudyState::Running => runner::begin(&transaction, study, self.now_ms()),
+            _ => runner::end(&transaction, study),
+        })?;
+        self.sql(transaction.commit())
     }
 
     /// Raises or replaces the stored settings (a resumed study may be given more trials or time).
@@ -178,13 +167,89 @@ impl Store {
     }
 }
 
+/// Inserts a study, as one that this process runs.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    new: &NewStudy,
+    wished: &str,
+    now_ms: i64,
+) -> rusqlite::Result<StudyId> {
+    let mut taken = transaction.prepare("SELECT EXISTS (SELECT 1 FROM study WHERE name = ?1)")?;
+    let mut name = wished.to_owned();
+    let mut next = 2u64;
+    while taken.query_row([&name], |row| row.get(0))? {
+        name = format!("{wished}-{next}");
+        next += 1;
+    }
+    transaction.execute(
+        "INSERT OR IGNORE INTO host (fingerprint, json) VALUES (?1, ?2)",
+        [&new.host_fingerprint, &new.host_json],
+    )?;
+    transaction.execute(
+        "INSERT INTO study (name, created_ms, state, command, settings_json, space_json, objectives_json, \
+         versions_json, seed, budget_bytes, model_path, model_hash, engine, host_id) \
+         SELECT ?1, ?2, 'running', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, id \
+         FROM host WHERE fingerprint = ?13 AND json = ?14",
+        params![
+            name,
+            now_ms,
+            new.command,
+            new.settings_json,
+            new.space_json,
+            new.objectives_json,
+            new.versions_json,
+            new.seed.cast_signed(),
+            super::trial::signed(new.budget_bytes),
+            new.model_path,
+            new.model_hash,
+            new.engine,
+            new.host_fingerprint,
+            new.host_json,
+        ],
+    )?;
+    let id = StudyId(transaction.last_insert_rowid());
+    runner::begin(transaction, id, now_ms)?;
+    Ok(id)
+}
+
+/// The root of the study that was begun last, or of whose segments one was.
+fn newest_root(view: &Connection) -> rusqlite::Result<Option<StudyId>> {
+    let query = "SELECT id FROM study ORDER BY id DESC LIMIT 1";
+    let newest = view.query_row(query, [], |row| row.get(0)).optional()?;
+    newest.map(|id| root_of(view, StudyId(id))).transpose()
+}
+
+/// The root of the study of this number or name.
+fn root_named(view: &Connection, selector: &str) -> rusqlite::Result<Option<StudyId>> {
+    let found = match selector.parse::<i64>() {
+        Ok(id) => view.query_row("SELECT id FROM study WHERE id = ?1", [id], |row| row.get(0)),
+        Err(_) => view.query_row("SELECT id FROM study WHERE name = ?1", [selector], |row| row.get(0)),
+    };
+    found.optional()?.map(|id| root_of(view, StudyId(id))).transpose()
+}
+
+/// A row with all that is read of it; one that is stored as running while no process runs it is interrupted.
+fn of_row(view: &Connection, id: StudyId) -> rusqlite::Result<StudyRecord> {
+    let mut study = view.query_row(&format!("{COLUMNS} WHERE s.id = ?1"), [id.0], record)?;
+    study.trials = counts(view, id)?;
+    study.segments = segments_of(view, study.root)?;
+    if runner::any_alive(view, id)? {
+        (study.state, study.reason) = (StudyState::Running, None);
+    } else if study.state == StudyState::Running && !runner::any_worker_alive(view, id)? {
+        (study.state, study.reason) = (StudyState::Interrupted, Some(GONE.to_owned()));
+    }
+    Ok(study)
+}
+
 fn missing(study: StudyId) -> StoreError {
     StoreError::NoStudy { wanted: study.0.to_string(), known: "`autotune studies` lists them".into() }
 }
 
 /// The studies that exist, as a clause for an error.
 fn known(view: &rusqlite::Connection) -> rusqlite::Result<String> {
-    let mut statement = view.prepare("SELECT id, name FROM study ORDER BY id DESC LIMIT 5")?;
+    let mut statement = view.prepare(
+        "SELECT id, name FROM study WHERE id NOT IN (SELECT study_id FROM segment) ORDER BY id DESC LIMIT 5",
+    )?;
     let names = statement
         .query_map([], |row| Ok(format!("{} ({})", row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -198,6 +263,9 @@ fn known(view: &rusqlite::Connection) -> rusqlite::Result<String> {
 fn record(row: &Row<'_>) -> rusqlite::Result<StudyRecord> {
     Ok(StudyRecord {
         id: StudyId(row.get(0)?),
+        root: StudyId(row.get(17)?),
+        segment: row.get(18)?,
+        segments: Vec::new(),
         name: row.get(1)?,
         created: time(row, 2)?,
         state: row.get(3)?,
@@ -207,6 +275,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<StudyRecord> {
         space_json: row.get(7)?,
         objectives_json: row.get(8)?,
         versions_json: row.get(9)?,
+        identity_json: row.get(19)?,
         seed: row.get::<_, i64>(10)?.cast_unsigned(),
         budget_bytes: row.get::<_, i64>(11)?.cast_unsigned(),
         model_path: row.get(12)?,

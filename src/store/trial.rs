@@ -264,10 +264,10 @@ fn write_rung(connection: &Connection, id: TrialId, finished: &FinishedRung) -> 
         ])?;
     }
     connection.execute("UPDATE trial SET rung = ?2 WHERE id = ?1", params![id.0, finished.rung])?;
-    if let Some(Artifact { path, bytes, hash }) = &finished.artifact {
+    if let Some(Artifact { path, bytes, hash, sha256 }) = &finished.artifact {
         connection.execute(
-            "UPDATE trial SET artifact_path = ?2, artifact_bytes = ?3, artifact_hash = ?4 WHERE id = ?1",
-            params![id.0, path, signed(*bytes), hash],
+            "UPDATE trial SET artifact_path = ?2, artifact_bytes = ?3, artifact_hash = ?4, artifact_sha256 = ?5 WHERE id = ?1",
+            params![id.0, path, signed(*bytes), hash, sha256],
         )?;
     }
     Ok(())

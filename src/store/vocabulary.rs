@@ -119,9 +119,11 @@ impl From<EndState> for TrialState {
 words! {
     /// What a study is doing.
     StudyState {
-        /// Trials are asked and run (or the process died).
+        /// A process asks and runs trials.
         Running = "running",
-        /// Interrupted by the user; can be resumed.
+        /// The process that ran it is gone: killed, or the machine went down. Never stored, but read for a "running" that is no longer true.
+        Interrupted = "interrupted",
+        /// Stopped by the user or a limit; can be resumed.
         Paused = "paused",
         /// Stopped by itself.
         Finished = "finished",

@@ -149,6 +149,7 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
         reused: artifact.reused as u64,
         layers,
         recovery: None,
+        sha256: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod event;
 mod generated;
 mod grading;
 mod importance;
+mod kept;
 pub mod kit;
 #[cfg(feature = "llama")]
 mod layers;
@@ -39,6 +40,7 @@ pub use early::Early;
 pub use event::{Event, Observer};
 pub use grading::{Graded, Grading};
 pub use importance::{Importance, ObjectiveImportance, ParameterImportance, importance};
+pub use kept::Kept;
 pub use learn::Correction;
 pub use problem::{Bounds, Ceilings, Cost, Floor, Quality, StudyProblem, objectives};
 pub use reference::ReferenceGrading;

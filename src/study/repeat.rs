@@ -27,7 +27,10 @@ impl Study<'_> {
         observer.hear(&Event::Remark {
             text: format!("trial {number} is timed once more: its place on the front is in doubt"),
         });
-        let outcome = self.time_again(&trial)?;
+        let outcome = match self.restored(&trial, observer)? {
+            Ok(()) => self.time_again(&trial)?,
+            Err(reason) => Err(reason),
+        };
         let (measurements, failure) = match outcome {
             Ok(rows) => (rows, None),
             Err(reason) => (Vec::new(), Some(reason)),

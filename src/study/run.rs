@@ -311,7 +311,12 @@ impl Study<'_> {
             }
             Some(_) => {}
         }
-        let climb = Climb {
+        self.climber(problem).run(trial, &config, grading, observer)
+    }
+
+    /// What takes a trial up the rungs.
+    pub(super) fn climber<'b>(&'b self, problem: &'b StudyProblem<'b>) -> Climb<'b> {
+        Climb {
             store: self.store,
             kit: self.kit,
             settings: self.settings,
@@ -322,8 +327,7 @@ impl Study<'_> {
             machine_bytes: self.machine_bytes,
             early: Early { store: self.store, problem },
             cancelled: self.cancelled,
-        };
-        climb.run(trial, &config, grading, observer)
+        }
     }
 
     /// Frees disk space, sparing the front.

@@ -54,6 +54,9 @@ pub struct Settings {
     pub model: String,
     /// The file it resolved to.
     pub model_path: PathBuf,
+    /// The Hugging Face folder that the file was converted from; none for a model that is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_source: Option<PathBuf>,
     /// Ceiling on the measured peak memory, in bytes.
     pub budget_bytes: u64,
     /// The engine.

@@ -17,6 +17,7 @@ use super::twin::{measured_at, twin};
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
 use crate::host::calibrate::Pace;
+use crate::identity::sha256_file;
 use crate::measure::artifact::{Measured, Request, measure, timing_run};
 use crate::measure::protocol::{BuildRequest, Built, Job, Message, TimingPlan};
 use crate::measure::stats::{quantile_sorted, sorted};
@@ -60,8 +61,13 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    fn failed(kind: &str, text: impl Into<String>) -> Self {
+    pub(super) fn failed(kind: &str, text: impl Into<String>) -> Self {
         Self { state: EndState::Failed, failure: Failure { kind: kind.to_owned(), text: text.into() } }
+    }
+
+    /// Why, for people.
+    pub(super) fn into_text(self) -> String {
+        self.failure.text
     }
 
     fn early(kind: &str, text: String) -> Self {
@@ -142,13 +148,15 @@ impl Climb<'_> {
         grading: &mut dyn Grading,
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
-        let artifact = self.artifact_path(config);
         if trial.rung() < Some(Rung::Built) {
+            let artifact = self.artifact_path(config);
             self.build(trial, config, &artifact, observer)?;
-        } else if !artifact.exists() && trial.rung() < Some(Rung::Graded) {
-            // An interrupted clean-up or a deleted file: the same content is made again.
-            self.make(trial.number(), config, &artifact, observer)?;
+        } else if trial.rung() < Some(Rung::Graded) {
+            // An interrupted clean-up, a deleted or a damaged file: the same content is made again.
+            self.restore(trial.record(), config, observer)?;
         }
+        let recorded = trial.record().artifact.as_ref().map(|a| self.results.join(&a.path));
+        let artifact = recorded.unwrap_or_else(|| self.artifact_path(config));
         if trial.rung() < Some(Rung::Measured) {
             self.measure(trial, config, &artifact, observer)?;
         }
@@ -203,12 +211,15 @@ impl Climb<'_> {
         let sidecar = path.with_extension("built.json");
         let known =
             std::fs::read_to_string(&sidecar).ok().and_then(|t| serde_json::from_str::<Built>(&t).ok());
-        let built = match known {
-            Some(built) if path.exists() => {
-                Built { quantized: 0, reused: built.quantized + built.reused, ..built }
-            }
-            _ => {
+        // A file without a recorded hash, or with another content, is not used: it may be damaged.
+        let is_whole = |built: &Built| {
+            built.sha256.as_ref().is_some_and(|sha256| sha256_file(path).is_ok_and(|found| found == *sha256))
+        };
+        let built = match known.filter(is_whole) {
+            Some(built) => Built { quantized: 0, reused: built.quantized + built.reused, ..built },
+            None => {
                 let built = self.make(trial.number(), config, path, observer)?;
+                let built = Built { sha256: Some(sha256_file(path)?), ..built };
                 let text = serde_json::to_string(&built).map_err(anyhow::Error::from)?;
                 std::fs::write(&sidecar, text)?;
                 built
@@ -221,6 +232,7 @@ impl Climb<'_> {
             path: relative.display().to_string(),
             bytes: built.bytes,
             hash: built.hash.clone(),
+            sha256: built.sha256.clone(),
         });
         let mut summary = format!("{}", Bytes(built.bytes));
         if built.reused > 0 {
@@ -247,7 +259,8 @@ impl Climb<'_> {
         self.finish(trial, rung, summary, observer)
     }
 
-    fn make(
+    /// Makes the artifact of a configuration at a path.
+    pub(super) fn make(
         &self,
         number: u64,
         config: &Config,

@@ -63,7 +63,7 @@ mod tests {
             state: TrialState::Complete,
             rung: Some(rung),
             failure: None,
-            artifact: Some(Artifact { path: "a".into(), bytes: 1, hash: hash.into() }),
+            artifact: Some(Artifact { path: "a".into(), bytes: 1, hash: hash.into(), sha256: None }),
             unfinished_at_ask: Vec::new(),
             attempts: 1,
             worker: None,

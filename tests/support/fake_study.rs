@@ -158,6 +158,7 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
         path: format!("artifacts/{number}.gguf"),
         bytes: (truth.peak * 0.55) as u64,
         hash: format!("{number:016x}"),
+        sha256: None,
     });
     store.finish_rung(&mut live, &built).unwrap();
     if ending == 11 {

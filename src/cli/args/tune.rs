@@ -179,6 +179,9 @@ pub struct ResumeArgs {
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
+    /// Go on in a new segment, apart from the trials so far, although inputs differ from what the study was begun with (or none does).
+    #[arg(long)]
+    pub new_segment: bool,
     /// Which protection the sandbox must have. Default: as before.
     #[arg(long, value_enum)]
     pub sandbox: Option<SandboxMode>,

@@ -50,7 +50,7 @@ pub(super) struct Messages {
 /// What the message pipe gave within a wait.
 pub(super) enum Received {
     /// A message.
-    Message(Message),
+    Message(Box<Message>),
     /// Nothing within the time.
     Nothing,
     /// Nothing, and nothing will come: every holder of the pipe closed it.
@@ -67,7 +67,7 @@ impl Messages {
     /// Waits for the next message; a closed pipe is told at once.
     pub(super) fn next(&mut self, wait: Duration) -> Received {
         match self.receiver.recv_timeout(wait) {
-            Ok(message) => Received::Message(message),
+            Ok(message) => Received::Message(Box::new(message)),
             Err(RecvTimeoutError::Timeout) => Received::Nothing,
             Err(RecvTimeoutError::Disconnected) => {
                 self.open = false;

@@ -53,7 +53,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tasks::{Program, TaskLanguage};
 
-pub use interpreter::Interpreter;
+pub use interpreter::{Interpreter, find as find_interpreter};
 pub use layers::Layers;
 
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::report::{Analysis, IMPORTANCE_NOTE, Metric, REGION_NOTE, moved};
-use crate::store::Direction;
+use crate::store::{Direction, StudyRecord};
 use crate::study::sensitivity::SENSITIVITY_NOTE;
 use crate::units::Bytes;
 
@@ -42,6 +42,10 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                     }
                 }
             }
+            (segments(study))
+            @if let Some(identity) = &study.identity_json {
+                (json("What the numbers depend on", identity, false))
+            }
             (json("Versions", &study.versions_json, true))
             h3 { "Host" }
             dl.facts { dt { "fingerprint" } dd { (study.host.fingerprint) } }
@@ -53,6 +57,29 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                 details {
                     summary { "Notes of the study" }
                     dl.facts { @for (key, value) in &notes { dt { (key) } dd { (value) } } }
+                }
+            }
+        }
+    }
+}
+
+/// The segments of a study that has several: this page shows one of them.
+fn segments(study: &StudyRecord) -> Markup {
+    if study.segments.len() < 2 {
+        return html! {};
+    }
+    html! {
+        h3 #segments { "Segments" }
+        p {
+            "Something that the numbers depend on changed while the study went on. Trials of different segments are compared nowhere; this \
+             page shows segment " (study.segment) "."
+        }
+        dl.facts {
+            @for segment in &study.segments {
+                dt { (segment.number) " (" code { "autotune report " (study.root.0) "." (segment.number) } ")" }
+                dd {
+                    "since " (segment.created.strftime("%Y-%m-%d %H:%M")) " UTC, " (segment.trials) " trials, " (segment.complete) " complete"
+                    @for reason in &segment.reasons { "; " (reason) }
                 }
             }
         }

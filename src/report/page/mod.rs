@@ -87,6 +87,8 @@ fn header(analysis: &Analysis, figures: bool) -> Markup {
     let study = &analysis.study;
     let state = match (study.state, &study.reason) {
         (StudyState::Running, _) => "still running when this page was written".to_owned(),
+        (StudyState::Interrupted, Some(reason)) => format!("interrupted: {reason}"),
+        (StudyState::Interrupted, None) => "interrupted".to_owned(),
         (StudyState::Paused, Some(reason)) => format!("paused: {reason}"),
         (StudyState::Paused, None) => "paused".to_owned(),
         (StudyState::Finished, Some(reason)) => format!("finished: {reason}"),

@@ -85,6 +85,10 @@ impl Kit for GgufKit {
         &self.hash
     }
 
+    fn set_hash(&mut self, hash: String) {
+        self.hash = hash;
+    }
+
     fn describe(&self) -> String {
         let f = &self.facts;
         format!(

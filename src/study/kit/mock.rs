@@ -48,6 +48,10 @@ impl Kit for MockKit {
         &self.hash
     }
 
+    fn set_hash(&mut self, hash: String) {
+        self.hash = hash;
+    }
+
     fn describe(&self) -> String {
         format!("mock, {} layers", self.model.layers)
     }

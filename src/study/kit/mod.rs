@@ -42,8 +42,11 @@ pub trait Kit {
     /// Shape, for the space.
     fn facts(&self) -> ModelFacts;
 
-    /// Hash of the content, hexadecimal.
+    /// Hash of the content, hexadecimal: of samples of it, until [`Kit::set_hash`] brings that of the whole.
     fn hash(&self) -> &str;
+
+    /// Sets the hash of the whole content, by which what is made from the model is named from then on.
+    fn set_hash(&mut self, hash: String);
 
     /// One line for people: architecture, parameters, size.
     fn describe(&self) -> String;

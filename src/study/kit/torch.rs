@@ -42,6 +42,10 @@ impl Kit for TorchKit {
         self.gguf.hash()
     }
 
+    fn set_hash(&mut self, hash: String) {
+        self.gguf.set_hash(hash);
+    }
+
     fn describe(&self) -> String {
         self.gguf.describe()
     }

@@ -1,0 +1,255 @@
+//! `autotune resume`: a stored study with what it works from, compared with what it was begun with; gone on with, refused, or opened in a
+//! new segment.
+
+use anyhow::Context;
+
+use super::args::ResumeArgs;
+use super::database::{expected, open_for_writing};
+use super::exit::{Exit, Expected};
+use super::graders::Graders;
+use super::identity::{self, Compared, Inputs};
+use super::printer::Printer;
+use super::settings;
+use super::tune::{
+    Run, as_begun, as_gguf, check_types, new_study, open_kit, probe, problem, rates, space_facts,
+};
+use crate::fault::told;
+use crate::host::HostInfo;
+use crate::identity::{Component, Identity};
+use crate::space::{LoadedSpace, Space, Value, load_space, preset_names};
+use crate::store::{DATABASE_FILE, Store, StudyRecord};
+use crate::study::kit::Kit;
+use crate::study::{Settings, check_budget, leave_out_alike};
+
+/// Continues a study.
+///
+/// # Errors
+/// No such study, inputs that are not what it was begun with, or as for `tune`.
+pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let path = args.store.results.join(DATABASE_FILE);
+    if !path.exists() {
+        return Err(Expected::usage(format!(
+            "there is no study to resume: {} does not exist (begin one with `autotune --budget 8GB`, or name its folder with --results)",
+            path.display()
+        ))
+        .into());
+    }
+    let store = open_for_writing(&args.store)?;
+    let record = store.study(args.study.as_deref()).map_err(expected)?;
+    let study = record.root.0;
+    if record.segments.last().is_some_and(|newest| newest.number > record.segment) {
+        let text = format!(
+            "segment {} of study {study} is closed; `autotune resume {study}` goes on with the newest one",
+            record.segment
+        );
+        return Err(Expected::usage(text).into());
+    }
+    let mut settings = stored_settings(&record, args)?;
+    let space: Space = serde_json::from_str(&record.space_json)
+        .with_context(|| format!("the space of study {study} is damaged"))?;
+    find_model(&mut settings, &record, args, printer)?;
+    let mut kit = open_kit(&settings)?;
+    let inputs = Inputs::read(&settings, printer)?;
+    let (stored, recorded) = identity::stored(&record, kit.as_ref(), &inputs.model_sha256)?;
+    // What is wrong with the inputs is known before anything else is looked at.
+    let compared = Compared::of(&inputs.identity, &only_inputs(&stored));
+    if !args.new_segment {
+        compared.refuse(&record, &settings)?;
+    }
+    let host = probe(&args.store.results)?;
+    let grading = Graders::new(&settings)?;
+    let now = inputs.with_surroundings(&settings, &host, &grading)?;
+    let compared = Compared::of(&now, &stored);
+    if !args.new_segment {
+        compared.refuse(&record, &settings)?;
+    }
+    let opened = args.new_segment || !compared.segment.is_empty();
+    if opened || record.model_hash == inputs.model_sha256 {
+        kit.set_hash(inputs.model_sha256.clone());
+    }
+    let run = if opened {
+        let opening = Opening { store: &store, record: &record, kit: kit.as_ref(), host: &host };
+        let (record, settings, space) = opening.open(settings, space, &now, &compared, args, printer)?;
+        Resumed { record, settings, space, host }
+    } else {
+        for difference in &compared.told {
+            printer
+                .remark(&format!("{difference}; the study goes on with the levels that it was begun with"));
+        }
+        if !recorded {
+            printer.remark(&format!(
+                "study {study} was begun by a version that did not record what its numbers depend on; model and host are the same, and the \
+                 rest is taken to be, and recorded from now on"
+            ));
+        }
+        if !now.unknown_in(&stored).is_empty() {
+            store.save_identity(record.id, &serde_json::to_string(&now.filled_into(&stored))?)?;
+        }
+        store.set_study_settings(record.id, &serde_json::to_string(&settings)?)?;
+        let host = as_begun(host, &record)?;
+        Resumed { record, settings, space, host }
+    };
+    Run {
+        store: &store,
+        record: &run.record,
+        settings: &run.settings,
+        space: &run.space,
+        kit: kit.as_ref(),
+        host: &run.host,
+        results: &args.store.results,
+        guard: inputs.guard(),
+        searches: true,
+    }
+    .go(grading, args.json, printer)
+}
+
+/// What is run: the segment that was there, or the one that was opened.
+struct Resumed {
+    record: StudyRecord,
+    settings: Settings,
+    space: Space,
+    host: HostInfo,
+}
+
+/// The settings as they are stored, with what the user says now.
+fn stored_settings(record: &StudyRecord, args: &ResumeArgs) -> anyhow::Result<Settings> {
+    let mut settings: Settings = serde_json::from_str(&record.settings_json)
+        .with_context(|| format!("the settings of study {} are damaged", record.root.0))?;
+    if let Some(time) = &args.time {
+        settings.time_s = Some(settings::duration("--time", time)?.as_secs());
+    }
+    if let Some(trials) = args.trials {
+        settings.trials = Some(trials);
+    }
+    if let Some(reports) = &args.reports {
+        settings.reports.clone_from(reports);
+    }
+    if let Some(mode) = args.sandbox {
+        settings.sandbox = mode.into();
+    }
+    Ok(settings)
+}
+
+/// Finds the model again: the file, or what is converted from its folder where the results were moved or cleaned.
+fn find_model(
+    settings: &mut Settings,
+    record: &StudyRecord,
+    args: &ResumeArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    if settings.model_path.is_file() {
+        return Ok(());
+    }
+    match settings.model_source.as_ref().filter(|folder| folder.is_dir()) {
+        Some(folder) => settings.model_path = as_gguf(folder, &args.store.results, printer)?,
+        None => {
+            let study = record.root.0;
+            return Err(Expected::usage(format!(
+                "the model of study {study}, {}, is gone; put it back, or begin a new study with another --model (`autotune report {study}` \
+                 and `autotune trials {study}` need no model)",
+                settings.model_path.display()
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Of a stored identity, the files that the user named.
+fn only_inputs(stored: &Identity) -> Identity {
+    use Component::{Calibration, Model, ModelSource, Tasks};
+    [Model, ModelSource, Tasks, Calibration].into_iter().fold(Identity::default(), |identity, component| {
+        match stored.part(component) {
+            Some(part) => identity.with(component, part.clone()),
+            None => identity,
+        }
+    })
+}
+
+/// A study about to go on apart from its trials so far.
+struct Opening<'a> {
+    store: &'a Store,
+    record: &'a StudyRecord,
+    kit: &'a dyn Kit,
+    host: &'a HostInfo,
+}
+
+impl Opening<'_> {
+    /// Opens the segment, and says why.
+    fn open(
+        &self,
+        mut settings: Settings,
+        stored_space: Space,
+        now: &Identity,
+        compared: &Compared,
+        args: &ResumeArgs,
+        printer: &mut Printer,
+    ) -> anyhow::Result<(StudyRecord, Settings, Space)> {
+        let (kit, host) = (self.kit, self.host);
+        settings.rates = rates(settings.engine, kit, host)?;
+        let is_preset = preset_names().any(|name| name == settings.space);
+        let file_is_as_it_was = now.part(Component::Space).is_some()
+            && !compared.told.iter().any(|d| d.component == Component::Space);
+        let wanted = args.new_segment && now.part(Component::Space).is_some();
+        let space = if is_preset || file_is_as_it_was || wanted {
+            let LoadedSpace { mut space, notes } =
+                load_space(&settings.space, &space_facts(&settings, kit, host))
+                    .map_err(|e| Expected::usage(told(&e.into())))?;
+            let alike = leave_out_alike(&mut space, kit);
+            for note in notes.iter().map(ToString::to_string).chain(alike) {
+                printer.remark(&format!("space: {note}"));
+            }
+            check_types(&space, kit, settings.device)?;
+            space
+        } else {
+            with_usable_threads(stored_space, host.usable_threads())
+        };
+        check_budget(&problem(&settings, &space, kit, host))?;
+        let new = new_study(&settings, &space, kit, host)?;
+        let mut reasons = compared.reasons();
+        if reasons.is_empty() {
+            reasons.push("the user asked for it (--new-segment)".to_owned());
+        }
+        let after = self.record.id;
+        let id =
+            self.store.open_segment(after, &new, &serde_json::to_string(now)?, &reasons).map_err(expected)?;
+        let record = self.store.study_by_id(id)?;
+        printer.remark(&format!(
+            "study {} goes on in segment {}, apart from the trials so far, whose numbers do not compare: {}",
+            record.root.0,
+            record.segment,
+            reasons.join("; ")
+        ));
+        Ok((record, settings, space))
+    }
+}
+
+/// A stored space without numbers of threads that this machine does not have.
+fn with_usable_threads(mut space: Space, usable: u32) -> Space {
+    let fits = |level: &Value| matches!(level, Value::Int(n) if *n <= i64::from(usable));
+    for param in space.params.iter_mut().filter(|p| p.name == "threads") {
+        param.levels.retain(fits);
+        if param.levels.is_empty() {
+            param.levels.push(Value::Int(i64::from(usable)));
+        }
+    }
+    space
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Param, ParamKind};
+
+    #[test]
+    fn threads_that_are_gone_leave_a_stored_space() {
+        let levels = |of: &[i64]| of.iter().map(|n| Value::Int(*n)).collect::<Vec<_>>();
+        let space = |of: &[i64]| Space {
+            name: "s".into(),
+            description: String::new(),
+            params: vec![Param { name: "threads".into(), kind: ParamKind::Ordinal, levels: levels(of) }],
+        };
+        assert_eq!(with_usable_threads(space(&[1, 2, 4]), 2), space(&[1, 2]));
+        assert_eq!(with_usable_threads(space(&[4]), 2), space(&[2]));
+    }
+}
