@@ -1,0 +1,9 @@
+//! Situations from public bug reports of this and of similar programs, told as tests: one module for each theme.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../support/bench.rs"]
+mod bench;
+
+mod identity;
+mod liveness;
+mod old_database;
