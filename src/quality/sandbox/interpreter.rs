@@ -19,6 +19,8 @@ pub struct Interpreter {
     pub version: String,
     /// Folders with its standard library.
     pub library: Vec<PathBuf>,
+    /// Folders with the packages that were installed for it, or for the virtual environment in which it was found.
+    pub packages: Vec<PathBuf>,
 }
 
 /// Asks an interpreter where it and its library really are.
@@ -29,6 +31,10 @@ names = ('stdlib', 'platstdlib')
 print(os.path.realpath(sys.executable))
 print('%d.%d.%d' % sys.version_info[:3])
 print('\\n'.join(sorted({os.path.realpath(sysconfig.get_path(n)) for n in names} | {os.path.realpath(os.path.dirname(os.__file__))})))";
+/// Asks for the folders of installed packages. The environment's own switches are not heard, as nothing of it reaches judged code.
+const ASK_PACKAGES: &str = "import os, site
+folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
+print('\\n'.join(dict.fromkeys(os.path.realpath(f) for f in folders if os.path.isdir(f))))";
 const ASK_NODE: &str =
     "console.log(require('fs').realpathSync(process.execPath)); console.log(process.versions.node)";
 
@@ -81,9 +87,21 @@ fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> 
         let path = PathBuf::from(path);
         if path.is_file() {
             let library = lines.map(PathBuf::from).collect();
-            return Ok(Interpreter { path, version: version.to_owned(), library });
+            let packages = if language == TaskLanguage::Python { packages(candidate) } else { Vec::new() };
+            return Ok(Interpreter { path, version: version.to_owned(), library, packages });
         }
     }
     let error = String::from_utf8_lossy(&output.stderr);
     Err(error.lines().last().unwrap_or("gave no answer").trim().to_owned())
+}
+
+/// Where a Python finds installed packages. One that cannot tell has none.
+fn packages(candidate: &Path) -> Vec<PathBuf> {
+    let output = Command::new(candidate).args(["-E", "-B", "-c", ASK_PACKAGES]).stdin(Stdio::null()).output();
+    let Ok(output) = output.map_err(drop).and_then(|o| if o.status.success() { Ok(o) } else { Err(()) })
+    else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(PathBuf::from).filter(|folder| folder.is_absolute()).collect()
 }

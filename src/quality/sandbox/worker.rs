@@ -131,7 +131,12 @@ mod tests {
     }
 
     fn run(on_all: bool) -> (Result<Judgement, SandboxError>, u32) {
-        let interpreter = Interpreter { path: PathBuf::new(), version: String::new(), library: Vec::new() };
+        let interpreter = Interpreter {
+            path: PathBuf::new(),
+            version: String::new(),
+            library: Vec::new(),
+            packages: Vec::new(),
+        };
         let program = Program { task_id: "hostile".into(), ..harmless(TaskLanguage::Python) };
         let job = Job {
             index: 0,

@@ -127,6 +127,8 @@ def where(error, source):
     detail = type(error).__name__
     if type(error).__str__ is BaseException.__str__ and error.args and type(error.args[0]) is str:
         detail += ": " + error.args[0][:400]
+    elif isinstance(error, ImportError) and type(error.msg) is str:
+        detail += ": " + error.msg[:400]
     lines = source.splitlines()
     if line is not None and 0 < line <= len(lines):
         detail += " at test line %d: %s" % (line, lines[line - 1].strip()[:400])

@@ -47,6 +47,8 @@ const PRELOADED: &[&str] = &[
 #[rustfmt::skip]
 const ENVIRONMENT: &[&str] = &[
     "LANG=C.UTF-8", "HOME=/nonexistent", "LD_BIND_NOW=1", "PYTHONHASHSEED=0", "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1",
+    // Numeric packages would start a thread for each processor, each with an arena of its own: a bare import would be over the memory limit.
+    "OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1",
 ];
 
 /// Memory of the server and of two bare interpreters, in bytes.
@@ -120,6 +122,7 @@ impl PythonServer {
             "scratch": scratch.folder().to_string_lossy(),
             "writable": landlock_fd.is_some(),
             "preload": PRELOADED,
+            "packages": interpreter.packages,
         });
         let mut server = Self { control, verdicts, child, _group: group, _scratch: scratch };
         server.set_timeout(GRACE)?;
@@ -241,7 +244,13 @@ fn paths(interpreter: &Interpreter) -> Paths {
         "/dev/urandom",
     ];
     Paths {
-        read: interpreter.library.iter().cloned().chain(shared.iter().map(PathBuf::from)).collect(),
+        read: interpreter
+            .library
+            .iter()
+            .chain(&interpreter.packages)
+            .cloned()
+            .chain(shared.iter().map(PathBuf::from))
+            .collect(),
         execute: Vec::new(),
         devices: vec![PathBuf::from("/dev/null")],
     }

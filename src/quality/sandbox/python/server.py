@@ -351,6 +351,8 @@ def serve():
     # No process of this user may look into this one or its children through /proc.
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     init = json.loads(read_frame(CONTROL))
+    # Behind the standard library, and without what `site` would run (.pth files, sitecustomize).
+    sys.path.extend(init["packages"])
     register, os.register_at_fork = os.register_at_fork, lambda **functions: None
     for name in init["preload"]:
         __import__(name)
