@@ -291,8 +291,7 @@ fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
         }
     }
     let samples = tasks::canonical_samples(set).unwrap();
-    let programs: Vec<_> =
-        samples.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
+    let programs: Vec<_> = samples.iter().map(|s| s.answer.program(&set.tasks[s.task])).collect();
     let judgements = sandbox.judge(&programs).unwrap();
     let failures =
         programs.iter().zip(&judgements).filter(|(_, j)| !j.verdict.is_pass()).map(|(program, judgement)| {

@@ -17,6 +17,7 @@ use super::printer::Printer;
 use super::progress::Progress;
 use super::tune::{Begun, Run};
 use crate::fault::told;
+use crate::quality::proof::Summary;
 use crate::report;
 use crate::space::{Candidate, Config, ParamKind};
 use crate::store::{Direction, Objective, StudyState, TrialRecord};
@@ -38,10 +39,11 @@ pub fn run(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     for text in graders.left_out {
         progress.say(&text);
     }
+    let checked = graders.checked;
     let objectives: Vec<Objective> = serde_json::from_str(&run.record.objectives_json)?;
     let outcome =
         run.with_study(graders.grading, &cancelled, &mut progress, &mut |study, grading, progress| {
-            progress.data(&about(&run, &objectives).to_string());
+            progress.data(&about(&run, &objectives, checked.as_ref()).to_string());
             for line in std::io::stdin().lock().lines() {
                 let line = line.context("failed to read a candidate")?;
                 if line.trim().is_empty() {
@@ -72,7 +74,7 @@ pub fn run(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 #[error("{0}")]
 struct Wrong(String);
 
-fn about(run: &Run<'_>, objectives: &[Objective]) -> Value {
+fn about(run: &Run<'_>, objectives: &[Objective], tasks: Option<&Summary>) -> Value {
     let params = run.space.params.iter().map(|p| {
         json!({
             "name": p.name,
@@ -92,6 +94,7 @@ fn about(run: &Run<'_>, objectives: &[Objective]) -> Value {
         "space": params.collect::<Vec<_>>(),
         "objectives": objectives.collect::<Vec<_>>(),
         "budget_bytes": run.settings.budget_bytes,
+        "tasks": tasks,
     })
 }
 

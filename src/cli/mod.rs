@@ -29,6 +29,7 @@ mod score_passk;
 mod settings;
 mod simulate;
 mod studies;
+mod task_checks;
 mod trials;
 mod tune;
 mod validate;

@@ -69,6 +69,8 @@ impl<'a> Progress<'a> {
             }
             Event::Preparing { what } => self.say(&format!("making {what}")),
             Event::Remark { text } => self.say(text),
+            // What was left out is said in remarks.
+            Event::TasksChecked { .. } => {}
             Event::TrialStarted { trial, origin, candidate } => {
                 let who = origin.split(':').next().unwrap_or_default();
                 self.line = format!("{trial:>3} {who:<8} {candidate}");

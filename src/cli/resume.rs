@@ -57,7 +57,7 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         compared.refuse(&record, &settings)?;
     }
     let host = probe(&args.store.results)?;
-    let grading = Graders::new(&settings)?;
+    let grading = Graders::resumed(&settings, &store, record.id, args.new_segment, printer)?;
     let now = inputs.with_surroundings(&settings, &host, &grading)?;
     let compared = Compared::of(&now, &stored);
     if !args.new_segment {
@@ -70,6 +70,7 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     let run = if opened {
         let opening = Opening { store: &store, record: &record, kit: kit.as_ref(), host: &host };
         let (record, settings, space) = opening.open(settings, space, &now, &compared, args, printer)?;
+        grading.keep(&store, record.id)?;
         Resumed { record, settings, space, host }
     } else {
         for difference in &compared.told {

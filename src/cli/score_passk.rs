@@ -16,12 +16,14 @@ use super::{
     args::{AnswerStyle, PasskArgs, SandboxMode},
     exit::{Exit, Expected},
     printer::Printer,
+    task_checks,
 };
 use crate::quality::{
     extract::{Style, completion},
     passk::{Method, PassAtK, PasskError, TaskCount, pass_at_k},
+    proof::{Proof, Reason, Summary},
     sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict},
-    tasks::{self, Sample, TaskLanguage, TaskSet},
+    tasks::{self, Answer, Sample, TaskLanguage, TaskSet},
 };
 
 /// The word in place of a samples file that grades the tasks' own solutions.
@@ -30,6 +32,12 @@ const CANONICAL: &str = "canonical";
 /// Samples judged between two remarks on progress.
 const BATCH: usize = 256;
 
+/// More programs at once than this for each processor only wait for each other, and take memory.
+const JOBS_PER_PROCESSOR: usize = 16;
+
+/// Within less no program can do anything, and every one would be called slow.
+const LEAST_TIMEOUT_S: f64 = 0.01;
+
 /// All that the command has to say.
 #[derive(Debug, Serialize)]
 struct Scores<'a> {
@@ -37,6 +45,7 @@ struct Scores<'a> {
     pass_at_k: Vec<PassAtK>,
     verdicts: BTreeMap<String, u64>,
     left_out: Vec<LeftOut>,
+    tasks_checked: Summary,
     sandbox: Layers,
     cpu_s: f64,
 }
@@ -55,6 +64,7 @@ struct LeftOut {
 /// Wrong input, or a machine without the protection asked for.
 pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let limits = limits(args)?;
+    let jobs = jobs(args.jobs)?;
     let set = tasks::load(&args.tasks, 0).map_err(usage)?;
     let samples = if args.samples == Path::new(CANONICAL) {
         tasks::canonical_samples(&set)
@@ -64,29 +74,74 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     .map_err(usage)?;
     check_k(&set, &samples, &args.k)?;
 
+    if !set.unread.is_empty() {
+        printer.remark(&format!("fields of {} that are not read: {}", set.name, set.unread.join(", ")));
+    }
     let mut sandbox =
-        Sandbox::new(Settings { mode: args.sandbox.into(), limits, jobs: args.jobs.unwrap_or(0) })
-            .map_err(environment)?;
+        Sandbox::new(Settings { mode: args.sandbox.into(), limits, jobs }).map_err(environment)?;
     let left_out = unexecuted(&set, &mut sandbox);
     for out in &left_out {
         printer.warn(&format!("left out {} tasks: {}", out.tasks, out.reason));
     }
-    let executed =
-        |sample: &&Sample| left_out.iter().all(|out| out.language != set.tasks[sample.task].language);
-    let samples: Vec<&Sample> = samples.iter().filter(executed).collect();
-    if samples.is_empty() {
+    let executed = |task: usize| left_out.iter().all(|out| out.language != set.tasks[task].language);
+    if !(0..set.tasks.len()).any(executed) {
         return Err(Expected::environment("none of the tasks can be executed on this machine").into());
     }
     if args.sandbox == SandboxMode::Off && !sandbox.layers().is_strict() {
         printer.warn(&format!("running untrusted code without {}", sandbox.layers().missing()));
     }
+    let (sound, tasks_checked) = sound(&set, &executed, &mut sandbox, printer)?;
+    let samples: Vec<&Sample> = samples.iter().filter(|sample| sound[sample.task]).collect();
     let judgements = judge(&mut sandbox, &set, &samples, printer)?;
     if let Some(path) = &args.verdicts {
         write_verdicts(path, &set, &samples, &judgements)?;
     }
+    let left_out = (left_out, tasks_checked);
     let scores = scores(args, &set, &samples, &judgements, left_out, sandbox.layers())?;
     print(args, &scores, printer)?;
     Ok(Exit::Success)
+}
+
+/// Which tasks samples are judged by: those that are executed and tell right from wrong. The others are named.
+fn sound(
+    set: &TaskSet,
+    executed: &dyn Fn(usize) -> bool,
+    sandbox: &mut Sandbox,
+    printer: &Printer,
+) -> anyhow::Result<(Vec<bool>, Summary)> {
+    let places: Vec<usize> = (0..set.tasks.len()).filter(|&place| executed(place)).collect();
+    let tasks: Vec<_> = places.iter().map(|&place| set.tasks[place].clone()).collect();
+    let (proofs, summary) = task_checks::check(&tasks, sandbox, printer).map_err(environment)?;
+    for line in summary.lines() {
+        printer.warn(&line);
+    }
+    if summary.proven == 0 {
+        let text = format!(
+            "--tasks {}: none of {} tasks can tell a right program from a wrong one, so there is nothing to score by: {}",
+            set.name,
+            summary.checked,
+            summary.reasons()
+        );
+        let missing = |proof: &Proof| matches!(proof, Proof::LeftOut(Reason::MissingModule { .. }));
+        let machine = proofs.iter().all(missing);
+        return Err(if machine { Expected::environment(text) } else { Expected::usage(text) }.into());
+    }
+    let mut sound = vec![false; set.tasks.len()];
+    for (place, proof) in places.into_iter().zip(&proofs) {
+        sound[place] = proof.is_sound();
+    }
+    Ok((sound, summary))
+}
+
+/// How many programs run at once; 0 stands for the usable processors.
+fn jobs(given: Option<usize>) -> anyhow::Result<usize> {
+    let most = JOBS_PER_PROCESSOR * std::thread::available_parallelism().map_or(1, usize::from);
+    match given {
+        Some(jobs) if jobs == 0 || jobs > most => Err(usage(format!(
+            "--jobs is {jobs}; give 1 to {most} (the usable processors times {JOBS_PER_PROCESSOR}), or leave it out"
+        ))),
+        given => Ok(given.unwrap_or(0)),
+    }
 }
 
 /// The completions in what models wrote.
@@ -97,7 +152,10 @@ fn extracted(answers: AnswerStyle, set: &TaskSet, mut samples: Vec<Sample>) -> V
         AnswerStyle::Chat => Style::Chat,
     };
     for sample in &mut samples {
-        sample.completion = completion(&set.tasks[sample.task], &sample.completion, style);
+        // A whole program is no answer that a completion would have to be found in.
+        if let Answer::Completion(text) = &mut sample.answer {
+            *text = completion(&set.tasks[sample.task], text, style);
+        }
     }
     samples
 }
@@ -114,10 +172,10 @@ fn environment(error: SandboxError) -> anyhow::Error {
 }
 
 fn limits(args: &PasskArgs) -> anyhow::Result<Limits> {
-    if args.timeout_s > 0.0 && args.timeout_s <= 3600.0 {
+    if (LEAST_TIMEOUT_S..=3600.0).contains(&args.timeout_s) {
         Ok(Limits::with_timeout(Duration::from_secs_f64(args.timeout_s)))
     } else {
-        Err(usage(format!("--timeout-s is {}; give seconds over 0 and up to 3600", args.timeout_s)))
+        Err(usage(format!("--timeout-s is {}; give {LEAST_TIMEOUT_S} to 3600 seconds", args.timeout_s)))
     }
 }
 
@@ -164,8 +222,7 @@ fn judge(
 ) -> anyhow::Result<Vec<Judgement>> {
     let mut judgements = Vec::with_capacity(samples.len());
     for batch in samples.chunks(BATCH) {
-        let programs: Vec<_> =
-            batch.iter().map(|s| tasks::program(&set.tasks[s.task], &s.completion)).collect();
+        let programs: Vec<_> = batch.iter().map(|s| s.answer.program(&set.tasks[s.task])).collect();
         judgements.extend(sandbox.judge(&programs).map_err(environment)?);
         if samples.len() > BATCH {
             printer.remark(&format!("judged {} of {} samples", judgements.len(), samples.len()));
@@ -183,9 +240,10 @@ fn write_verdicts(
     let write = || -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         for (sample, judgement) in samples.iter().zip(judgements) {
+            let (field, text) = sample.answer.field();
             let line = json!({
                 "task_id": set.tasks[sample.task].id,
-                "completion": sample.completion,
+                field: text,
                 "verdict": judgement.verdict,
                 "passed": judgement.verdict.is_pass(),
                 "detail": judgement.detail,
@@ -206,7 +264,7 @@ fn scores<'a>(
     set: &'a TaskSet,
     samples: &[&Sample],
     judgements: &[Judgement],
-    left_out: Vec<LeftOut>,
+    (left_out, tasks_checked): (Vec<LeftOut>, Summary),
     sandbox: Layers,
 ) -> anyhow::Result<Scores<'a>> {
     let mut counts: Vec<TaskCount> =
@@ -220,7 +278,7 @@ fn scores<'a>(
     counts.retain(|count| count.samples > 0);
     let pass_at_k = args.k.iter().map(|&k| pass_at_k(&counts, k)).collect::<Result<_, _>>().map_err(usage)?;
     let cpu_s = judgements.iter().map(|j| j.cpu_ms).sum::<f64>() / 1e3;
-    Ok(Scores { tasks: &set.name, pass_at_k, verdicts, left_out, sandbox, cpu_s })
+    Ok(Scores { tasks: &set.name, pass_at_k, verdicts, left_out, tasks_checked, sandbox, cpu_s })
 }
 
 /// A verdict's name as it is stored.

@@ -97,13 +97,14 @@ impl Begun {
         check_types(&space, kit.as_ref(), settings.device)?;
         // Before anything is made: what is wrong with the call leaves no study behind, which a later `resume` would take up.
         check_budget(&problem(&settings, &space, kit.as_ref(), &host))?;
-        let graders = Graders::new(&settings)?;
+        let graders = Graders::new(&settings, printer)?;
         let inputs = Inputs::read(&settings, printer)?;
         let identity = inputs.with_surroundings(&settings, &host, &graders)?;
         kit.set_hash(inputs.model_sha256.clone());
         let new = new_study(&settings, &space, kit.as_ref(), &host)?;
         let store = open_for_writing(&args.store)?;
         let id = store.create_study(&new)?;
+        graders.keep(&store, id)?;
         store.save_identity(id, &serde_json::to_string(&identity)?)?;
         let record = store.study_by_id(id)?;
         let (results, guard) = (args.store.results.clone(), inputs.guard());
@@ -166,6 +167,9 @@ impl Run<'_> {
         if self.settings.battery_wh.is_some() && energy_unmeasurable(self.settings.engine) {
             let text = "energy is not measurable here, so no share of the battery is told".to_owned();
             progress.hear(&Event::Remark { text });
+        }
+        if let Some(tasks) = graders.checked {
+            progress.hear(&Event::TasksChecked { tasks });
         }
         for text in graders.left_out {
             progress.hear(&Event::Remark { text });

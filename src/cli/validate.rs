@@ -17,6 +17,7 @@ use crate::host::Tier;
 use crate::measure::supervisor::Supervisor;
 use crate::measure::timing::TimingLimits;
 use crate::model::gguf::{Gguf, MetaValue};
+use crate::quality::proof::Summary;
 use crate::quality::sandbox::Mode;
 use crate::report::{Align, table};
 use crate::space::{Candidate, Config, KvType};
@@ -43,9 +44,13 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     }
     let sandbox = if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() };
     let graders = (reference.is_some() && args.task_limit > 0)
-        .then(|| Graders::of(&args.tasks, args.task_limit, sandbox, None))
+        .then(|| Graders::of(&args.tasks, args.task_limit, sandbox, None, printer))
         .transpose()?;
-    let mut grading = graders.map(|(g, _)| g.grading);
+    let checked = graders.as_ref().and_then(|graders| graders.checked.clone());
+    for text in graders.iter().flat_map(|graders| &graders.left_out) {
+        printer.remark(text);
+    }
+    let mut grading = graders.map(|graders| graders.grading);
     let supervisor = Supervisor::of_this_program()?;
     let scratch = tempfile_folder()?;
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
@@ -80,15 +85,15 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         other => other?,
     };
     let verdicts = judge(&plan, &ours, theirs.as_ref());
-    show(args, &plan, &artifact.path, listed, &verdicts, printer)?;
+    show(args, &plan, (&artifact.path, listed), checked.as_ref(), &verdicts, printer)?;
     Ok(if verdicts.passed { Exit::Success } else { Exit::Rejected })
 }
 
 fn show(
     args: &ValidateArgs,
     plan: &Plan,
-    artifact: &Path,
-    listed: Option<usize>,
+    (artifact, listed): (&Path, Option<usize>),
+    tasks: Option<&Summary>,
     verdicts: &Verdicts,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
@@ -98,6 +103,7 @@ fn show(
             "reference": args.reference,
             "checksums": listed,
             "plan": plan,
+            "tasks": tasks,
             "passed": verdicts.passed,
             "checks": verdicts.checks,
         });

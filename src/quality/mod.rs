@@ -5,5 +5,6 @@ pub mod codebleu;
 pub mod divergence;
 pub mod extract;
 pub mod passk;
+pub mod proof;
 pub mod sandbox;
 pub mod tasks;

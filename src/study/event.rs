@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::quality::proof::Summary;
 use crate::store::{Rung, TrialState};
 
 /// Something that happened.
@@ -28,6 +29,12 @@ pub enum Event {
     Remark {
         /// The text.
         text: String,
+    },
+    /// Which tasks can tell right from wrong, found before anything was graded by them.
+    TasksChecked {
+        /// What was found.
+        #[serde(flatten)]
+        tasks: Summary,
     },
     /// A trial begins or goes on.
     TrialStarted {

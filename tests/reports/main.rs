@@ -1,5 +1,6 @@
 //! Situations from public bug reports of this and of similar programs, told as tests: one module for each theme.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::print_stdout, reason = "tests say what they skip")]
 
 #[path = "../support/bench.rs"]
 mod bench;
@@ -7,3 +8,4 @@ mod bench;
 mod identity;
 mod liveness;
 mod old_database;
+mod tasks;

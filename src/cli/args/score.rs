@@ -40,7 +40,8 @@ pub struct PasskArgs {
     /// The values of k.
     #[arg(long, value_delimiter = ',', default_values_t = [1u64])]
     pub k: Vec<u64>,
-    /// JSON lines of {"task_id": "...", "completion": "..."}; `canonical` grades the tasks' own solutions.
+    /// JSON lines (or an array) of {"task_id": "...", "completion": "..."}, or "solution" for whole programs; `canonical` grades the tasks' own
+    /// solutions.
     pub samples: PathBuf,
     /// What the samples are.
     #[arg(long, value_enum, default_value = "completion")]

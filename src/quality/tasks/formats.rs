@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Kind, Task, TaskLanguage, stops};
+use super::{Kind, Refusal, Task, TaskLanguage, calls, fields, language, stops};
 
 /// The fields of all known formats; each format uses some.
 #[derive(Debug, Deserialize)]
@@ -15,6 +15,12 @@ struct Row {
     test: Option<String>,
     entry_point: Option<String>,
     declaration: Option<String>,
+    // HumanEvalPack
+    test_setup: Option<String>,
+    // HumanEval-Infilling
+    suffix: Option<String>,
+    // BigCodeBench
+    complete_prompt: Option<String>,
     // MBPP
     text: Option<String>,
     code: Option<String>,
@@ -24,26 +30,39 @@ struct Row {
     // MultiPL-E
     name: Option<String>,
     language: Option<String>,
+    lang: Option<String>,
     tests: Option<String>,
     stop_tokens: Option<Vec<String>>,
 }
 
+/// A task and the names of its row's fields of which nothing is known.
+pub(super) type Parsed = (Task, Vec<String>);
+
 /// The task in a row. The error is a fragment that names what is missing.
-pub(super) fn task(row: Map<String, Value>) -> Result<Task, String> {
+pub(super) fn task(row: Map<String, Value>) -> Result<Parsed, String> {
     let names = row.keys().cloned().collect::<Vec<_>>().join(", ");
+    let fields = fields::of(&row);
     let row: Row =
         serde_json::from_value(Value::Object(row)).map_err(|e| format!("a field has the wrong type: {e}"))?;
-    if row.test_list.is_some() {
-        mbpp(row)
+    let mut task = if row.test_list.is_some() {
+        mbpp(row)?
     } else if row.tests.is_some() {
-        multipl_e(row)
+        multipl_e(row)?
     } else if row.test.is_some() {
-        human_eval(row)
+        human_eval(row)?
+    } else if let Some(field) = fields.refused {
+        return Err(format!("the field `{field}` is not understood; {}", expected()));
     } else {
-        Err(format!(
-            "no task of a known format: found the fields {names}; expected `test` (HumanEval, HumanEval-X), `test_list` (MBPP) or `tests` (MultiPL-E)"
-        ))
+        return Err(format!("no task of a known format: found the fields {names}; {}", expected()));
+    };
+    if let Some(field) = fields.refused {
+        task.refusal = Some(Refusal::Field(field));
     }
+    Ok((task, fields.unknown))
+}
+
+fn expected() -> &'static str {
+    "expected `test` (HumanEval, HumanEval-X, BigCodeBench), `test_list` (MBPP) or `tests` (MultiPL-E)"
 }
 
 fn id(value: &Value) -> Result<String, String> {
@@ -58,61 +77,83 @@ fn need<T>(field: Option<T>, name: &str, format: &str) -> Result<T, String> {
     field.ok_or_else(|| format!("a {format} row needs the field `{name}`"))
 }
 
-/// HumanEval, and HumanEval-X whose language stands before the id's slash.
+/// The task with the calls that its Python tests leave to their harness.
+fn with_calls(mut task: Task) -> Result<Task, String> {
+    if task.language != TaskLanguage::Python {
+        return Ok(task);
+    }
+    let complete = calls::complete(&task.tests, &task.entry_point);
+    if let (Some(test), None) = (complete.uncallable, &task.refusal) {
+        // Of these everything but the function under test is there.
+        if task.entry_point.is_empty() && test.starts_with("check(") {
+            return Err("a HumanEval row needs the field `entry_point`".to_owned());
+        }
+        task.refusal = Some(Refusal::TestFunction(test));
+    }
+    task.tests = complete.tests;
+    if let Some(setup) = complete.setup {
+        task.setup = if task.setup.is_empty() { setup } else { format!("{}\n{setup}", task.setup) };
+    }
+    Ok(task)
+}
+
+/// HumanEval, HumanEval-X whose language stands before the id's slash, BigCodeBench.
 fn human_eval(row: Row) -> Result<Task, String> {
     let id = id(&row.task_id)?;
-    let prompt = need(row.prompt, "prompt", "HumanEval")?;
-    let mut tests = need(row.test, "test", "HumanEval")?;
-    let (language, language_name) = match (row.language.as_deref(), id.split_once('/')) {
-        (Some(name), _) => language_of(name),
-        (None, Some((prefix, _))) if language_of(prefix).1 != "unknown" => language_of(prefix),
-        _ => language_of("python"),
+    let prompt = need(row.prompt.or(row.complete_prompt), "prompt", "HumanEval")?;
+    let tests = need(row.test, "test", "HumanEval")?;
+    let suffix = row.suffix.unwrap_or_default();
+    let named = row.language.as_deref().or(row.lang.as_deref());
+    let whole = || format!("{prompt}{}{suffix}", row.canonical_solution.as_deref().unwrap_or_default());
+    let (language, language_name) = match named {
+        Some(name) => language::language_of(name),
+        None => language::of_id(&id, &whole()),
     };
     let entry_point = row
         .entry_point
         .or_else(|| last_function(language, row.declaration.as_deref().unwrap_or(&prompt)))
         .unwrap_or_default();
-    // HumanEval leaves the call of `check` to the harness; HumanEval-X brings its own.
-    if language == TaskLanguage::Python
-        && tests.contains("def check(")
-        && !tests.lines().any(|line| line.starts_with("check("))
-    {
-        if entry_point.is_empty() {
-            return Err("a HumanEval row needs the field `entry_point`".to_owned());
-        }
-        tests.push_str(&format!("\n\ncheck({entry_point})\n"));
-    }
-    Ok(Task {
+    with_calls(Task {
         id,
         language,
         language_name,
         prompt,
+        suffix,
         kind: Kind::Continuation,
-        setup: String::new(),
+        setup: row.test_setup.unwrap_or_default(),
         tests,
         entry_point,
         canonical: row.canonical_solution,
-        stop: stops::exclusive(language, false),
+        stop: row
+            .stop_tokens
+            .filter(|tokens| !tokens.is_empty())
+            .unwrap_or_else(|| stops::exclusive(language, false)),
         closing: stops::inclusive(language),
+        refusal: None,
     })
 }
 
-/// MBPP, full (`text`) and sanitized (`prompt`). The prompt is a docstring with the description and the first test, as is usual for base models.
+/// MBPP, full (`text`), sanitized (`prompt`) and MBPP+ (`test` has all tests). The prompt is a docstring with the description and the first
+/// test, as is usual for base models.
 fn mbpp(row: Row) -> Result<Task, String> {
     let id = id(&row.task_id)?;
     let text = need(row.text.or(row.prompt), "text", "MBPP")?;
     let list = need(row.test_list, "test_list", "MBPP")?;
-    let code = row.code.map(|code| code.replace("\r\n", "\n"));
-    let tests = list.join("\n").replace("\r\n", "\n");
+    let code = row.code.or(row.canonical_solution).map(|code| code.replace("\r\n", "\n"));
+    let listed = list.join("\n");
+    // The list shows what is asked; where there are more tests than it has, they judge.
+    let tests = row.test.filter(|test| !test.trim().is_empty()).unwrap_or(listed).replace("\r\n", "\n");
     let imports = row.test_imports.unwrap_or_default().join("\n");
     let setup = format!("{imports}\n{}", row.test_setup_code.unwrap_or_default().replace("\r\n", "\n"));
     let first = list.first().map_or("", |test| test.trim());
-    let entry_point = code.as_deref().and_then(|code| tested_function(code, &tests)).unwrap_or_default();
-    Ok(Task {
+    let called = || code.as_deref().and_then(|code| tested_function(code, &tests));
+    let entry_point = row.entry_point.or_else(called).unwrap_or_default();
+    let task = with_calls(Task {
         id,
         language: TaskLanguage::Python,
         language_name: "python".to_owned(),
         prompt: format!("\"\"\"\n{}\n{first}\n\"\"\"\n", text.trim()),
+        suffix: String::new(),
         kind: Kind::Standalone,
         setup: setup.trim().to_owned(),
         tests,
@@ -120,7 +161,10 @@ fn mbpp(row: Row) -> Result<Task, String> {
         canonical: code,
         stop: stops::exclusive(TaskLanguage::Python, true),
         closing: Vec::new(),
-    })
+        refusal: None,
+    })?;
+    let infills = row.suffix.is_some_and(|suffix| !suffix.is_empty());
+    Ok(Task { refusal: task.refusal.or(infills.then(|| Refusal::Field("suffix".to_owned()))), ..task })
 }
 
 /// MultiPL-E: `name` is `HumanEval_0_has_close_elements`, `tests` call the function by its name, `stop_tokens` end a completion.
@@ -128,7 +172,8 @@ fn multipl_e(row: Row) -> Result<Task, String> {
     let name = need(row.name, "name", "MultiPL-E")?;
     let prompt = need(row.prompt, "prompt", "MultiPL-E")?;
     let tests = need(row.tests, "tests", "MultiPL-E")?;
-    let (language, language_name) = language_of(&need(row.language, "language", "MultiPL-E")?);
+    let named = need(row.language.or(row.lang), "language", "MultiPL-E")?;
+    let (language, language_name) = language::language_of(&named);
     let entry_point = name
         .split_once('_')
         .and_then(|(_, rest)| rest.split_once('_'))
@@ -143,11 +188,12 @@ fn multipl_e(row: Row) -> Result<Task, String> {
         }
         _ => stops::exclusive(language, false),
     };
-    Ok(Task {
+    with_calls(Task {
         id: name,
         language,
         language_name,
         prompt,
+        suffix: row.suffix.unwrap_or_default(),
         kind: Kind::Continuation,
         setup: String::new(),
         tests,
@@ -155,26 +201,8 @@ fn multipl_e(row: Row) -> Result<Task, String> {
         canonical: row.canonical_solution,
         stop,
         closing,
+        refusal: None,
     })
-}
-
-/// What a data set's name of a language means: how it is executed, and CodeBLEU's name for it.
-fn language_of(name: &str) -> (TaskLanguage, String) {
-    let (language, canonical) = match name.to_ascii_lowercase().as_str() {
-        "py" | "python" | "python3" | "humaneval" => (TaskLanguage::Python, "python"),
-        "js" | "javascript" => (TaskLanguage::JavaScript, "javascript"),
-        "ts" | "typescript" => (TaskLanguage::TypeScript, "typescript"),
-        "java" => (TaskLanguage::Other, "java"),
-        "go" | "go_test.go" => (TaskLanguage::Other, "go"),
-        "rs" | "rust" => (TaskLanguage::Other, "rust"),
-        "cpp" | "c++" => (TaskLanguage::Other, "cpp"),
-        "c" => (TaskLanguage::Other, "c"),
-        "cs" | "csharp" | "c_sharp" => (TaskLanguage::Other, "c_sharp"),
-        "php" => (TaskLanguage::Other, "php"),
-        "rb" | "ruby" => (TaskLanguage::Other, "ruby"),
-        _ => (TaskLanguage::Other, "unknown"),
-    };
-    (language, canonical.to_owned())
 }
 
 fn is_word(c: char) -> bool {
@@ -224,7 +252,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Task, String> {
-        task(serde_json::from_str(text).unwrap())
+        task(serde_json::from_str(text).unwrap()).map(|(task, _)| task)
     }
 
     #[test]
@@ -257,6 +285,38 @@ mod tests {
     fn multipl_e_takes_its_own_stop_tokens() {
         let task = parse(r#"{"name":"HumanEval_23_strlen","language":"js","prompt":"function strlen(s){\n","tests":"const assert = require('node:assert');\nassert.deepEqual(strlen(''),0);","stop_tokens":["\nfunction ","\n}"]}"#).unwrap();
         assert_eq!((task.entry_point.as_str(), task.stop.len()), ("strlen", 1));
+    }
+
+    #[test]
+    fn mbpp_plus_is_judged_by_all_of_its_tests() {
+        let task = parse(r#"{"task_id":7,"prompt":"Square.","code":"def square(n):\n    return n * n","test_imports":["import math"],"test_list":["assert square(2) == 4"],"test":"for i in range(9):\n    assert square(i) == i * i\n"}"#).unwrap();
+        assert!(task.tests.contains("range(9)") && !task.tests.contains("square(2)"));
+        assert!(task.prompt.contains("assert square(2) == 4"));
+        assert_eq!((task.entry_point.as_str(), task.setup.as_str()), ("square", "import math"));
+    }
+
+    #[test]
+    fn infilling_keeps_what_follows() {
+        let task = parse(r#"{"task_id":"SingleLineInfilling/HumanEval/0/L0","prompt":"def f(x):\n","suffix":"\n    return y\n","canonical_solution":"    y = x","test":"def check(c):\n    assert c(1) == 1\n","entry_point":"f"}"#).unwrap();
+        assert_eq!(task.suffix, "\n    return y\n");
+        assert_eq!(task.language, TaskLanguage::Python);
+    }
+
+    #[test]
+    fn big_code_bench_is_asked_by_its_complete_prompt() {
+        let task = parse(r#"{"task_id":"BigCodeBench/0","complete_prompt":"def task_func():\n","instruct_prompt":"Write.","canonical_solution":"    return 1\n","test":"import unittest\nclass TestCases(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(task_func(), 1)\n","entry_point":"task_func"}"#).unwrap();
+        assert_eq!(task.prompt, "def task_func():\n");
+        assert!(task.tests.contains("_autotune_run_unittest([TestCases])"));
+    }
+
+    #[test]
+    fn fields_that_are_not_understood_are_named() {
+        let row = r#"{"task_id":"a","prompt":"def f():\n","test":"assert f()","entry_point":"f","plus_input":[[1]]}"#;
+        assert_eq!(parse(row).unwrap().refusal, Some(Refusal::Field("plus_input".to_owned())));
+        let error = parse(r#"{"task_id":"a","prompt":"def f():\n","base_input":[[1]]}"#).unwrap_err();
+        assert!(error.contains("`base_input`"), "{error}");
+        let tests = r#"{"task_id":"a","prompt":"def f():\n","test":"def test_f(tmp_path):\n    assert f()","entry_point":"f"}"#;
+        assert_eq!(parse(tests).unwrap().refusal, Some(Refusal::TestFunction("test_f(tmp_path)".to_owned())));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Programming tasks: what the model continues, and the tests that its program must pass.
 //!
 //! [`load`] reads the tasks shipped with the binary ([`warmup`]) and the files people have: HumanEval, MBPP (full and sanitized),
-//! HumanEval-X and MultiPL-E rows, as `.jsonl` or `.jsonl.gz`. Nothing here runs code; see [`crate::quality::sandbox`].
+//! HumanEval-X, HumanEval-Infilling, BigCodeBench and MultiPL-E rows, as `.jsonl` or `.jsonl.gz`. Nothing here runs code; see
+//! [`crate::quality::sandbox`], and [`crate::quality::proof`] for whether the tests of a task test anything.
 
+mod calls;
+mod fields;
 mod formats;
+mod language;
 mod program;
 mod samples;
 pub mod stops;
@@ -17,8 +21,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use program::{Program, program};
-pub use samples::{Sample, SampleError, canonical_samples, read_samples};
+pub use program::{Program, program, whole_program};
+pub use samples::{Answer, Sample, SampleError, canonical_samples, read_samples};
 
 /// The name that stands for the shipped tasks.
 pub const WARMUP: &str = "warmup";
@@ -58,6 +62,16 @@ pub enum Kind {
     Standalone,
 }
 
+/// Why a task cannot be judged as its row says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// A field would change what is asked or what passes, and is not understood.
+    Field(String),
+    /// A test function takes what only another tool gives it: its name and parameters.
+    TestFunction(String),
+}
+
 /// One task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -69,6 +83,8 @@ pub struct Task {
     pub language_name: String,
     /// The text that the model continues. Generate from [`Task::generation_prompt`].
     pub prompt: String,
+    /// The text behind the completion, where the task is to fill a gap; mostly empty.
+    pub suffix: String,
     /// How prompt and completion make a program.
     pub kind: Kind,
     /// Trusted code that runs after the program and before the tests (MBPP's `test_setup_code`).
@@ -83,6 +99,8 @@ pub struct Task {
     pub stop: Vec<String>,
     /// Texts that end a raw continuation and still belong to it (JavaScript's closing brace).
     pub closing: Vec<String>,
+    /// Why it cannot be judged.
+    pub refusal: Option<Refusal>,
 }
 
 impl Task {
@@ -100,6 +118,8 @@ pub struct TaskSet {
     pub name: String,
     /// The tasks.
     pub tasks: Vec<Task>,
+    /// Fields of the rows of which nothing is known, and which are not read.
+    pub unread: Vec<String>,
 }
 
 impl TaskSet {
@@ -173,7 +193,7 @@ pub enum TaskError {
 /// An unreadable file, a line that is no task (with its number), an id used twice, no tasks at all.
 pub fn load(spec: &str, limit: usize) -> Result<TaskSet, TaskError> {
     let mut set = if spec == WARMUP {
-        TaskSet { name: WARMUP.to_owned(), tasks: warmup::tasks()? }
+        TaskSet { name: WARMUP.to_owned(), tasks: warmup::tasks()?, unread: Vec::new() }
     } else {
         read_file(Path::new(spec))?
     };
@@ -188,7 +208,8 @@ pub fn load(spec: &str, limit: usize) -> Result<TaskSet, TaskError> {
 /// # Errors
 /// What is wrong with it, without the line's number.
 pub fn parse_line(text: &str) -> Result<Task, String> {
-    formats::task(serde_json::from_str(text).map_err(|e| format!("broken JSON: {e}"))?)
+    let row = serde_json::from_str(text).map_err(|e| format!("broken JSON: {e}"))?;
+    formats::task(row).map(|(task, _)| task)
 }
 
 /// Opens a text file, decompressing gzip, and gives its lines; both limits and errors are the caller's to report.
@@ -213,6 +234,7 @@ fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
     let read_error = |source| TaskError::Read { path: path.to_owned(), source };
     let mut tasks: Vec<Task> = Vec::new();
     let mut first_lines = std::collections::HashMap::new();
+    let mut unread = std::collections::BTreeSet::new();
     for (line, text) in numbered_lines(path).map_err(read_error)? {
         let text = text.map_err(read_error)?;
         if text.trim().is_empty() {
@@ -223,8 +245,9 @@ fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
             line,
             source,
         })?;
-        let task =
+        let (task, unknown) =
             formats::task(row).map_err(|reason| TaskError::Row { path: path.to_owned(), line, reason })?;
+        unread.extend(unknown);
         if let Some(first) = first_lines.insert(task.id.clone(), line) {
             return Err(TaskError::Duplicate { path: path.to_owned(), line, first, id: task.id });
         }
@@ -235,7 +258,7 @@ fn read_file(path: &Path) -> Result<TaskSet, TaskError> {
     }
     let name =
         path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-    Ok(TaskSet { name, tasks })
+    Ok(TaskSet { name, tasks, unread: unread.into_iter().collect() })
 }
 
 #[cfg(test)]

@@ -27,9 +27,18 @@ pub struct Program {
 /// The program that `completion` makes of `task`.
 #[must_use]
 pub fn program(task: &Task, completion: &str) -> Program {
-    let (solution, prelude) = match task.kind {
-        Kind::Continuation => (format!("{}{completion}", task.prompt), task.prompt.clone()),
-        Kind::Standalone => (completion.to_owned(), String::new()),
+    match task.kind {
+        Kind::Continuation => whole_program(task, format!("{}{completion}{}", task.prompt, task.suffix)),
+        Kind::Standalone => whole_program(task, completion.to_owned()),
+    }
+}
+
+/// A whole program as the answer to `task`: one that has the prompt in it, or does without.
+#[must_use]
+pub fn whole_program(task: &Task, solution: String) -> Program {
+    let prelude = match task.kind {
+        Kind::Continuation => task.prompt.clone(),
+        Kind::Standalone => String::new(),
     };
     Program {
         task_id: task.id.clone(),

