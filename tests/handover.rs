@@ -7,7 +7,7 @@ mod fake_study;
 use std::path::Path;
 
 use assert_cmd::Command;
-use autotune::handover::{Facts, SourceFacts, check_sums, stamp, stamped};
+use autotune::handover::{Facts, SourceFacts, check_sums, damaged_tensors, stamp, stamped};
 use autotune::model::GgmlType;
 use autotune::model::gguf::{Gguf, MetaArray, MetaValue, Metadata};
 use autotune::model::gguf::{GgufWriter, TensorDecl};
@@ -140,6 +140,28 @@ fn the_model_keeps_its_data_and_gains_its_facts() {
     assert!(text("autotune.candidate").contains("\"kv.k\":\"q8_0\""), "{}", text("autotune.candidate"));
     assert_eq!(m.get("autotune.trial"), Some(&MetaValue::U64(24)));
     assert!(matches!(m.get("autotune.measured.pass_at_1"), Some(MetaValue::F64(v)) if *v > 0.0));
+}
+
+#[test]
+fn one_wrong_byte_in_the_tensors_of_an_exported_file_is_found() {
+    let folder = results();
+    export(&folder, &["--trial", "24", "--out", "one.gguf"]).assert().success();
+    let path = folder.path().join("one.gguf");
+    assert_eq!(damaged_tensors(&Gguf::open(&path).unwrap()).unwrap(), None);
+    // A file that says nothing of its tensors passes.
+    assert_eq!(
+        damaged_tensors(&Gguf::open(&folder.path().join("artifacts/24.gguf")).unwrap()).unwrap(),
+        None
+    );
+    let place = usize::try_from(Gguf::open(&path).unwrap().tensors()[0].range.start).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (stated, found) = damaged_tensors(&Gguf::open(&path).unwrap()).unwrap().unwrap();
+    assert_ne!(stated, found);
+    let mut validate = Command::cargo_bin("autotune").unwrap();
+    let arguments = ["validate", path.to_str().unwrap(), "--tier", "edge"];
+    validate.args(arguments).assert().code(6).stderr(predicate::str::contains("changed or damaged"));
 }
 
 #[test]

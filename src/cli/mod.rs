@@ -13,6 +13,7 @@ mod export;
 mod graders;
 mod identity;
 mod importance;
+mod integrity;
 mod interrupt;
 mod live;
 mod man;

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::ValidateArgs;
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
+use super::integrity::refuse_damaged;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::{settings, tune};
@@ -32,6 +33,7 @@ use crate::validate::{Bench, Plan, Status, Subject, Verdicts, judge};
 pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let engine: EngineKind = args.engine.into();
     let (artifact, listed) = find(&args.artifact)?;
+    refuse_damaged(&artifact)?;
     let (artifact, trained) = subject(engine, artifact)?;
     let reference = match &args.reference {
         Some(path) => Some(plain(engine, settings::model_path(Some(path))?)?),

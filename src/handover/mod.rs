@@ -6,6 +6,7 @@
 
 mod checksum;
 mod facts;
+mod integrity;
 mod modelfile;
 mod package;
 mod readme;
@@ -14,5 +15,6 @@ pub mod torchscript;
 
 pub use checksum::{SUMS_FILE, SumError, check_sums};
 pub use facts::Facts;
+pub use integrity::{TENSORS_SHA256, damaged_tensors, tensors_sha256};
 pub use package::{Package, PackageError, PackageFiles, write_model};
 pub use stamp::{SourceFacts, stamp, stamped};

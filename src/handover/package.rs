@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::checksum::SUMS_FILE;
 use super::modelfile::modelfile;
 use super::readme::readme;
-use super::{Facts, SourceFacts, stamp, stamped};
+use super::{Facts, SourceFacts, TENSORS_SHA256, stamp, stamped, tensors_sha256};
 use crate::identity::sha256_file;
-use crate::model::gguf::{Gguf, GgufError};
+use crate::model::gguf::{Gguf, GgufError, MetaValue};
 use crate::report::{replace_file, trial_json};
 
 const README: &str = "README.md";
@@ -136,7 +136,8 @@ pub fn write_model(
 ) -> Result<(u64, SourceFacts), PackageError> {
     if artifact.extension().is_some_and(|e| e == "gguf") || facts.analysis.study.engine == "llama.cpp" {
         let gguf = Gguf::open(artifact)?;
-        let metadata = stamped(gguf.metadata(), facts);
+        let mut metadata = stamped(gguf.metadata(), facts);
+        metadata.set(TENSORS_SHA256, MetaValue::Str(tensors_sha256(&gguf)?));
         return Ok((stamp(&gguf, &metadata, out)?, SourceFacts::of(&metadata)));
     }
     let fail = |source| PackageError::Write { path: out.to_owned(), source };

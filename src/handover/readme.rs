@@ -110,7 +110,7 @@ fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
     let _ = writeln!(
         text,
         "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {license} |\n| study | `{}`, seed {}, budget {} |\n\
-         | command | `{}` |\n| candidate | `{}` |\n| versions | `{}` |\n",
+         | command | `{}` |\n| candidate | `{}` |\n| versions | `{}` |\n| SHA-256 of the artifact as measured | {} |\n",
         study.model_path,
         study.model_hash,
         study.name,
@@ -118,7 +118,13 @@ fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
         Bytes(study.budget_bytes),
         study.command,
         serde_json::to_string(&facts.trial.candidate).unwrap_or_default(),
-        study.versions_json.replace('|', "\\|")
+        study.versions_json.replace('|', "\\|"),
+        match facts.trial.artifact.as_ref().and_then(|a| a.sha256.as_deref()) {
+            Some(sha256) => format!("`{sha256}`, checked when this folder was written"),
+            None => format!(
+                "not recorded by the version that built it; {SUMS_FILE} is of the file as it was found"
+            ),
+        }
     );
 }
 

@@ -6,8 +6,9 @@ use super::front::{cost, dominates, eligible, front_of};
 use super::metric::Reading;
 use super::text::{Align, table};
 use super::{Analysis, Metric};
+use crate::identity::{Component, Identity};
 use crate::search::hypervolume;
-use crate::store::{Direction, Objective, TrialRecord};
+use crate::store::{Direction, Objective, StudyRecord, TrialRecord};
 
 /// Two studies side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -192,7 +193,24 @@ pub(super) fn doubts(a: &Analysis, b: &Analysis) -> Vec<String> {
             doubts.push(format!("different {what}"));
         }
     }
+    doubts.extend(other_identity(a, b));
     doubts
+}
+
+/// What else the numbers of two studies depend on and does not agree; nothing of a study that has no identity.
+fn other_identity(a: &StudyRecord, b: &StudyRecord) -> Vec<String> {
+    use Component::{Cores, Gpus, Model, ModelSource, Processor, Space, Workload};
+    let identity = |s: &StudyRecord| serde_json::from_str::<Identity>(s.identity_json.as_deref()?).ok();
+    let Some((a, b)) = identity(a).zip(identity(b)) else { return Vec::new() };
+    // These are told in other words, or are what is compared.
+    let told = [Model, ModelSource, Space, Workload, Processor, Cores, Gpus];
+    let differences = b.differences(&a).into_iter().filter(|d| !told.contains(&d.component));
+    differences
+        .map(|d| {
+            let now = d.now.map_or_else(|| "none".to_owned(), |now| now.to_string());
+            format!("not the same: {} ({}; {now})", d.component.label(), d.before)
+        })
+        .collect()
 }
 
 impl StudyComparison {

@@ -34,6 +34,20 @@ impl Store {
         self.read_trials(&view, study)
     }
 
+    /// The newest trial whose artifact lies at this path (relative to the results folder) and has a recorded SHA-256: what selects its study,
+    /// its number, and the SHA-256.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn recorded_artifact(&self, path: &str) -> Result<Option<(String, u64, String)>> {
+        let query = "SELECT study_id, number, artifact_sha256 FROM trial \
+                     WHERE artifact_path = ?1 AND artifact_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1";
+        let row =
+            |row: &Row<'_>| Ok((StudyId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned(), row.get(2)?));
+        let found = self.sql(self.connection.query_row(query, [path], row).optional())?;
+        found.map(|(id, number, sha256)| Ok((self.study_by_id(id)?.selector(), number, sha256))).transpose()
+    }
+
     /// One trial by its number.
     ///
     /// # Errors

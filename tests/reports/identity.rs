@@ -262,6 +262,29 @@ fn an_artifact_with_one_wrong_byte_is_not_handed_over() {
 }
 
 #[test]
+fn validate_refuses_a_kept_artifact_that_is_not_what_was_measured() {
+    let bench = own_inputs();
+    begin(&bench, "2");
+    let kept = artifact(&bench, 2);
+    let validate = ["validate", kept.to_str().unwrap(), "--engine", "mock", "--tier", "edge"];
+    bench.run(&validate).code(0);
+    flip_one_byte(&kept);
+    bench.run(&validate).code(6).names("trial 2 of study 1 was measured with").names("changed or damaged");
+}
+
+#[test]
+fn segments_of_one_study_are_compared_only_with_a_word_on_what_differs() {
+    let bench = own_inputs();
+    begin(&bench, "2");
+    let text = std::fs::read_to_string(tasks()).unwrap();
+    bench.write("tasks.jsonl", text.lines().next().unwrap());
+    resume(&bench, &["--trials", "2", "--new-segment"]).code(0);
+    let said = bench.run(&["compare", "1.1", "1.2", "--results", "results"]).code(0);
+    let all = said.stdout + &said.stderr;
+    assert!(all.contains("not the same: the task file"), "{all}");
+}
+
+#[test]
 fn a_damaged_artifact_is_built_again_before_it_is_measured() {
     let undisturbed = own_inputs();
     begin(&undisturbed, "3");
