@@ -421,7 +421,7 @@ fn a_complete_trial_is_read_with_its_repeats(open: Open) {
     assert_eq!(trial.repeats, 2);
     assert!((trial.value("latency_ms").unwrap() - 110.0).abs() < 1e-9, "{trial:?}");
     assert_eq!((trial.value("peak_memory_bytes"), trial.measurements["latency_ms"].samples), (Some(5.0), 16));
-    assert_eq!(store.trials(study).unwrap(), [trial]);
+    assert_eq!(*store.trials(study).unwrap(), [trial]);
     assert!(matches!(store.add_repeat(study, 2, &repeat(Vec::new(), None)), Err(StoreError::NoTrial { .. })));
     // What the trial ended with is as it was.
     let raw = rusqlite::Connection::open(store.path()).unwrap();
@@ -653,7 +653,7 @@ fn killed_processes_lose_nothing() {
         for old in history.iter().filter(|t| t.state.is_ended()) {
             assert_eq!(now.iter().find(|t| t.number == old.number), Some(old), "history changed");
         }
-        history = now;
+        history = now.to_vec();
     }
     for mut child in [spawn(), spawn()] {
         assert!(child.wait().unwrap().success());
@@ -662,7 +662,7 @@ fn killed_processes_lose_nothing() {
     let trials = store.trials(study).unwrap();
     assert_eq!(trials.len(), TRIALS);
     assert_eq!(trials.iter().map(|t| &t.hash).collect::<BTreeSet<_>>().len(), TRIALS);
-    for trial in &trials {
+    for trial in trials.iter() {
         assert_eq!(trial.state, TrialState::Complete);
         for i in 0..3 {
             assert_eq!(trial.value(&format!("metric_{i}")), Some(trial.number as f64 * 10.0 + f64::from(i)));

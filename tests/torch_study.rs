@@ -40,7 +40,7 @@ fn tuned(folder: &Path, own: &[&str]) -> Vec<TrialRecord> {
     let said = autotune(folder, &[&model[..], &limits[..], own].concat());
     assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
     let store = Store::open_existing(&folder.join("results/autotune.db")).unwrap();
-    store.trials(store.study(None).unwrap().id).unwrap()
+    store.trials(store.study(None).unwrap().id).unwrap().to_vec()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -33,7 +33,7 @@ struct Again {
 fn open(options: &Options) -> Result<(PathBuf, Store, Vec<TrialRecord>)> {
     let results = options.file(1).context("name the folder of results")?;
     let store = Store::open_existing(&results.join(DATABASE_FILE))?;
-    let trials = store.trials(store.study(None)?.id)?;
+    let trials = store.trials(store.study(None)?.id)?.to_vec();
     Ok((results, store, trials))
 }
 

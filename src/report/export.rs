@@ -148,7 +148,7 @@ pub fn trials_csv(analysis: &Analysis) -> String {
     let mut csv = String::new();
     line(&mut csv, head.iter().map(String::as_str));
     let front: BTreeSet<u64> = analysis.recommendation.front.iter().copied().collect();
-    for trial in trials {
+    for trial in trials.iter() {
         let mut cells: Vec<String> = vec![
             trial.number.to_string(),
             trial.origin.to_string(),

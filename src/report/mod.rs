@@ -39,7 +39,7 @@ pub use page::{Growth, Live, render};
 pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, USUAL, recommend};
 pub use relative::{REFERENCE_NOTE, Relative};
 pub use short::Shortener;
-pub use summary::{Analysis, Cell, Disturbed, FrontRow, FrontSummary, PickRow};
+pub use summary::{Analysis, Cell, FrontRow, FrontSummary, PickRow};
 pub use text::{Align, RELATIVE_HEAD, one_line, table, titles};
 pub use write::{default_path, replace_file, write};
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::command::Commands;
 use super::detail::Detail;
@@ -17,7 +18,7 @@ use super::relative::Relative;
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
-use crate::store::{DISTURBED_EVENT, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
+use crate::store::{DISTURBED_EVENT, Disturbed, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
 
 /// Everything that a report says, before it is laid out.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Analysis {
     /// The study.
     pub study: StudyRecord,
     /// All its trials by number.
-    pub trials: Vec<TrialRecord>,
+    pub trials: Arc<Vec<TrialRecord>>,
     /// The study's notes.
     pub notes: BTreeMap<String, String>,
     /// What it optimises.
@@ -221,17 +222,6 @@ impl Analysis {
             picks,
         }
     }
-}
-
-/// A timed trial that something disturbed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disturbed {
-    /// The trial's number.
-    pub trial: u64,
-    /// Whether it was measured again for that.
-    pub again: bool,
-    /// What disturbed it.
-    pub why: String,
 }
 
 /// Events of one kind; what cannot be read is left out.

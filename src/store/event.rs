@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::params;
+use serde::{Deserialize, Serialize};
 
 use super::read::time;
 use super::{Result, Store, StudyId};
@@ -10,6 +11,17 @@ use super::{Result, Store, StudyId};
 pub const LAYERS_EVENT: &str = "layers";
 /// The kind of the event in which a study records that something disturbed a measurement.
 pub const DISTURBED_EVENT: &str = "disturbed";
+
+/// The body of a [`DISTURBED_EVENT`]: what disturbed the timing of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disturbed {
+    /// The trial's number.
+    pub trial: u64,
+    /// Whether it was measured again for that.
+    pub again: bool,
+    /// What happened, in words.
+    pub why: String,
+}
 
 /// Something that happened, to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +56,19 @@ impl Store {
             params![study.0, self.now_ms(), event.kind, event.json],
         ))?;
         Ok(self.connection.last_insert_rowid())
+    }
+
+    /// How many trials of a study were measured again because something had disturbed their timing.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn remeasured(&self, study: StudyId) -> Result<u64> {
+        let mut statement = self.sql(self.connection.prepare_cached(
+            "SELECT COUNT(*) FROM event WHERE study_id = ?1 AND kind = ?2 AND json_extract(json, '$.again')",
+        ))?;
+        let count: i64 =
+            self.sql(statement.query_row(params![study.0, DISTURBED_EVENT], |row| row.get(0)))?;
+        Ok(count.cast_unsigned())
     }
 
     /// The events of a study behind an id (0: all), oldest first.

@@ -11,6 +11,7 @@
 //!
 //! The room knows no engine and no sampler: it stores candidates, numbers and JSON texts that others understand.
 
+mod cache;
 mod error;
 mod event;
 mod migrate;
@@ -28,7 +29,7 @@ mod vocabulary;
 mod worker;
 
 pub use error::StoreError;
-pub use event::{DISTURBED_EVENT, Event, LAYERS_EVENT, NewEvent};
+pub use event::{DISTURBED_EVENT, Disturbed, Event, LAYERS_EVENT, NewEvent};
 pub use open::Store;
 pub use repeat::NewRepeat;
 pub use rows::{

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::cache::Cache;
 use super::{Result, StoreError, migrate};
 
 /// How long a write waits for another process. A sampler may think for seconds inside its ask.
@@ -16,6 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Store {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    pub(super) cache: Cache,
     clock: Box<dyn Fn() -> Timestamp + Send>,
 }
 
@@ -133,7 +135,12 @@ impl Store {
 
     fn prepare(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self> {
         let connection = opened.map_err(|e| StoreError::from_sqlite(path, e))?;
-        let store = Self { connection, path: path.to_owned(), clock: Box::new(Timestamp::now) };
+        let store = Self {
+            connection,
+            path: path.to_owned(),
+            cache: Cache::default(),
+            clock: Box::new(Timestamp::now),
+        };
         store.sql(store.connection.busy_timeout(PATIENCE))?;
         store.sql(store.connection.pragma_update(None, "foreign_keys", true))?;
         store.connection.set_prepared_statement_cache_capacity(32);

@@ -1,6 +1,7 @@
 //! Reading trials back, many at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,13 +26,14 @@ const MEASUREMENT: &str = "SELECT m.trial_id, m.rung, m.metric, m.unit, m.value,
      FROM measurement m JOIN trial t ON t.id = m.trial_id";
 
 impl Store {
-    /// All trials of a study in the order of their numbers, in one consistent view. Raw samples and generations are read apart.
+    /// All trials of a study in the order of their numbers, in one consistent view. Raw samples and generations are read apart. Only what
+    /// may have changed since the last call is read.
     ///
     /// # Errors
     /// The database cannot be read, or holds something unreadable.
-    pub fn trials(&self, study: StudyId) -> Result<Vec<TrialRecord>> {
+    pub fn trials(&self, study: StudyId) -> Result<Arc<Vec<TrialRecord>>> {
         let view = self.read()?;
-        self.read_trials(&view, study)
+        self.kept_trials(&view, study)
     }
 
     /// The newest trial whose artifact lies at this path (relative to the results folder) and has a recorded SHA-256: what selects its study,
@@ -122,10 +124,6 @@ impl Store {
         self.sql(rows)?.pop().ok_or(StoreError::NoTrial { study: study.0, number })
     }
 
-    pub(super) fn read_trials(&self, view: &Connection, study: StudyId) -> Result<Vec<TrialRecord>> {
-        self.sql(read(view, "WHERE t.study_id = ?1", &[study.0]))
-    }
-
     pub(super) fn read_trial(&self, view: &Connection, id: TrialId) -> Result<TrialRecord> {
         let mut rows = self.sql(read(view, "WHERE t.id = ?1", &[id.0]))?;
         rows.pop().ok_or_else(|| StoreError::Unreadable {
@@ -140,7 +138,7 @@ fn verdict(row: &Row<'_>) -> rusqlite::Result<(i64, String, bool)> {
 }
 
 /// The trials that a condition on `t` selects, with their rungs and measurements, by number.
-fn read(view: &Connection, condition: &str, values: &[i64]) -> rusqlite::Result<Vec<TrialRecord>> {
+pub(super) fn read(view: &Connection, condition: &str, values: &[i64]) -> rusqlite::Result<Vec<TrialRecord>> {
     let bound = || rusqlite::params_from_iter(values);
     let mut trials: Vec<TrialRecord> = view
         .prepare_cached(&format!("{TRIAL} {condition} ORDER BY t.number"))?

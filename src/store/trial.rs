@@ -40,7 +40,7 @@ impl Store {
         decide: impl FnOnce(&[TrialRecord]) -> Option<NewTrial>,
     ) -> Result<Asked> {
         let transaction = self.write()?;
-        let trials = self.read_trials(&transaction, study)?;
+        let trials = self.kept_trials(&transaction, study)?;
         let Some(new) = decide(&trials) else { return Ok(Asked::Nothing) };
         if let Some(number) = self.sql(number_of(&transaction, study, &new))? {
             return Ok(Asked::Duplicate(number));

@@ -73,7 +73,7 @@ impl Early<'_> {
         let best = self
             .store
             .trials(trial.study)?
-            .into_iter()
+            .iter()
             .filter(|t| t.number < trial.number && t.state == TrialState::Complete && as_good(t))
             .filter_map(|t| Some((t.value(PASSED)?, t.number)))
             .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));

@@ -23,6 +23,7 @@ mod problem;
 pub mod rates;
 mod recover;
 mod reference;
+mod remeasure;
 mod repeat;
 mod run;
 pub mod sensitivity;

@@ -12,21 +12,20 @@ use super::grading::Grading;
 use super::kit::Kit;
 use super::metrics;
 use super::prepare::{Prepared, grading_run};
+use super::remeasure::{Doubt, Earlier, better};
 use super::settings::Settings;
 use super::twin::{measured_at, twin};
 use super::{MachineFault, Stopped};
 use crate::engine::generate::Generation;
-use crate::host::calibrate::Pace;
 use crate::identity::sha256_file;
 use crate::measure::artifact::{Measured, Request, measure, timing_run};
 use crate::measure::protocol::{BuildRequest, Built, Job, Message, TimingPlan};
-use crate::measure::stats::{quantile_sorted, sorted};
 use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 use crate::store::{
-    Artifact, DISTURBED_EVENT, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung, Store,
-    TrialRecord, Verdicts,
+    Artifact, DISTURBED_EVENT, Disturbed, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung,
+    Store, TrialRecord, Verdicts,
 };
 use crate::units::Bytes;
 
@@ -330,15 +329,13 @@ impl Climb<'_> {
         self.finish(trial, rung, text, observer)
     }
 
-    /// Measures; a second time when the machine was busy or drifted meanwhile, and then takes what the faster machine gave. At most one
-    /// trial in four is measured twice, so that a machine that is always busy does not halve the study.
+    /// Measures; a second time when the machine was busy or drifted meanwhile.
     fn measure_calmly(
         &self,
         trial: &LiveTrial,
         request: &Request,
         observer: &mut dyn Observer,
     ) -> Result<Measured, Halt> {
-        const TWICE: f64 = 0.25;
         let number = trial.number();
         let once = |observer: &mut dyn Observer| -> Result<Measured, Halt> {
             let measured = measure(self.supervisor, request.clone(), self.cancelled, &mut |_| {})?;
@@ -346,40 +343,31 @@ impl Climb<'_> {
             Ok(measured)
         };
         let first = once(observer)?;
-        let Some(state) = first.machine else { return Ok(first) };
-        // The pace is that of the candidate's threads: only trials with as many can tell what is usual.
-        let threads = |t: &TrialRecord| Config::from_candidate(&t.candidate).ok().map(|c| c.threads);
-        let earlier: Vec<f64> = self
-            .store
-            .trials(trial.record().study)?
-            .iter()
-            .filter(|t| threads(t) == Some(request.run.threads))
-            .filter_map(|t| t.value(metrics::PACE))
-            .collect();
-        let usual =
-            (!earlier.is_empty()).then(|| Pace { rounds_per_s: quantile_sorted(&sorted(&earlier), 0.5) });
-        let Some(doubt) = first.doubt(usual) else { return Ok(first) };
-        let before = self
-            .store
-            .events(trial.record().study, 0)?
-            .iter()
-            .filter(|e| e.kind == DISTURBED_EVENT && e.json.contains("\"again\":true"))
-            .count();
-        let again = before as f64 <= TWICE * earlier.len() as f64;
+        if first.machine.is_none() {
+            return Ok(first);
+        }
+        let earlier = self.earlier(trial, request.run.threads)?;
+        let Some(doubt) = Doubt::of(&first, &earlier) else { return Ok(first) };
+        let Doubt { why, again } = doubt;
         observer.hear(&Event::Remark {
-            text: format!("trial {number}: {doubt}{}", if again { "; it is measured again" } else { "" }),
+            text: format!("trial {number}: {why}{}", if again { "; it is measured again" } else { "" }),
         });
-        self.note(
-            trial,
-            DISTURBED_EVENT,
-            &serde_json::json!({ "trial": number, "again": again, "why": doubt }),
-        )?;
+        let event = serde_json::to_value(Disturbed { trial: number, again, why });
+        self.note(trial, DISTURBED_EVENT, &event.map_err(anyhow::Error::from)?)?;
         if !again {
             return Ok(first);
         }
-        let second = once(observer)?;
-        let faster = second.machine.is_some_and(|s| s.pace().of(&state.pace()) >= 1.0);
-        Ok(if faster || second.doubt(usual).is_none() { second } else { first })
+        Ok(better(first, once(observer)?, earlier.usual()))
+    }
+
+    /// What trials with as many threads say of the machine.
+    fn earlier(&self, trial: &LiveTrial, threads: u32) -> Result<Earlier, Halt> {
+        let study = trial.record().study;
+        let trials = self.store.trials(study)?;
+        let as_many =
+            |t: &&TrialRecord| Config::from_candidate(&t.candidate).is_ok_and(|c| c.threads == threads);
+        let paces = trials.iter().filter(as_many).filter_map(|t| t.value(metrics::PACE)).collect();
+        Ok(Earlier { paces, remeasured: self.store.remeasured(study)? })
     }
 
     /// Ends a trial whose measured peak, or energy, is over what was declared. Reads the stored values, since the study may have been killed behind the

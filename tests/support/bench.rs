@@ -164,7 +164,7 @@ impl Bench {
     pub fn trials(&self) -> Vec<TrialRecord> {
         let store = self.store();
         let study = store.study(None).unwrap();
-        store.trials(study.id).unwrap()
+        store.trials(study.id).unwrap().to_vec()
     }
 
     /// Those that have ended, without what differs from run to run.

@@ -27,7 +27,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
 
 fn failures(analysis: &Analysis) -> Markup {
     let mut groups: BTreeMap<(TrialState, &str), Vec<&TrialRecord>> = BTreeMap::new();
-    for trial in &analysis.trials {
+    for trial in analysis.trials.iter() {
         if matches!(trial.state, TrialState::Failed | TrialState::Infeasible | TrialState::Stopped) {
             let kind = trial.failure.as_ref().map_or("no reason recorded", |f| f.kind.as_str());
             groups.entry((trial.state, kind)).or_default().push(trial);
