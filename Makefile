@@ -3,6 +3,8 @@
 ARGS ?= --budget 8GB
 PYTHON ?= python3
 CARGO ?= cargo
+# `.ci/run` sets ci, which tries a test once more that failed.
+NEXTEST_PROFILE ?= default
 
 # The program looks here for the model to tune when none is named.
 export AUTOTUNE_DEMO_MODEL ?= $(CURDIR)/.deps/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -35,7 +37,7 @@ test: ## Set up what the tests need and run them all
 	@$(PYTHON) -B -m unittest discover -s scripts/tests
 	@$(CARGO) test $(RELEASE) --doc
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then $(CARGO) nextest run $(RELEASE); \
+	then $(CARGO) nextest run $(RELEASE) --profile $(NEXTEST_PROFILE); \
 	else $(CARGO) test $(RELEASE) --lib --bins --tests; fi
 
 lint: ## Check formatting, lints and documentation

@@ -1,22 +1,30 @@
 //! What crosses between the process of the judged code and the process of the tests: values, objects, callbacks, exceptions.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use autotune::quality::{
     sandbox::{Judge, Sandbox, Settings, Verdict, probe},
     tasks::{self, Program, Task, TaskLanguage},
 };
 
+/// What [`require::skip`] calls a language's interpreter.
+fn interpreter(language: TaskLanguage) -> &'static str {
+    if language == TaskLanguage::JavaScript { "node" } else { "python" }
+}
+
 /// A sandbox that runs this language; `None`, with a word, where this machine has none.
 fn sandbox(language: TaskLanguage) -> Option<Sandbox> {
     if !probe().is_strict() {
-        println!("skipped: this machine lacks {}", probe().missing());
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return None;
     }
     let mut sandbox = Sandbox::new(Settings { jobs: 1, ..Settings::default() }).unwrap();
     match sandbox.interpreter(language) {
         Ok(_) => Some(sandbox),
         Err(error) => {
-            println!("skipped: {error}");
+            require::skip(interpreter(language), error);
             None
         }
     }

@@ -1,6 +1,9 @@
 //! `autotune score codebleu` from outside, and the CodeBLEU library on shared and shipped data.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -29,7 +32,7 @@ fn shared_rows() -> Option<Vec<Value>> {
     if path.exists() {
         return Some(lines(&path));
     }
-    println!("skipped: no {}", path.display());
+    require::skip("parity-data", format_args!("there is no {}", path.display()));
     None
 }
 

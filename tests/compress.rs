@@ -6,6 +6,9 @@
 #![cfg(feature = "llama")]
 // Clippy lets tests unwrap and print, but not their helper functions.
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -54,7 +57,7 @@ fn demo() -> Option<PathBuf> {
     };
     let model = named.or_else(found);
     if model.is_none() {
-        eprintln!("skipped: no demo model in .deps/models and no AUTOTUNE_DEMO_MODEL");
+        require::skip("demo-model", "there is none in .deps/models, and AUTOTUNE_DEMO_MODEL names none");
     }
     model
 }

@@ -2,6 +2,9 @@
 //! the process. The mock is always tried; llama.cpp and torch where they are compiled in and the demo model is there.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +46,7 @@ fn subjects() -> Vec<Subject> {
 #[cfg(all(feature = "torch", feature = "llama"))]
 fn torch() -> Option<Subject> {
     let Some(demo) = demo_model() else {
-        eprintln!("skipped for torch: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+        require::skip("demo-model", "there is none (`make setup`, or AUTOTUNE_DEMO_MODEL)");
         return None;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -72,11 +75,11 @@ fn mock() -> Subject {
 
 fn llama() -> Option<Subject> {
     let Ok(engine) = EngineKind::LlamaCpp.open() else {
-        eprintln!("skipped for llama.cpp: it is not compiled in");
+        require::skip("llama", "llama.cpp is not compiled in");
         return None;
     };
     let Some(artifact) = demo_model() else {
-        eprintln!("skipped for llama.cpp: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+        require::skip("demo-model", "there is none (`make setup`, or AUTOTUNE_DEMO_MODEL)");
         return None;
     };
     Some(Subject { engine, artifact, folder: tempfile::tempdir().unwrap() })

@@ -271,7 +271,7 @@ fn unprivileged(command: &mut Command) -> Option<Said> {
         let mut probe = Command::new(env!("CARGO_BIN_EXE_autotune"));
         let reachable = probe.arg("--version").uid(65534).gid(65534).stdout(Stdio::null()).status();
         if !reachable.is_ok_and(|s| s.success()) {
-            eprintln!("skipped: the program cannot be run as another user here");
+            bench::require::skip("other-user", "the program cannot be run as another user here");
             return None;
         }
         command.uid(65534).gid(65534);
@@ -345,7 +345,7 @@ fn a_reader_that_goes_away_harms_nothing() {
 #[test]
 fn output_that_is_lost_is_an_error() {
     let Ok(full) = File::options().write(true).open("/dev/full") else {
-        eprintln!("skipped: there is no /dev/full here");
+        bench::require::skip("dev-full", "there is no /dev/full here");
         return;
     };
     let bench = bench();

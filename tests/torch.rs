@@ -2,6 +2,9 @@
 #![cfg(all(feature = "torch", feature = "llama"))]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +55,7 @@ fn demo_model() -> Option<PathBuf> {
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/models/SmolLM2-135M-Instruct.Q4_1.gguf"),
     };
     if !path.is_file() {
-        eprintln!("skipped: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+        require::skip("demo-model", "there is none (`make setup`, or AUTOTUNE_DEMO_MODEL)");
         return None;
     }
     Some(path)
@@ -373,12 +376,12 @@ fn pythons_torch_and_transformers_load_the_exports() {
         .args([numbers.join(" ").as_str(), text])
         .output();
     let Ok(said) = python else {
-        eprintln!("skipped: no python3");
+        require::skip("python", "there is no python3");
         return;
     };
     let out = String::from_utf8_lossy(&said.stdout);
     if out.starts_with("skipped") {
-        eprintln!("{out}");
+        require::skip("transformers", out);
         return;
     }
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));

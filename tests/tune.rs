@@ -210,7 +210,7 @@ fn on_a_terminal_one_calm_view_is_drawn_over() {
     command.env("TERM", "xterm").stdin(std::process::Stdio::null());
     command.envs(tune.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let Ok(output) = command.output() else {
-        println!("skipped: no `script` to make a terminal with");
+        bench::require::skip("terminal", "there is no `script` to make one with");
         return;
     };
     let said = String::from_utf8_lossy(&output.stdout);

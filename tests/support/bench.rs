@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::print_stderr, reason = "tests say what they skip")]
 
+#[path = "require.rs"]
+pub mod require;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -96,7 +99,7 @@ pub fn demo_model() -> Option<PathBuf> {
     };
     let model = named.or_else(found).filter(|p| p.is_file() && cfg!(feature = "llama"));
     if model.is_none() {
-        eprintln!("skipped: no demo model (`make setup`, or AUTOTUNE_DEMO_MODEL)");
+        require::skip("demo-model", "there is none (`make setup`, or AUTOTUNE_DEMO_MODEL)");
     }
     model
 }

@@ -18,7 +18,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|o| o.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("skipped: a small disk cannot be mounted here (needs root)");
+        crate::bench::require::skip("small-disk", "none can be mounted here (needs root)");
         None
     }
 
