@@ -19,11 +19,13 @@
 //! - [`handover`]: the exported artifact with its figures, commands and checksums.
 //! - [`validate`]: is an artifact fit to be deployed on a class of machines?
 
+pub mod atomic_file;
 pub mod cli;
 pub mod compress;
 pub mod engine;
 pub mod fault;
 pub mod handover;
+pub mod hex;
 pub mod host;
 pub mod identity;
 pub mod measure;

@@ -429,7 +429,7 @@ pub(super) fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> an
         .collect();
     files.sort();
     let digest = Sha256::digest(format!("{} {}", model.display(), files.join("\n")).as_bytes());
-    let key: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let key: String = crate::hex::encode(&digest[..8]);
     let name = model.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
     let folder = std::path::absolute(results)?.join("cache").join("converted");
     let out = folder.join(format!("{name}-{key}.gguf"));

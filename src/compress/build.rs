@@ -316,7 +316,7 @@ impl<'a> Builder<'a> {
         Ok(Artifact {
             path: out.to_owned(),
             bytes,
-            hash: hex(&output.hasher.finalize()),
+            hash: hex(output.hasher.finalize()),
             fallbacks: layout.fallbacks,
             kept: Kept::from(plan),
             quantized,
@@ -404,5 +404,5 @@ fn hash_file(gguf: &Gguf) -> Result<String, CompressError> {
     for tensor in gguf.tensors() {
         hasher.update(hash_tensor(gguf, tensor)?);
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(hex(hasher.finalize()))
 }

@@ -15,14 +15,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use super::{ActivationStats, CompressError, Importance};
+use crate::atomic_file;
+pub(super) use crate::hex::encode as hex;
 use crate::model::gguf::{Gguf, LEFT_BEHIND, TensorInfo, temp_beside};
 
 /// A SHA-256.
 pub(super) type Hash = [u8; 32];
-
-pub(super) fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 fn unhex(text: &str) -> Option<Hash> {
     let bytes: Option<Vec<u8>> =
@@ -171,8 +169,7 @@ fn list(root: &Path) -> io::Result<Vec<CacheFile>> {
 fn replace_json(path: &Path, value: &impl serde::Serialize) -> Result<(), CompressError> {
     let fail = |cause: io::Error| CompressError::Cache { path: path.to_owned(), cause };
     let bytes = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
-    let temp = temp_beside(path);
-    fs::write(&temp, bytes).and_then(|()| fs::rename(&temp, path)).map_err(fail)
+    atomic_file::write(path, &bytes).map_err(fail)
 }
 
 /// A hash of a file's path, length and time of change: the same as long as nobody touches the file.
@@ -208,6 +205,7 @@ impl EntryWriter {
         let hash: Hash = self.hasher.finalize_reset().into();
         let fail = |cause| CompressError::Cache { path: self.path.clone(), cause };
         self.file.write_all(&hash).map_err(fail)?;
+        // Not synced: its hash is checked when it is read, and it can be made again.
         fs::rename(&self.temp, &self.path).map_err(fail)?;
         let file = self.file.try_clone().map_err(fail)?;
         Ok(Entry { file, hash })
@@ -295,7 +293,7 @@ mod tests {
         let made = w.finish().unwrap();
         let found = cache.get(&key, 5).unwrap();
         assert_eq!(found.hash, made.hash);
-        assert_eq!(hex(&found.hash), hex(&Sha256::digest(b"hello")));
+        assert_eq!(hex(found.hash), hex(Sha256::digest(b"hello")));
         assert!(cache.get(&key, 4).is_none());
         drop(cache.begin(&[8; 32]).unwrap());
         assert!(cache.get(&[8; 32], 0).is_none());
@@ -340,7 +338,7 @@ mod tests {
     #[test]
     fn hexadecimal_is_read_back() {
         let hash: Hash = Sha256::digest(b"x").into();
-        assert_eq!(unhex(&hex(&hash)), Some(hash));
+        assert_eq!(unhex(&hex(hash)), Some(hash));
         assert_eq!(unhex("zz"), None);
         assert_eq!(unhex("é"), None);
     }

@@ -23,7 +23,7 @@ pub(super) fn recipe_json(config: &Config) -> String {
 #[must_use]
 pub fn recipe_key(config: &Config) -> String {
     let digest = Sha256::digest(recipe_json(config).as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::encode(&digest[..8])
 }
 
 /// Bytes that an artifact's header takes over that of its source: new keys, tensor infos apart.

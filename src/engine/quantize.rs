@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use llama_cpp_sys_2 as ffi;
 
 use super::llama::{LlamaCpp, log};
-use crate::model::gguf::temp_beside;
+use crate::atomic_file::{publish, temp_beside};
 
 /// Most tensor data that is held at once, in bytes; larger tensors are done in slabs of rows.
 const MAX_BUFFER: usize = 128 << 20;
@@ -54,7 +54,7 @@ pub fn quantize_file(input: &Path, output: &Path, ftype: u32, threads: usize) ->
     }
     let temp = temp_beside(output);
     let result = quantize_to(input, &temp, ftype, threads).and_then(|()| {
-        fs::rename(&temp, output).map_err(|cause| QuantizeError::Write { path: output.to_owned(), cause })
+        publish(&temp, output).map_err(|cause| QuantizeError::Write { path: output.to_owned(), cause })
     });
     if result.is_err() {
         // The library leaves a broken file behind when it fails.

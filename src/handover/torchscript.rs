@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::Path;
 
+use crate::atomic_file;
 use crate::compress::convert::{ConvertError, floats_of};
-use crate::model::gguf::temp_beside;
 use crate::model::torchscript::{Attribute, Element, TensorPickle, write as write_archive};
 use crate::model::{
     Architecture, Checkpoint, DYNAMIC_SCALES, GgmlType, LayerShape, RopePairing, SCALES, float_bytes,
@@ -35,15 +35,7 @@ pub fn write(checkpoint: &Checkpoint, out: &Path) -> Result<u64, ConvertError> {
     let mut script = Script { checkpoint, attributes: Vec::new(), code: String::new() };
     let body = script.body()?;
     let code = script.class(&body);
-    let partial = temp_beside(out);
-    let made = std::fs::File::create(&partial)
-        .and_then(|file| write_archive(&mut BufWriter::new(file), &code, &script.attributes))
-        .and_then(|()| std::fs::rename(&partial, out));
-    if made.is_err() {
-        // On a full disk every byte counts.
-        let _ = std::fs::remove_file(&partial);
-    }
-    made.map_err(fail)?;
+    atomic_file::write_with(out, |file| write_archive(file, &code, &script.attributes)).map_err(fail)?;
     Ok(std::fs::metadata(out).map_err(fail)?.len())
 }
 

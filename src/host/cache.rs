@@ -53,14 +53,7 @@ pub(crate) fn save(folder: &Path, fingerprint: &str, ceilings: &Ceilings) -> io:
     fs::create_dir_all(folder)?;
     let kept = Kept { format: FORMAT, fingerprint: fingerprint.to_owned(), ceilings: ceilings.clone() };
     let target = file(folder, fingerprint);
-    let draft = target.with_extension(format!("{}.tmp", std::process::id()));
-    let text = serde_json::to_string_pretty(&kept)?;
-    let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &target));
-    if written.is_err() {
-        // What went wrong is told; that the draft may stay behind is not worth more.
-        let _ = fs::remove_file(&draft);
-    }
-    written
+    crate::atomic_file::write(&target, serde_json::to_string_pretty(&kept)?.as_bytes())
 }
 
 #[cfg(test)]

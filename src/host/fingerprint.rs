@@ -26,7 +26,7 @@ pub(crate) fn fingerprint(arch: &str, cpu: &CpuInfo, ram_total_bytes: u64, gpus:
         hash.update((fact.len() as u64).to_le_bytes());
         hash.update(fact.as_bytes());
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::encode(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+            Ok(0) => return Ok(crate::hex::encode(digest.finalize())),
             Ok(n) => digest.update(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -155,17 +155,13 @@ impl Hashes {
 
 /// Keeps a hash, in one step. A cache that cannot be written costs time, no more.
 fn keep(place: &Path, kept: &Kept) {
-    let draft = place.with_extension(format!("{}.tmp", std::process::id()));
     let write = || -> io::Result<()> {
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&draft, serde_json::to_vec(kept)?)?;
-        fs::rename(&draft, place)
+        crate::atomic_file::write(place, &serde_json::to_vec(kept)?)
     };
-    if write().is_err() {
-        let _ = fs::remove_file(&draft);
-    }
+    let _ = write();
 }
 
 /// The files of a folder and the folders in it, by name, without hidden ones (`.git`, caches of a download).

@@ -141,7 +141,7 @@ impl fmt::Display for Part {
 /// SHA-256 of a text, hexadecimal.
 #[must_use]
 pub fn sha256_text(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    crate::hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// Everything that a study's numbers depend on.

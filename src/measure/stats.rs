@@ -32,6 +32,9 @@ impl Interval {
     }
 }
 
+/// The 97.5 % point of the normal distribution, for two-sided 95 % intervals.
+pub const Z95: f64 = 1.959_963_984_540_054;
+
 /// The q-quantile of sorted samples by linear interpolation (Hyndman & Fan's type 7). NaN when empty.
 #[must_use]
 pub fn quantile_sorted(sorted: &[f64], q: f64) -> f64 {
@@ -45,6 +48,12 @@ pub fn quantile_sorted(sorted: &[f64], q: f64) -> f64 {
             sorted[below] + (h - below as f64) * (sorted[above] - sorted[below])
         }
     }
+}
+
+/// The median, the mean of the middle two for an even number; NaN when empty.
+#[must_use]
+pub fn median(samples: &[f64]) -> f64 {
+    quantile_sorted(&sorted(samples), 0.5)
 }
 
 /// The samples in ascending order.
@@ -145,7 +154,7 @@ pub fn t95(df: f64) -> f64 {
     if df < 5.0 {
         return SMALL[df as usize - 1];
     }
-    let z: f64 = 1.959_964;
+    let z = Z95;
     z + (z.powi(3) + z) / (4.0 * df)
         + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * df * df)
         + (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * df.powi(3))
@@ -179,22 +188,57 @@ pub fn wilson(successes: u64, n: u64) -> Interval {
     if n == 0 {
         return Interval { value: f64::NAN, low: 0.0, high: 1.0, samples: 0 };
     }
-    let (z, n_f) = (1.959_964_f64, n as f64);
-    let p = successes as f64 / n_f;
-    let centre = (p + z * z / (2.0 * n_f)) / (1.0 + z * z / n_f);
-    let half = z / (1.0 + z * z / n_f) * (p * (1.0 - p) / n_f + z * z / (4.0 * n_f * n_f)).sqrt();
-    Interval {
-        value: p,
-        low: (centre - half).max(0.0).min(p),
-        high: (centre + half).min(1.0).max(p),
-        samples: n,
+    let p = successes as f64 / n as f64;
+    let (low, high) = wilson_ends(p, n as f64);
+    Interval { value: p, low: low.min(p), high: high.max(p), samples: n }
+}
+
+/// The ends of Wilson's 95 % score interval of a fraction `p` of `n` observations, within [0, 1].
+#[must_use]
+pub fn wilson_ends(p: f64, n: f64) -> (f64, f64) {
+    let centre = (p + Z95 * Z95 / (2.0 * n)) / (1.0 + Z95 * Z95 / n);
+    let half = Z95 / (1.0 + Z95 * Z95 / n) * (p * (1.0 - p) / n + Z95 * Z95 / (4.0 * n * n)).sqrt();
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// The chance of at most `few` heads in `n` throws of a fair coin (the one-sided sign test), by logarithms so that thousands of throws do
+/// not underflow.
+#[must_use]
+pub fn fair_coin_tail(few: u64, n: u64) -> f64 {
+    let mut log_term = -(n as f64) * std::f64::consts::LN_2;
+    let mut tail = 0.0;
+    for i in 0..=few.min(n) {
+        tail += log_term.exp();
+        log_term += ((n - i) as f64).ln() - ((i + 1) as f64).ln();
     }
+    tail.min(1.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn tails_are_those_of_the_binomial_distribution() {
+        assert!((fair_coin_tail(0, 4) - 0.0625).abs() < 1e-12);
+        assert!((fair_coin_tail(4, 4) - 1.0).abs() < 1e-12);
+        assert!((fair_coin_tail(3, 10) - 0.171_875).abs() < 1e-12);
+        assert_eq!(fair_coin_tail(0, 0), 1.0);
+        // Half of the distribution, and half of the middle term (1000 over 500) / 2^1000 = 0.025225...: no power of two underflows.
+        assert!((fair_coin_tail(500, 1000) - (0.5 + 0.025_225_018_178 / 2.0)).abs() < 1e-9);
+        let far = fair_coin_tail(1000, 3000);
+        assert!(far > 0.0 && far < 1e-70, "{far:e}");
+    }
+
+    #[test]
+    fn wilsons_interval_is_the_textbooks() {
+        // 8 of 10: R's binom.confint(8, 10, methods = "wilson").
+        let (low, high) = wilson_ends(0.8, 10.0);
+        assert!((low - 0.490_162_5).abs() < 1e-6 && (high - 0.943_317_8).abs() < 1e-6, "{low} {high}");
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+        assert!(median(&[]).is_nan());
+    }
 
     #[test]
     fn known_values() {

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::stats::{Interval, wilson};
-
-/// The 97.5 % point of the normal distribution.
-const Z: f64 = 1.959_964;
+use crate::measure::stats::{Interval, Z95, wilson};
 
 /// What a model did with one line of held-out code, given all before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +82,8 @@ pub fn ratio(tasks: &[(f64, f64)]) -> Interval {
         return Interval { value: f64::INFINITY, low: f64::INFINITY, high: f64::INFINITY, samples };
     }
     let residuals: f64 = tasks.iter().map(|(v, w)| (v - value * w).powi(2)).sum();
-    let half = if tasks.len() < 2 { f64::INFINITY } else { Z * (residuals * n / (n - 1.0)).sqrt() / weight };
+    let half =
+        if tasks.len() < 2 { f64::INFINITY } else { Z95 * (residuals * n / (n - 1.0)).sqrt() / weight };
     Interval { value, low: value - half, high: value + half, samples }
 }
 
@@ -119,7 +117,7 @@ mod tests {
         let i = ratio(&values.map(|v| (v, 1.0)));
         let sd = ((4.0 + 1.0 + 1.0 + 4.0) / 3.0f64).sqrt();
         assert!((i.value - 3.0).abs() < TOLERANCE);
-        assert!((i.high - (3.0 + Z * sd / 2.0)).abs() < TOLERANCE, "{i:?}");
+        assert!((i.high - (3.0 + Z95 * sd / 2.0)).abs() < TOLERANCE, "{i:?}");
     }
 
     #[test]

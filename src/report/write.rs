@@ -1,10 +1,9 @@
 //! Writing a file so that a reader never sees half of it.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Analysis, Overlay, ReportError, Result, file_stem, page};
+use crate::atomic_file;
 use crate::store::{Store, StudyId};
 
 /// Writes the page of a study to a file, creating its folder. The file is replaced in one step: who reads meanwhile sees the old or the new.
@@ -28,24 +27,14 @@ pub fn default_path(reports: &Path, study_name: &str) -> PathBuf {
 /// # Errors
 /// The file cannot be written; an earlier one then stays as it was.
 pub fn replace_file(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = out.file_name().ok_or_else(|| std::io::Error::other("it is no file name"))?;
+    if out.file_name().is_none() {
+        return Err(std::io::Error::other("it is no file name"));
+    }
     if out.is_dir() {
         return Err(std::io::Error::other("it is a folder; name a file in it"));
     }
     if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
     }
-    // Beside the target, since a rename does not cross file systems.
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = out.with_file_name(temporary);
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, out));
-    if written.is_err() {
-        // Nothing more can be done about a left-over.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    atomic_file::write(out, bytes)
 }

@@ -73,7 +73,7 @@ impl Candidate {
     #[must_use]
     pub fn hash(&self) -> String {
         let digest = Sha256::digest(self.canonical_json().as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        crate::hex::encode(&digest[..8])
     }
 }
 

@@ -41,7 +41,7 @@ pub fn artifact_key(config: &Config, model_hash: &str) -> String {
         config.drop_layers,
     );
     let text = serde_json::to_string(&content).unwrap_or_default();
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    crate::hex::encode(&Sha256::digest(text.as_bytes())[..8])
 }
 
 /// Deletes artifacts, those of the oldest trials first, until the rest take at most `most_bytes`; never those of `kept` trials (a

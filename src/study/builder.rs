@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-use super::worker::write_whole;
+#[cfg(feature = "llama")]
+use crate::atomic_file::{publish, temp_beside};
 #[cfg(feature = "llama")]
 use crate::compress::{ActivationStats, Artifact, Builder, Importance, make_reference, torch};
 use crate::engine::mock::MockModel;
@@ -14,7 +15,7 @@ use crate::engine::mock::MockModel;
 use crate::measure::protocol::ImportanceSource;
 use crate::measure::protocol::{BuildRequest, Built};
 #[cfg(feature = "llama")]
-use crate::model::gguf::{Gguf, temp_beside};
+use crate::model::gguf::Gguf;
 #[cfg(feature = "llama")]
 use crate::space::Config;
 
@@ -24,8 +25,8 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
         BuildRequest::Mock { model, config, out } => {
             let model: MockModel = serde_json::from_str(&std::fs::read_to_string(model)?)?;
             let text = serde_json::to_string(&model.artifact(config))?;
-            write_whole(out, |file| Ok(std::io::Write::write_all(file, text.as_bytes())?))?;
-            let hash = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+            crate::atomic_file::write(out, text.as_bytes())?;
+            let hash = crate::hex::encode(Sha256::digest(text.as_bytes()));
             Ok(Built { bytes: text.len() as u64, hash, ..Built::default() })
         }
         #[cfg(feature = "llama")]
@@ -60,7 +61,7 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
                     packed
                 }
                 None => {
-                    std::fs::rename(&floats, out)?;
+                    publish(&floats, out)?;
                     (built.bytes, built.hash.clone())
                 }
             };
@@ -120,7 +121,7 @@ fn told(artifact: Artifact, out: &Path, pruned: bool) -> std::io::Result<Built> 
         if std::fs::hard_link(&artifact.path, &partial).is_err() {
             std::fs::copy(&artifact.path, &partial)?;
         }
-        std::fs::rename(&partial, out)?;
+        publish(&partial, out)?;
         // Renaming one link of a file to another of the same file leaves both.
         let _ = std::fs::remove_file(&partial);
     }
@@ -163,7 +164,7 @@ pub(super) fn activations(
     out: &Path,
 ) -> anyhow::Result<()> {
     let stats = crate::engine::activations::collect(model, text, max_tokens as usize, threads)?;
-    write_whole(out, |file| Ok(serde_json::to_writer(file, &stats)?))
+    crate::atomic_file::write_with(out, |file| Ok(serde_json::to_writer(file, &stats)?))
 }
 
 /// Collects activation statistics of a model on a text, into a JSON file.

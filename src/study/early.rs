@@ -1,6 +1,7 @@
 //! Early ends of a trial: not graded, since it has no chance to enter the front; or graded in part, since it has already lost.
 
 use super::problem::StudyProblem;
+use crate::measure::stats::fair_coin_tail;
 use crate::search::{self, History};
 use crate::store::{Origin, Store, TrialRecord, TrialState, Verdicts};
 
@@ -95,7 +96,7 @@ impl Rival {
         if left > 0 && most <= other {
             return Some(format!("{after}: it can pass at most {most}, and {which}, passes {other}"));
         }
-        let (mut lost, mut gained) = (0u32, 0u32);
+        let (mut lost, mut gained) = (0, 0);
         for (task, own) in seen {
             match (self.verdicts.get(task), own) {
                 (Some(true), false) => lost += 1,
@@ -103,21 +104,10 @@ impl Rival {
                 _ => {}
             }
         }
-        let p = tail(lost + gained, gained);
+        let p = fair_coin_tail(gained, lost + gained);
         (left > 0 && p < LOST)
             .then(|| format!("{after}: it lost {lost} and gained {gained} against {which} (p = {p:.4})"))
     }
-}
-
-/// The chance of at most `k` heads in `n` throws of a fair coin.
-fn tail(n: u32, k: u32) -> f64 {
-    let mut term = 0.5f64.powi(n.cast_signed());
-    let mut sum = 0.0;
-    for i in 0..=k {
-        sum += term;
-        term *= f64::from(n - i) / f64::from(i + 1);
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -141,12 +131,5 @@ mod tests {
         let late = verdicts(&format!("{}{}", "+".repeat(10), "-".repeat(34)));
         assert!(rival.beats(&late, 50).unwrap().contains("at most 16"));
         assert_eq!(rival.beats(&late, 44), None, "nothing is left to save");
-    }
-
-    #[test]
-    fn tails_are_those_of_the_binomial_distribution() {
-        assert!((tail(4, 0) - 0.0625).abs() < 1e-12);
-        assert!((tail(4, 4) - 1.0).abs() < 1e-12);
-        assert!((tail(10, 3) - 0.171_875).abs() < 1e-12);
     }
 }

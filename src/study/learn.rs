@@ -157,6 +157,58 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::EngineKind;
+    use crate::space::{Candidate, Space, Value};
+    use crate::study::predict::Ceiling;
+    use crate::study::problem::{Bounds, Ceilings, Cost, Quality, objectives};
+
+    #[test]
+    fn a_candidate_has_the_traits_of_its_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mock.json");
+        let model = serde_json::json!({"mock": 1, "peak_bytes_f16": 1000, "layers": 12, "kv_heads": 4, "ffn": 64, "scripts": []});
+        std::fs::write(&path, model.to_string()).unwrap();
+        let kit = crate::study::kit::open(EngineKind::Mock, &path).unwrap();
+        let space = Space { name: "s".into(), description: String::new(), params: Vec::new() };
+        let ceiling = Ceiling { bytes_per_s: 1e10, flops: 1e11 };
+        let problem = StudyProblem::new(
+            &space,
+            kit.as_ref(),
+            "512:128:4".parse().unwrap(),
+            Ceilings { one: ceiling, all: ceiling, threads: 4 },
+            1 << 30,
+            &objectives(Cost::Latency, Quality::Pass1, &Bounds::default()),
+        )
+        .with_device(10);
+        let of = |settings: &[(&str, Value)]| {
+            let candidate = settings.iter().fold(Candidate::default(), |c, (k, v)| c.with(k, v.clone()));
+            let config = Config { gpu_layers: 0, ..Config::from_candidate(&candidate).unwrap() };
+            traits(&problem, &config).unwrap()[..8].to_vec()
+        };
+        let text = |s: &str| Value::Text(s.into());
+        let plain = [
+            ("threads", Value::Int(4)),
+            ("batch", Value::Int(1)),
+            ("ubatch", Value::Int(512)),
+            ("repack", Value::Bool(true)),
+        ];
+        let but = |name: &str, value: Value| {
+            let others = plain.iter().filter(|(known, _)| *known != name).cloned();
+            of(&others.chain([(name, value)]).collect::<Vec<_>>())
+        };
+        // All alike; slots (half of their binary logarithm), small micro-batch, V and K quantized, not repacked, share of threads, of layers.
+        assert_eq!(of(&plain), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("batch", Value::Int(4)), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("batch", Value::Int(2)), [1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("batch", Value::Int(64))[1], 1.0, "no more slots than requests");
+        assert_eq!(but("ubatch", Value::Int(128)), [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("kv.v", text("q8_0")), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("kv.k", text("q8_0")), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(but("repack", Value::Bool(false)), [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(but("threads", Value::Int(1)), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.25, 0.0]);
+        let config = Config { gpu_layers: 5, ..Config::from_candidate(&Candidate::default()).unwrap() };
+        assert_eq!(traits(&problem, &config).unwrap()[7], 0.5);
+    }
 
     #[test]
     fn a_common_factor_is_learnt_first_and_traits_with_evidence() {

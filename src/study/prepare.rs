@@ -223,7 +223,7 @@ impl Preparation<'_> {
             }
         })?;
         let text = generated::joined(&prompts, &generations, calibration);
-        super::worker::write_whole(&out, |file| Ok(std::io::Write::write_all(file, text.as_bytes())?))?;
+        crate::atomic_file::write(&out, text.as_bytes())?;
         Ok(text)
     }
 
@@ -290,5 +290,5 @@ fn short(hash: &str) -> &str {
 }
 
 fn text_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    crate::hex::encode(Sha256::digest(text.as_bytes()))
 }

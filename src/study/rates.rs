@@ -56,7 +56,7 @@ pub fn obtain(
 
 fn file(folder: &Path, fingerprint: &str, request: &RatesRequest) -> PathBuf {
     let key = Sha256::digest(format!("{request:?}").as_bytes());
-    let key: String = key.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let key: String = crate::hex::encode(&key[..6]);
     folder.join(format!("kernels-{fingerprint}-{key}.json"))
 }
 
@@ -71,7 +71,7 @@ fn save(file: &Path, version: &str, rates: &KernelRates) -> anyhow::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    super::worker::write_whole(file, |out| Ok(serde_json::to_writer_pretty(out, &kept)?))
+    Ok(crate::atomic_file::write(file, serde_json::to_string_pretty(&kept)?.as_bytes())?)
 }
 
 /// Measures, in a worker.

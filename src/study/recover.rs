@@ -103,7 +103,7 @@ impl Climb<'_> {
                 };
                 let recovery = self.train(number, &student, rounding.clone(), &model, observer)?;
                 let text = serde_json::to_string(&(&recovery, &kept)).map_err(anyhow::Error::from)?;
-                std::fs::write(&facts, text)?;
+                crate::atomic_file::write(&facts, text.as_bytes())?;
                 // They can be built again.
                 let own = (student != materials.reference).then_some(student);
                 for path in own.into_iter().chain(rounding.map(|r| r.like)) {
@@ -186,7 +186,7 @@ impl Climb<'_> {
         for (slot, ty) in low {
             of += &format!(" {}.{:?} {ty}", slot.role, slot.depth);
         }
-        let name: String = Sha256::digest(of.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let name: String = crate::hex::encode(&Sha256::digest(of.as_bytes())[..8]);
         let cache = self.prepared.materials.tensors.with_file_name("recovered");
         cache.join(name)
     }

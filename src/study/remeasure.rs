@@ -2,7 +2,7 @@
 
 use crate::host::calibrate::Pace;
 use crate::measure::artifact::Measured;
-use crate::measure::stats::{quantile_sorted, sorted};
+use crate::measure::stats::median;
 
 /// At most this share of a study's trials is measured a second time, so that a machine that is always busy does not halve the study.
 const SHARE: f64 = 0.25;
@@ -19,8 +19,7 @@ pub(super) struct Earlier {
 impl Earlier {
     /// The usual pace; none without earlier trials.
     pub(super) fn usual(&self) -> Option<Pace> {
-        let rounds_per_s = quantile_sorted(&sorted(&self.paces), 0.5);
-        (!self.paces.is_empty()).then_some(Pace { rounds_per_s })
+        (!self.paces.is_empty()).then(|| Pace { rounds_per_s: median(&self.paces) })
     }
 
     /// Whether one more trial may be measured a second time.

@@ -13,7 +13,7 @@ use super::problem::StudyProblem;
 use super::settings::Settings;
 use super::trial::Climb;
 use super::{Stopped, metrics, presets, sweep};
-use crate::measure::stats::{quantile_sorted, sorted};
+use crate::measure::stats::median;
 use crate::measure::supervisor::Supervisor;
 use crate::search::{self, Ask, Problem, Sampler};
 use crate::space::{Candidate, Config};
@@ -151,10 +151,7 @@ impl Study<'_> {
         let tier = presets::of_tier(self.kit.presets(), &self.problem.space.name, workload, threads, longest);
         let mut all: Vec<_> =
             tier.into_iter().chain(presets::candidates(self.kit, workload, threads, device)).collect();
-        if let Some(trials) = self.settings.trials {
-            let most = usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX);
-            all.truncate(most.max(1));
-        }
+        all.truncate(most_presets(self.settings.trials));
         all
     }
 
@@ -346,6 +343,12 @@ impl Study<'_> {
     }
 }
 
+/// How many presets are tried at most: half of the trials allowed, rounded up, but one.
+fn most_presets(trials: Option<u64>) -> usize {
+    let half = trials.map(|trials| usize::try_from(trials.div_ceil(2)).unwrap_or(usize::MAX));
+    half.map_or(usize::MAX, |half| half.max(1))
+}
+
 /// A trial of a candidate, with what is predicted of it.
 fn new_trial(
     problem: &StudyProblem<'_>,
@@ -367,7 +370,7 @@ fn new_trial(
 fn minutes(trials: &[TrialRecord]) -> Option<f64> {
     let complete = trials.iter().filter(|t| t.state == TrialState::Complete);
     let taken: Vec<f64> = complete.map(|t| t.work().as_secs_f64() / 60.0).collect();
-    (!taken.is_empty()).then(|| quantile_sorted(&sorted(&taken), 0.5))
+    (!taken.is_empty()).then(|| median(&taken))
 }
 
 /// Says when nothing can fit the budget, naming the smallest thing that would; from predictions alone.
@@ -427,4 +430,16 @@ pub fn describe(candidate: &Candidate) -> String {
         }
     }
     parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_take_half_of_the_trials_at_most() {
+        let most = [0, 1, 2, 3, 4, 5, 16].map(|trials| most_presets(Some(trials)));
+        assert_eq!(most, [1, 1, 1, 2, 2, 3, 8]);
+        assert_eq!(most_presets(None), usize::MAX);
+    }
 }

@@ -199,7 +199,7 @@ impl Probing<'_> {
                 }
             };
             let text = serde_json::to_string_pretty(&found)?;
-            super::worker::write_whole(&file, |f| Ok(std::io::Write::write_all(f, text.as_bytes())?))?;
+            crate::atomic_file::write(&file, text.as_bytes())?;
             if done > 0 {
                 spent += clock.elapsed();
             }
@@ -213,7 +213,7 @@ impl Probing<'_> {
         let text = self.prepared.calibration.as_str();
         let of = format!("{:?} {:?} {text} {}", s.importance, s.scaling, held_out().concat());
         let digest = Sha256::digest(of.as_bytes());
-        let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let name: String = crate::hex::encode(&digest[..8]);
         let engine = self.kit.engine().name();
         Ok(self.folder()?.join(format!("sensitivity-{engine}-{name}.json")))
     }

@@ -220,7 +220,7 @@ impl Climb<'_> {
                 let built = self.make(trial.number(), config, path, observer)?;
                 let built = Built { sha256: Some(sha256_file(path)?), ..built };
                 let text = serde_json::to_string(&built).map_err(anyhow::Error::from)?;
-                std::fs::write(&sidecar, text)?;
+                crate::atomic_file::write(&sidecar, text.as_bytes())?;
                 built
             }
         };

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::next_line::{Window, complete};
+use crate::atomic_file;
 use crate::engine::exercise::exercise;
 use crate::engine::generate::generate;
 use crate::engine::lab::Lab;
@@ -18,7 +19,6 @@ use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message, TimingPlan};
 use crate::measure::timing::Timed;
 use crate::measure::turns::{self, Player};
-use crate::model::gguf::temp_beside;
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
 
 /// Where messages go.
@@ -121,7 +121,7 @@ fn work<W: Write>(
         Job::Gradients { model, text, max_tokens, threads, out } => {
             let lab = lab.ok_or(EngineError::Elsewhere)?;
             let scores = lab.gradients(&model, &text, max_tokens, threads)?;
-            write_whole(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
+            atomic_file::write_with::<anyhow::Error>(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
             Ok(Scripted::default())
         }
         Job::Recover { request } => {
@@ -197,7 +197,7 @@ fn work<W: Write>(
                 line.say(&progress)?;
             }
             let reference = Reference { vocabulary, windows, tops };
-            write_whole(&out, |file| Ok(reference.write(file)?))?;
+            atomic_file::write_with::<anyhow::Error>(&out, |file| Ok(reference.write(file)?))?;
             Ok(Scripted::default())
         }
         Job::Assess { engine, artifact, run, reference, prompts } => {
@@ -331,23 +331,4 @@ fn diverge<W: Write>(
         lines.extend(complete(session, &windows)?);
     }
     line.say(&Message::Diverged { divergence: summarize(&positions), lines })
-}
-
-/// Writes a file under a temporary name, then renames it: a reader never finds half of it.
-pub(super) fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let partial = temp_beside(path);
-    let written = File::create(&partial).map_err(anyhow::Error::from).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(std::fs::rename(&partial, path)?)
-    });
-    if written.is_err() {
-        // On a full disk every byte counts; more than try cannot be done.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
 }

@@ -1,6 +1,5 @@
 //! `autotune simulate`: searches a recorded table, so that samplers can be compared where every answer is known.
 
-mod csv;
 mod levels;
 mod options;
 mod space_file;

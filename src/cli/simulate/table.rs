@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::csv::Lines;
+use csv::{ReaderBuilder, StringRecord};
+
 use super::levels::{Levels, compare};
 use super::space_file::{Declared, kind};
 use crate::cli::exit::Expected;
@@ -34,9 +35,10 @@ impl Table {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Expected::usage(format!("--table {file}: cannot be read: {e}; name a CSV file")))?;
         let wrong = |what: String| Expected::usage(format!("--table {file}: {what}"));
-        let mut lines = Lines::new(&text);
-        let mut cells = Vec::new();
-        if !lines.next(&mut cells) {
+        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let mut cells = StringRecord::new();
+        let mut next = |cells: &mut StringRecord| reader.read_record(cells).map_err(|e| wrong(e.to_string()));
+        if !next(&mut cells)? {
             return Err(wrong("is empty; it needs a header and rows".into()));
         }
         let header: Vec<String> = cells.iter().map(|c| c.trim().to_owned()).collect();
@@ -50,14 +52,16 @@ impl Table {
             index: HashMap::new(),
             columns: vec![Vec::new(); wanted.len()],
         };
-        let mut line_of_row: Vec<u32> = Vec::new();
-        while lines.next(&mut cells) {
+        let mut place_of_row: Vec<usize> = Vec::new();
+        while next(&mut cells)? {
             if cells.len() == 1 && cells[0].trim().is_empty() {
                 continue;
             }
-            let line = lines.line;
+            let place = cells.position().map_or(0, |p| p.byte() as usize);
+            let line = || line_at(&text, place);
             if cells.len() != header.len() {
                 let (found, wanted) = (cells.len(), header.len());
+                let line = line();
                 return Err(wrong(format!("line {line} has {found} cells where the header has {wanted}")));
             }
             let mut point = Vec::with_capacity(levels.len());
@@ -69,19 +73,19 @@ impl Table {
                 let cell = cells[column].trim();
                 point.push(levels.find(cell).ok_or_else(|| {
                     let known: Vec<String> = levels.values.iter().map(ToString::to_string).collect();
-                    let (name, known) = (&param.name, known.join(", "));
+                    let (line, name, known) = (line(), &param.name, known.join(", "));
                     wrong(format!("line {line}: `{cell}` is no level of `{name}`, which has {known}; add it to the space, or drop the row"))
                 })?);
             }
             for (values, &column) in table.columns.iter_mut().zip(&value_columns) {
                 let number = number(&cells[column]).ok_or_else(|| {
-                    let (name, cell) = (&header[column], cells[column].trim());
+                    let (line, name, cell) = (line(), &header[column], cells[column].trim());
                     wrong(format!("line {line}: `{name}` has `{cell}`, which is no number; leave the cell empty where there is none"))
                 })?;
                 values.push(number);
             }
             table.points.push(point);
-            line_of_row.push(line as u32);
+            place_of_row.push(place);
         }
         if table.points.is_empty() {
             return Err(wrong("has a header but no rows".into()));
@@ -98,7 +102,7 @@ impl Table {
         for (row, point) in table.points.iter().enumerate() {
             let key = key(&table.space, point);
             if let Some(first) = table.index.insert(key, row as u32) {
-                let (first, second) = (line_of_row[first as usize], line_of_row[row]);
+                let [first, second] = [first as usize, row].map(|row| line_at(&text, place_of_row[row]));
                 return Err(wrong(format!(
                     "lines {first} and {second} are the same point; a point has one row"
                 )));
@@ -211,9 +215,27 @@ fn number(cell: &str) -> Option<f64> {
     }
 }
 
+/// The line, from 1, of the record that is read from a place in a text on; empty lines before it are passed over.
+fn line_at(text: &str, place: usize) -> usize {
+    let bytes = text.as_bytes();
+    let empty = bytes.iter().skip(place).take_while(|b| matches!(b, b'\n' | b'\r')).count();
+    1 + bytes.iter().take(place + empty).filter(|b| **b == b'\n').count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_counted_as_an_editor_does() {
+        let text = "a,b\r\n\"x\ny\",1\r\n\r\n\n2,3\nlast,4";
+        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let lines: Vec<usize> = reader
+            .records()
+            .map(|r| line_at(text, usize::try_from(r.unwrap().position().unwrap().byte()).unwrap()))
+            .collect();
+        assert_eq!(lines, [1, 2, 6, 7]);
+    }
     use crate::space::Value;
 
     fn table(text: &str, levels: Vec<Value>) -> Result<Table, String> {

@@ -232,7 +232,8 @@ mod tests {
         writer.finish(false).unwrap();
         let error = convert(&at("broken.gguf"), &at("hf"), None).unwrap_err().to_string();
         assert!(error.contains("blk.0.ffn_up.weight") && error.contains("no scale for each row"), "{error}");
-        assert_eq!(std::fs::read_dir(at("hf")).unwrap().count(), 0);
+        // Without llama.cpp it is known before the folder is made.
+        assert_eq!(std::fs::read_dir(at("hf")).map_or(0, Iterator::count), 0);
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) fn write(
         let _ = std::fs::remove_file(&partial);
     }
     written?;
-    std::fs::rename(&partial, &weights).map_err(|e| fail(&weights, e.to_string()))?;
+    crate::atomic_file::publish(&partial, &weights).map_err(|e| fail(&weights, e.to_string()))?;
     let mut tokenizer_config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,
         "model_max_length": arch.context_length});
     let name_of = |id: u32| token_name(&facts.json, id);

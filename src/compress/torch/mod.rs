@@ -192,7 +192,7 @@ pub fn pack(config: &Config, built: &Gguf, out: &Path) -> Result<Option<(u64, St
         put(&float_bytes(&beside, GgmlType::F32))?;
     }
     let bytes = writer.finish(false)?;
-    Ok(Some((bytes, digest.finalize().iter().map(|b| format!("{b:02x}")).collect())))
+    Ok(Some((bytes, crate::hex::encode(digest.finalize()))))
 }
 
 /// Rounds a row to signed bytes, symmetric about zero; returns its scale.

@@ -4,22 +4,15 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "llama")]
+use std::path::Path;
 #[cfg(feature = "llama")]
 use std::time::Duration;
 
 #[cfg(feature = "llama")]
 use super::{Fault, GgufError};
-
-/// A name beside `path` that no other process or thread uses.
-pub(crate) fn temp_beside(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().map(std::ffi::OsStr::to_os_string).unwrap_or_default();
-    name.push(format!(".{}-{n}.part", std::process::id()));
-    path.with_file_name(name)
-}
+#[cfg(all(feature = "llama", test))]
+use crate::atomic_file::temp_beside;
 
 /// How long an unfinished file must lie untouched before it is taken for a dead writer's.
 #[cfg(feature = "llama")]
@@ -41,7 +34,7 @@ pub(crate) fn remove_leftovers(folder: &Path) {
     }
 }
 
-/// Whether a name has the form that [`temp_beside`] gives: `NAME.PROCESS-NUMBER.part`.
+/// Whether a name has the form that [`crate::atomic_file::temp_beside`] gives: `NAME.PROCESS-NUMBER.part`.
 #[cfg(feature = "llama")]
 fn is_temp(path: &Path) -> bool {
     let parts = path.file_name().and_then(std::ffi::OsStr::to_str).and_then(|n| n.strip_suffix(".part"));

@@ -10,7 +10,7 @@ mod parse;
 mod value;
 mod write;
 
-pub(crate) use disk::temp_beside;
+pub(crate) use crate::atomic_file::temp_beside;
 #[cfg(feature = "llama")]
 pub(crate) use disk::{LEFT_BEHIND, check_space, remove_leftovers};
 pub use error::{Fault, GgufError};

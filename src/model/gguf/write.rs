@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::disk::{reserve, temp_beside};
+use super::disk::reserve;
 use super::value::{MetaValue, Metadata};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Fault, GgufError, MAGIC};
+use crate::atomic_file::{publish, temp_beside};
 use crate::model::GgmlType;
 
 /// A tensor to be written.
@@ -190,10 +191,8 @@ impl GgufWriter {
             let fault = Fault::TensorBytes { tensor: name.clone(), found: self.written, expected: *size };
             return Err(fault.at(&self.path));
         }
-        if sync {
-            self.file.sync_all().map_err(|e| self.fault(e))?;
-        }
-        fs::rename(&self.temp, &self.path).map_err(|e| self.fault(e))?;
+        let named = if sync { publish(&self.temp, &self.path) } else { fs::rename(&self.temp, &self.path) };
+        named.map_err(|e| self.fault(e))?;
         Ok(self.total)
     }
 

@@ -7,13 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{CONFIDENCE, TaskCount, estimate_task};
+use crate::measure::stats::wilson_ends;
 
 /// Resamples of a bootstrap: the end points move by less than .2 points from seed to seed at 100 tasks.
 const RESAMPLES: usize = 10_000;
 /// Resampling fewer tasks than this shows too little of what other tasks would give; one task would seem to be certain.
 const FEW_TASKS: usize = 10;
-/// The 97.5 % point of the normal distribution, for [`CONFIDENCE`].
-const Z: f64 = 1.959_963_984_540_054;
 
 /// How an interval was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +47,8 @@ pub fn wilson(successes: u64, n: u64) -> Interval {
 /// Wilson's interval around a mean. For estimates between 0 and 1 it is too wide rather than too narrow: nothing in [0, 1] with this
 /// mean varies more than 0s and 1s do.
 fn score_interval(p: f64, n: f64) -> Interval {
-    let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-    let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Interval { low: (centre - half).max(0.0), high: (centre + half).min(1.0), method: Method::Wilson }
+    let (low, high) = wilson_ends(p, n);
+    Interval { low, high, method: Method::Wilson }
 }
 
 /// The interval of the mean of per-task estimates over other tasks like these.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::PasskError;
+use crate::measure::stats::fair_coin_tail;
 
 /// A paired comparison of two verdict vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,15 +87,9 @@ pub fn mcnemar(reference: &[bool], candidate: &[bool]) -> Result<Paired, PasskEr
     })
 }
 
-/// Two-sided p-value of at most `few` of `n` fair coins, by logarithms so that thousands of tasks do not underflow.
+/// Two-sided p-value of at most `few` of `n` fair coins.
 fn sign_test(few: u64, n: u64) -> f64 {
-    let mut log_term = -(n as f64) * std::f64::consts::LN_2;
-    let mut tail = 0.0;
-    for i in 0..=few {
-        tail += log_term.exp();
-        log_term += ((n - i) as f64).ln() - ((i + 1) as f64).ln();
-    }
-    (2.0 * tail).min(1.0)
+    (2.0 * fair_coin_tail(few, n)).min(1.0)
 }
 
 #[cfg(test)]

@@ -11,5 +11,5 @@ pub(super) fn token() -> Result<String, SandboxError> {
     if got != bytes.len() as isize {
         return Err(SandboxError::broken("draw a token", std::io::Error::last_os_error()));
     }
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::hex::encode(bytes))
 }

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::{count, trust};
 use crate::measure::recheck::{self, Recheck, Standing};
+use crate::measure::stats::median;
 use crate::report::metric::digits;
 use crate::report::{Analysis, Comparison, Metric, Pick, Reading, titles};
 
@@ -86,7 +87,7 @@ fn machine(analysis: &Analysis) -> Markup {
     html! {
         @if let Some(worst) = shares.last() {
             p {
-                "While the " (shares.len()) " timed trials ran, other programs used " (metric.show(trust::median(shares.iter().copied())))
+                "While the " (shares.len()) " timed trials ran, other programs used " (metric.show(median(&shares)))
                 " of the cores typically, " (metric.show(*worst)) " at worst"
                 @if analysis.disturbed.is_empty() { "; no measurement counted as disturbed." }
                 @else { "; " (count(analysis.disturbed.len(), "measurement")) " counted as disturbed, " (repeated) " of them measured again." }
@@ -138,7 +139,7 @@ impl Noise {
         Some(Self {
             pairs: differences.len(),
             trials,
-            median: trust::median(differences.iter().copied()).exp_m1(),
+            median: median(&differences).exp_m1(),
             p95: differences[(last * 95).div_ceil(100)].exp_m1(),
         })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::{again, count};
+use crate::measure::stats::median;
 use crate::report::metric::{PEAK, digits};
 use crate::report::{Analysis, Metric, Reading, one_line};
 use crate::store::{TrialRecord, TrialState};
@@ -77,7 +78,7 @@ fn uncertainty(analysis: &Analysis) -> Markup {
                 .collect();
             widths.sort_by(f64::total_cmp);
             let worst = *widths.last()?;
-            Some((metric, widths.len(), median(widths.iter().copied()), worst))
+            Some((metric, widths.len(), median(&widths), worst))
         })
         .collect();
     html! {
@@ -173,23 +174,12 @@ impl Errors {
         let &(worst_number, worst) = errors.iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
         Some(Self {
             count: pairs.len(),
-            median: median(errors.iter().map(|e| e.1.abs())),
-            bias: median(errors.iter().map(|e| e.1)),
+            median: median(&errors.iter().map(|e| e.1.abs()).collect::<Vec<_>>()),
+            bias: median(&errors.iter().map(|e| e.1).collect::<Vec<_>>()),
             worst,
             worst_number,
             rank: spearman(&pairs.iter().map(|p| (p.1, p.2)).collect::<Vec<_>>()),
         })
-    }
-}
-
-pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    match n {
-        0 => f64::NAN,
-        _ if n % 2 == 1 => sorted[n / 2],
-        _ => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
     }
 }
 
@@ -233,6 +223,6 @@ mod tests {
         assert_eq!(r(&[(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]), Some(-1.0));
         assert_eq!(r(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
         assert_eq!(ranks(&[5.0, 1.0, 5.0]), [1.5, 0.0, 1.5]);
-        assert_eq!(median([3.0, 1.0, 2.0, 10.0].into_iter()), 2.5);
+        assert_eq!(median(&[3.0, 1.0, 2.0, 10.0]), 2.5);
     }
 }

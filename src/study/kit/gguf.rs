@@ -63,7 +63,7 @@ fn sampled_hash(path: &Path, length: u64) -> std::io::Result<String> {
         take(length / SAMPLES * i, SAMPLE_BYTES)?;
     }
     take(length.saturating_sub(SAMPLE_BYTES as u64), SAMPLE_BYTES)?;
-    Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(crate::hex::encode(digest.finalize()))
 }
 
 impl Kit for GgufKit {

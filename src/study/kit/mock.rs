@@ -24,7 +24,7 @@ impl MockKit {
             std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         let model =
             serde_json::from_str(&text).with_context(|| format!("{} is no mock model", path.display()))?;
-        let hash = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = crate::hex::encode(Sha256::digest(text.as_bytes()));
         Ok(Self { path: path.to_owned(), model, hash })
     }
 }

@@ -212,12 +212,15 @@ fn inner_filters(read_only: bool) -> Result<Vec<String>, SandboxError> {
     let filters = seccomp::filters(Role::Forked, read_only)
         .map_err(|e| SandboxError::broken("make seccomp filters", e))?;
     let encode = |filter: &seccompiler::BpfProgram| {
-        let bytes = filter.iter().flat_map(|i| {
-            let [a, b] = i.code.to_ne_bytes();
-            let [c, d, e, f] = i.k.to_ne_bytes();
-            [a, b, i.jt, i.jf, c, d, e, f]
-        });
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+        let bytes: Vec<u8> = filter
+            .iter()
+            .flat_map(|i| {
+                let [a, b] = i.code.to_ne_bytes();
+                let [c, d, e, f] = i.k.to_ne_bytes();
+                [a, b, i.jt, i.jf, c, d, e, f]
+            })
+            .collect();
+        crate::hex::encode(bytes)
     };
     Ok(filters.iter().map(encode).collect())
 }

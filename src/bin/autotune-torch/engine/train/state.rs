@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
 use super::optimizer::Adam;
+use autotune::atomic_file;
 use autotune::engine::lab::RecoverProgress;
 
 /// How far it was, and of what.
@@ -38,12 +39,9 @@ pub(super) fn save(
     }
     let partial = folder.join(format!("{TENSORS}.partial"));
     Tensor::write_safetensors(&all, &partial)?;
-    std::fs::rename(&partial, folder.join(TENSORS))?;
+    atomic_file::publish(&partial, &folder.join(TENSORS))?;
     let text = serde_json::to_string(stopped).map_err(|e| TchError::FileFormat(e.to_string()))?;
-    let partial = folder.join(format!("{PROGRESS}.partial"));
-    std::fs::write(&partial, text)?;
-    std::fs::rename(&partial, folder.join(PROGRESS))?;
-    Ok(())
+    Ok(atomic_file::write(&folder.join(PROGRESS), text.as_bytes())?)
 }
 
 /// Takes up a state, where there is one of the same recovery.
