@@ -5,6 +5,8 @@
 #[path = "../support/bench.rs"]
 mod bench;
 
+mod answers;
+mod dress;
 mod identity;
 mod liveness;
 mod old_database;

@@ -1,194 +1,264 @@
-//! The completion in a chat answer: prose, fenced code, repeated signatures, examples of use.
+//! The completion in a chat answer: prose, fenced code, repeated signatures, drafts, examples of use.
+//!
+//! Every way to read the answer gives candidates; which one is right shows in what they are: a candidate that parses and defines the
+//! function under test comes before one that does not, a fenced one before one between prose, and a later one before an earlier one,
+//! which it corrects.
 
-use super::cut;
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use super::{
+    assemble::assembled,
+    cut::{cut, joined},
+    drafts::{before_special_token, without_drafts},
+    javascript,
+    markdown::{Part, Tag, html_blocks, parts, unescaped},
+    python,
+    scan::Scan,
+    syntax::{self, Program},
+    unfenced,
+};
 use crate::quality::tasks::{Kind, Task, TaskLanguage};
 
 /// The completion in an answer whose line ends are plain.
 pub(super) fn completion(task: &Task, answer: &str) -> String {
-    let blocks = fenced_blocks(answer);
-    let code = blocks
-        .iter()
-        .find(|(_, body)| definition(task, body).is_some())
-        .or_else(|| blocks.first())
-        .map(|(_, body)| body.as_str());
-    let bare;
-    let source = match code {
-        Some(code) => code,
-        None => {
-            bare = without_prose(task, answer);
-            bare.as_str()
+    let answer = without_drafts(answer);
+    let texts = [answer.text.as_str(), answer.drafts.as_str()];
+    let texts: Vec<&str> = texts.into_iter().filter(|text| !text.trim().is_empty()).collect();
+    let program = texts.iter().find_map(|text| program(task, text)).map(|program| completed(task, &program));
+    program
+        .or_else(|| texts.iter().find_map(|text| body(task, text)))
+        .unwrap_or_else(|| unknown(task, texts.first().copied().unwrap_or_default()))
+}
+
+/// A reading of a part of the answer.
+struct Candidate {
+    program: Program,
+    rank: Rank,
+}
+
+/// What makes one reading better than another, the weightiest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// It parses, and defines the function with a body.
+    sound: bool,
+    /// The function has a body.
+    whole: bool,
+    /// The block is not said to be of another language.
+    native: bool,
+    /// The function stands at the margin, not in a class.
+    direct: bool,
+    /// It stands in a fence.
+    fenced: bool,
+    /// Where it ends in the answer.
+    end: usize,
+}
+
+/// The parts of an answer as code.
+struct Block {
+    program: Program,
+    tag: Option<Tag>,
+    end: usize,
+}
+
+/// The program in an answer that defines the function under test.
+fn program(task: &Task, answer: &str) -> Option<String> {
+    let blocks = blocks(task, answer);
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for block in &blocks {
+        let fenced = block.tag.is_some();
+        if fenced {
+            candidates.extend(candidate(task, block.program.clone(), block));
         }
+        if !fenced || !block.program.is_valid {
+            let runs = unfenced::runs(task.language, &block.program.text, &task.entry_point);
+            candidates.extend(runs.into_iter().filter_map(|run| candidate(task, run, block)));
+        }
+    }
+    let best = candidates.into_iter().max_by_key(|candidate| candidate.rank)?;
+    let fenced = blocks.iter().filter(|block| matches!(block.tag, Some(Tag::Own | Tag::Unknown)));
+    let others: Vec<&Program> = fenced.map(|block| &block.program).collect();
+    Some(assembled(task.language, &task.entry_point, &known(task), &best.program, &others))
+}
+
+fn candidate(task: &Task, program: Program, block: &Block) -> Option<Candidate> {
+    let rank = |whole, direct, program: &Program| Rank {
+        sound: program.is_valid && whole,
+        whole,
+        native: block.tag != Some(Tag::Foreign),
+        direct,
+        fenced: block.tag.is_some(),
+        end: block.end,
     };
-    let source = source.trim_start_matches('\n');
-    let python = task.language == TaskLanguage::Python;
-    match definition(task, source) {
-        _ if task.kind == Kind::Standalone => cut(task, source).to_owned(),
-        // The answer repeats the function. In Python the prompt is one already (its docstring is a body), and the later one overrides.
-        Some(_) if python => format!("{}pass\n\n{source}", python_indent(task)),
-        Some(line_end) => {
-            delegated(task, source).unwrap_or_else(|| cut(task, &source[line_end..]).to_owned())
-        }
-        None if python => indent_body(cut(task, source)),
-        None => cut(task, source).to_owned(),
+    if task.entry_point.is_empty() {
+        let defines = program.statements.iter().any(|statement| statement.kind == syntax::Kind::Definition);
+        return defines.then(|| Candidate { rank: rank(true, true, &program), program });
     }
-}
-
-/// A fenced block: the word after the fence and its text, without the fence's own indentation (of a list, say). A fence that is never
-/// closed ends with the answer.
-fn fenced_blocks(text: &str) -> Vec<(String, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
-    let mut indent = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start();
-        match (trimmed.strip_prefix("```"), open.take()) {
-            (Some(_), Some(block)) => blocks.push(block),
-            (Some(tag), None) => {
-                indent = line.len() - trimmed.len();
-                open = Some((tag.trim().to_ascii_lowercase(), String::new()));
-            }
-            (None, Some((tag, mut body))) => {
-                let own = line.len() - line.trim_start_matches([' ', '\t']).len();
-                body.push_str(&line[indent.min(own)..]);
-                open = Some((tag, body));
-            }
-            (None, None) => {}
-        }
+    if let Some(definition) = program.definition(&task.entry_point) {
+        return Some(Candidate { rank: rank(!definition.is_stub, true, &program), program });
     }
-    blocks.extend(open);
-    blocks
+    let program = unclassed(task, &program)?;
+    Some(Candidate { rank: rank(true, false, &program), program })
 }
 
-/// What may stand before a function's name where it is defined.
-fn openers(language: TaskLanguage) -> &'static [&'static str] {
-    match language {
-        TaskLanguage::Python => &["def ", "async def "],
-        _ => &["function ", "function* ", "async function ", "const ", "let ", "var "],
-    }
-}
-
-/// Where the line ends that defines the task's function, at the margin.
-fn definition(task: &Task, source: &str) -> Option<usize> {
-    let mut end = 0;
-    source.split_inclusive('\n').find_map(|line| {
-        end += line.len();
-        defines(task, line).then_some(end)
-    })
-}
-
-fn defines(task: &Task, line: &str) -> bool {
-    let name = task.entry_point.as_str();
-    let line = exported(line);
-    let named = |opener: &&str| {
-        let rest = line.strip_prefix(*opener).and_then(|rest| rest.trim_start().strip_prefix(name));
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$'))
+/// A program whose class has the function as a method, with the function that calls it.
+fn unclassed(task: &Task, program: &Program) -> Option<Program> {
+    let name = &task.entry_point;
+    let statement = program.statements.iter().rfind(|statement| statement.methods.contains(name))?;
+    let class = statement.defines.first()?;
+    let line = match task.language {
+        TaskLanguage::Python => format!("{name} = {class}().{name}\n"),
+        _ => format!("const {name} = (...args) => new {class}().{name}(...args);\n"),
     };
-    !name.is_empty() && openers(task.language).iter().any(named)
+    Some(Program::new(task.language, &format!("{}\n\n{line}", program.text.trim_end())))
 }
 
-/// A line without the word that exports what it defines.
-fn exported(line: &str) -> &str {
-    ["export default ", "export "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line)
-}
-
-/// The code of an answer that has no fences: from the first line that is code, or the whole answer if none defines the function.
-fn without_prose(task: &Task, answer: &str) -> String {
-    let mut lines = answer.split_inclusive('\n').skip_while(|line| !begins_code(task, line)).peekable();
-    if !answer.split_inclusive('\n').any(|line| defines(task, line)) {
-        return answer.to_owned();
-    }
-    let mut code = String::new();
-    let mut defined = false;
-    while let Some(line) = lines.next_if(|line| {
-        let at_margin = line.starts_with(|c: char| !c.is_whitespace());
-        !defined || !at_margin || begins_code(task, line) || line.starts_with(['}', ')', ']'])
-    }) {
-        defined |= defines(task, line);
-        code.push_str(line);
-    }
-    code
-}
-
-fn begins_code(task: &Task, line: &str) -> bool {
-    let others: &[&str] = match task.language {
-        TaskLanguage::Python => &["import ", "from ", "class ", "@", "#"],
-        _ => &["import ", "class ", "//", "/*", "'use strict'", "\"use strict\""],
-    };
-    let line = exported(line);
-    // Prose begins with such a word, too; code after it names something.
-    let from = line.strip_prefix("from ").is_none_or(|rest| rest.contains(" import "));
-    from && openers(task.language).iter().chain(others).any(|word| line.starts_with(word))
-}
-
-/// A body for the function that the prompt has opened: the answer's functions inside it, and a call of the one under test. So the answer may
-/// name parameters and helpers as it likes. None when the prompt's parameters cannot be passed on.
-fn delegated(task: &Task, source: &str) -> Option<String> {
-    let opening = task.prompt.lines().rev().find(|line| defines(task, line))?;
-    let arguments = arguments(opening)?;
-    let mut body = String::new();
-    for line in source.lines() {
-        let exports = ["module.exports", "exports.", "export {", "export default "];
-        if exports.iter().any(|text| line.starts_with(text)) && !defines(task, line) {
-            continue;
-        }
-        body.push_str(exported(line));
-        body.push('\n');
-    }
-    Some(format!("  {{\n{body}  return {}({});\n  }}\n}}", task.entry_point, arguments.join(", ")))
-}
-
-/// The names between a JavaScript function's brackets as its arguments; None for patterns.
-fn arguments(opening: &str) -> Option<Vec<String>> {
-    let from = opening.find('(')? + 1;
-    let (mut depth, mut start) = (0u32, from);
-    let mut parts = Vec::new();
-    for (at, c) in opening[from..].char_indices().map(|(at, c)| (from + at, c)) {
-        match c {
-            ')' | ',' if depth == 0 => {
-                parts.push(&opening[start..at]);
-                start = at + 1;
-                if c == ')' {
-                    break;
-                }
-            }
-            '(' | '[' | '{' | '<' => depth += 1,
-            // An arrow closes nothing.
-            ')' | ']' | '}' | '>' => depth = depth.saturating_sub(1),
-            _ => {}
+/// All readings of an answer: with fences inside literals taken for text and for fences, its HTML, and as a whole.
+fn blocks(task: &Task, answer: &str) -> Vec<Block> {
+    let mut all: Vec<Part> = parts(task.language, answer, true);
+    for part in parts(task.language, answer, false) {
+        if !all.contains(&part) {
+            all.push(part);
         }
     }
-    let argument = |part: &&str| {
-        let name = part.split([':', '=']).next().unwrap_or_default().trim().trim_end_matches('?');
-        let word = name.strip_prefix("...").unwrap_or(name);
-        let sound = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$');
-        sound.then(|| name.to_owned())
-    };
-    parts.iter().filter(|part| !part.trim().is_empty()).map(argument).collect()
+    let html = html_blocks(answer).into_iter().map(|text| Part { tag: Some(Tag::Unknown), text, end: 0 });
+    all.extend(html);
+    all.push(Part { tag: None, text: answer.to_owned(), end: 0 });
+    let block = |part: Part| Block { program: code(task.language, &part.text), tag: part.tag, end: part.end };
+    all.into_iter().map(block).collect()
 }
 
-/// The indentation of the prompt's last line with text in a function: four spaces when there is none.
-fn python_indent(task: &Task) -> String {
-    let last = task.prompt.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    let indent: String = last.chars().take_while(|c| c.is_whitespace()).collect();
-    if indent.is_empty() { "    ".to_owned() } else { indent }
-}
-
-/// A bare body at column 0 (chat models dedent it) is indented; one that is indented already is kept.
-fn indent_body(body: &str) -> String {
-    match body.lines().find(|line| !line.trim().is_empty()) {
-        Some(first) if !first.starts_with([' ', '\t']) => body
-            .split_inclusive('\n')
-            .map(|line| if line.trim().is_empty() { line.to_owned() } else { format!("    {line}") })
-            .collect(),
-        _ => body.to_owned(),
+/// A part of an answer as a program: at the margin, without special tokens, entities and an interpreter's prompts.
+fn code(language: TaskLanguage, text: &str) -> Program {
+    let text = before_special_token(language, text);
+    let text = unescaped(language, text);
+    if language != TaskLanguage::Python {
+        return Program::new(language, &text);
     }
+    let text = python::dedented(&without_interpreter_prompts(&text));
+    Program::new(language, text.trim_start_matches('\n'))
+}
+
+/// The statements typed into an interactive interpreter, without its prompts and answers.
+fn without_interpreter_prompts(text: &str) -> String {
+    if !text.trim_start().starts_with(">>> ") {
+        return text.to_owned();
+    }
+    let typed = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let code = [">>> ", "... "].iter().find_map(|mark| line.strip_prefix(mark));
+        code.or_else(|| (line == "...").then_some(""))
+    });
+    typed.map(|line| format!("{line}\n")).collect()
+}
+
+/// The names that a task's prompt defines.
+fn known(task: &Task) -> BTreeSet<String> {
+    if task.kind == Kind::Standalone {
+        return BTreeSet::new();
+    }
+    let ending = match task.language {
+        TaskLanguage::Python => python::ending(&task.prompt),
+        _ => Scan::new(task.language, &task.prompt).closing(&task.prompt),
+    };
+    let program = Program::new(task.language, &format!("{}{ending}", task.prompt));
+    program.defines().into_iter().filter(|name| *name != task.entry_point).map(str::to_owned).collect()
+}
+
+/// A program as the completion of the task's prompt.
+fn completed(task: &Task, program: &str) -> String {
+    match (task.kind, task.language) {
+        (Kind::Standalone, _) => program.to_owned(),
+        // The prompt is made whole; the program's function comes later and counts.
+        (_, TaskLanguage::Python) => {
+            format!("{}\n{}", python::ending(&task.prompt), without_future(program))
+        }
+        _ => {
+            let delegating =
+                javascript::delegating_body(task.language, &task.prompt, program, &task.entry_point);
+            delegating.unwrap_or_else(|| behind_opening(task, program))
+        }
+    }
+}
+
+/// A program without imports from `__future__`, which may only stand at a file's start. Annotations that they leave unread are read now,
+/// so that the usual names for them are imported.
+fn without_future(program: &str) -> String {
+    if !program.contains("__future__") {
+        return program.to_owned();
+    }
+    let parsed = Program::new(TaskLanguage::Python, program);
+    let future = |statement: &&syntax::Statement| {
+        let source = &program[statement.start..statement.end];
+        statement.kind == syntax::Kind::Import && source.starts_with("from __future__")
+    };
+    let mut text = program.to_owned();
+    for statement in parsed.statements.iter().filter(future).rev() {
+        text.replace_range(statement.start..statement.end, "from typing import *");
+    }
+    text
+}
+
+/// What stands behind the line that opens the function, for a prompt whose parameters cannot be passed on.
+fn behind_opening(task: &Task, program: &str) -> String {
+    let parsed = Program::new(task.language, program);
+    let start = parsed.definition(&task.entry_point).map_or(0, |statement| statement.start);
+    let body = program[start..].find('{').map_or(program, |at| &program[start + at + 1..]);
+    body[..cut(task, body).length].to_owned()
+}
+
+/// A body without its function, as a completion that parses.
+fn body(task: &Task, answer: &str) -> Option<String> {
+    if task.kind == Kind::Standalone || !task.language.is_executed() {
+        return None;
+    }
+    let mut bodies: Vec<String> = Vec::new();
+    for part in parts(task.language, answer, true) {
+        if part.tag != Some(Tag::Foreign) {
+            bodies.push(unescaped(task.language, before_special_token(task.language, &part.text)));
+        }
+    }
+    bodies.push(before_special_token(task.language, answer).to_owned());
+    let sound = bodies.iter().filter_map(|body| sound_body(task, body));
+    // A body gives something; what does not may be an example of use.
+    sound.min_by_key(|body| Reverse(body.contains("return") || body.contains("yield")))
+}
+
+/// A body at the prompt's indentation, if the program is then whole.
+fn sound_body(task: &Task, body: &str) -> Option<String> {
+    let valid = |body: &str| Program::new(task.language, &format!("{}{body}", task.prompt)).is_valid;
+    let line_end = if task.prompt.ends_with('\n') || task.prompt.is_empty() { "" } else { "\n" };
+    if task.language != TaskLanguage::Python {
+        let body = format!("{line_end}{body}");
+        let body = &body[..cut(task, &body).length];
+        let closing = Scan::new(task.language, &task.prompt).closing(&task.prompt);
+        return [body.to_owned(), format!("{body}\n{closing}")].into_iter().find(|body| valid(body));
+    }
+    let body = python::dedented(body);
+    let body = python::indented(body.trim_start_matches('\n'), &python::body_indent(&task.prompt));
+    let body = format!("{line_end}{body}");
+    let body = &body[..cut(task, &body).length];
+    (!body.trim().is_empty() && valid(body)).then(|| body.to_owned())
+}
+
+/// The completion of an answer that holds neither the function nor a body that parses: its first block, or all of it, for the interpreter
+/// to judge.
+fn unknown(task: &Task, answer: &str) -> String {
+    let parts = parts(task.language, answer, true);
+    let block = parts.iter().find(|part| matches!(part.tag, Some(Tag::Own | Tag::Unknown)));
+    let text = before_special_token(task.language, block.map_or(answer, |part| part.text.as_str()));
+    let text = match task.language {
+        TaskLanguage::Python if task.kind == Kind::Continuation => {
+            python::indented(&python::dedented(text), &python::body_indent(&task.prompt))
+        }
+        _ => text.to_owned(),
+    };
+    joined(task, &text[..cut(task, &text).length])
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Style, completion};
-    use super::*;
-    use crate::quality::tasks::{WARMUP, load};
+    use crate::quality::tasks::{Task, WARMUP, load};
 
     fn task(id: &str) -> Task {
         load(WARMUP, 0).unwrap().get(id).unwrap().clone()
@@ -200,7 +270,7 @@ mod tests {
         let raw = "Sure! First install:\n```bash\npip install x\n```\nThen:\n```python\nimport math\n\ndef add(a, b):\n    return a + b\n```\nThis works.";
         let text = completion(&task, raw, Style::Chat);
         assert!(text.contains("import math\n\ndef add(a, b):\n    return a + b\n"), "{text}");
-        assert!(text.starts_with("    pass\n") && !text.contains("pip"));
+        assert!(!text.contains("pip") && !text.contains("Sure"), "{text}");
     }
 
     #[test]
@@ -244,20 +314,6 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_passed_on_by_name() {
-        let names = |line| arguments(line).map(|names| names.join(","));
-        assert_eq!(names("const f = (a, b) => {").as_deref(), Some("a,b"));
-        assert_eq!(
-            names("function f(a: Map<string, number>, b?: number, ...c: any[]): void {").as_deref(),
-            Some("a,b,...c")
-        );
-        assert_eq!(names("function f(a = g(1, 2), b = [3, 4]) {").as_deref(), Some("a,b"));
-        assert_eq!(names("const f = () => {").as_deref(), Some(""));
-        assert_eq!(names("const f = ({ a, b }) => {"), None);
-        assert_eq!(names("const f = a => {"), None);
-    }
-
-    #[test]
     fn a_fence_in_a_list_is_not_part_of_the_code() {
         let task = task("warmup/python/add");
         let raw = "1. Like this:\n   ```python\n   def add(a, b):\n       return a + b\n   ```\n";
@@ -270,10 +326,7 @@ mod tests {
         let python = task("warmup/python/add");
         let raw = "From what you say I take that you want this:\n\nfrom math import pi\n\ndef add(a, b):\n    return a + b\n\nThis adds.\n";
         let text = completion(&python, raw, Style::Chat);
-        assert!(
-            text.ends_with("pass\n\nfrom math import pi\n\ndef add(a, b):\n    return a + b\n\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("\nfrom math import pi\n\ndef add(a, b):\n    return a + b\n"), "{text}");
         let javascript = task("warmup/javascript/add");
         let raw = "Sure:\n\nfunction add(a, b) {\n  return a + b;\n}\n\nIt adds.";
         let text = completion(&javascript, raw, Style::Chat);

@@ -1,9 +1,19 @@
 //! From what a model wrote to the completion that is graded.
 //!
-//! Base models continue the prompt and run on: the text is cut at the task's stop texts. Chat models answer with prose and fenced
-//! code: the block that defines the function under test is taken, and repeated signatures are merged with the prompt.
+//! Base models continue the prompt and run on: the text is cut where the function or program ends ([`cut`]). Chat models answer with prose
+//! and code: the program that defines the function under test is taken, and merged with the prompt (`chat`). What is code, a literal, a
+//! comment or prose is decided by a tokenizer and the grammar of the language, not by looking for texts.
 
+mod assemble;
 mod chat;
+mod cut;
+mod drafts;
+mod javascript;
+mod markdown;
+mod python;
+mod scan;
+mod syntax;
+mod unfenced;
 
 use crate::quality::tasks::{Kind, Task, TaskLanguage};
 
@@ -21,34 +31,21 @@ pub enum Style {
 pub fn completion(task: &Task, raw: &str, style: Style) -> String {
     let raw = raw.replace("\r\n", "\n");
     match style {
-        Style::Continuation => cut(task, &raw).to_owned(),
-        Style::Chat => chat::completion(task, &raw),
+        Style::Continuation => cut::joined(task, cut(task, &raw)),
+        Style::Chat => chat::completion(task, raw.trim_start_matches('\u{feff}')),
     }
 }
 
-/// Whether a continuation is complete, so that generation may stop: a stop text has come.
+/// Whether a continuation is complete, so that generation may stop: its function has ended, or a stop text has come.
 #[must_use]
 pub fn is_finished(task: &Task, raw: &str) -> bool {
-    cut(task, raw).len() < raw.len() || task.closing.iter().any(|text| raw.contains(text.as_str()))
+    cut::cut(task, raw).finished
 }
 
-/// The continuation up to its first stop text; a closing text is kept.
+/// The continuation up to the end of its function or its first stop text; a closing text is kept.
 #[must_use]
 pub fn cut<'a>(task: &Task, raw: &'a str) -> &'a str {
-    let exclusive = task.stop.iter().filter_map(|text| raw.find(text.as_str())).chain(dedent(task, raw));
-    let inclusive = task.closing.iter().filter_map(|text| raw.find(text.as_str()).map(|at| at + text.len()));
-    &raw[..exclusive.chain(inclusive).min().unwrap_or(raw.len())]
-}
-
-/// Where a Python body ends: at the first line, after some text, that is not indented.
-fn dedent(task: &Task, raw: &str) -> Option<usize> {
-    if !ends_at_dedent(task) {
-        return None;
-    }
-    raw.match_indices('\n').map(|(at, _)| at).find(|&at| {
-        let rest = &raw[at + 1..];
-        !raw[..at].trim().is_empty() && rest.chars().next().is_some_and(|c| !c.is_whitespace())
-    })
+    &raw[..cut::cut(task, raw).length]
 }
 
 /// Whether the completion is the indented body of a Python function, so that the first line at the margin ends it.
@@ -98,5 +95,62 @@ mod tests {
             completion(&task, "\r\n    return a\r\ndef x():\r\n", Style::Continuation),
             "\n    return a"
         );
+    }
+
+    #[test]
+    fn a_python_continuation_is_not_cut_inside_literals_comments_and_brackets() {
+        let task = task("warmup/python/add");
+        for body in [
+            "\n    text = \"\"\"\ndef x():\nprint <|im_end|>\n```\n\"\"\"\n    return a + b",
+            "\n    c = [\na,\n# last\nb]\n    return sum(c)",
+            "\n    d = '<|' + \"<|endoftext|>\"  # <|x|> here\n    return a + b",
+            "\n    c = a\n# now the sum\n    return c + b",
+            "\n    c = a \\\n+ b\n    return c",
+            "\n\n    '''It's\n\nprint(1)'''\n    return a + b",
+        ] {
+            let raw = format!("{body}\n\n# Example\nprint(add(1, 2))\n");
+            assert_eq!(completion(&task, &raw, Style::Continuation), format!("{body}\n"), "{raw}");
+            assert!(!is_finished(&task, body), "{body}");
+            assert!(is_finished(&task, &raw), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_javascript_continuation_ends_where_its_function_does() {
+        let task = task("warmup/javascript/add");
+        for body in [
+            "\n  const t = `\n}\n`;\n  return a + b;\n}",
+            " return a + b; }",
+            "\n  const o = {\n'a': a\n};\nreturn o.a + b;\n}",
+            "\nconst c = a;\nlet d = b;\n// sum\n  return c + d;\n  }",
+            "\n  if (/}/.test(a)) { return '}'; }\n  return a + b; // }\n}",
+            "\n  /*\n}\n*/\n  return a + b; // <|x|> here\n}",
+        ] {
+            let raw = format!("{body}\n\nconst x = 1;\n}}\n");
+            assert_eq!(completion(&task, &raw, Style::Continuation), body, "{raw}");
+            assert!(!is_finished(&task, &body[..body.len() - 1]) && is_finished(&task, body), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_stop_text_is_no_part_of_a_longer_word() {
+        let row = r#"{"task_id": 1, "text": "Add.", "code": "def f(a): return a", "test_list": ["assert f(1) == 1"]}"#;
+        let task = crate::quality::tasks::parse_line(row).unwrap();
+        let body = "def f(a):\n    return printed\nprinted = 3\nassertion = 4";
+        let raw = format!("{body}\nprint(f(1))");
+        assert_eq!(completion(&task, &raw, Style::Continuation), body);
+    }
+
+    #[test]
+    fn a_continuation_of_a_prompt_without_line_end_gets_one_where_it_needs_one() {
+        let mut task = task("warmup/python/add");
+        task.prompt = "def add(a, b):\n    '''Sum.'''".to_owned();
+        assert_eq!(completion(&task, "    return a + b", Style::Continuation), "\n    return a + b");
+        assert_eq!(completion(&task, "\n    return a + b", Style::Continuation), "\n    return a + b");
+        task.prompt = "def add(a, b):\n    '''Sum.'''\n    ".to_owned();
+        assert_eq!(completion(&task, "return a + b", Style::Continuation), "return a + b");
+        assert_eq!(completion(&task, "    return a + b", Style::Continuation), "\n    return a + b");
+        task.prompt = "def add(a, b):".to_owned();
+        assert_eq!(completion(&task, " return a + b", Style::Continuation), " return a + b");
     }
 }
