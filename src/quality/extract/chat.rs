@@ -14,7 +14,7 @@ use super::{
     markdown::{Part, Tag, html_blocks, parts, unescaped},
     python,
     scan::Scan,
-    syntax::{self, Program},
+    syntax::{self, Callable, Program},
     unfenced,
 };
 use crate::quality::tasks::{Kind, Task, TaskLanguage};
@@ -43,6 +43,8 @@ struct Rank {
     sound: bool,
     /// The function has a body.
     whole: bool,
+    /// What has its name is a function for certain.
+    certain: bool,
     /// The block is not said to be of another language.
     native: bool,
     /// The function stands at the margin, not in a class.
@@ -51,6 +53,13 @@ struct Rank {
     fenced: bool,
     /// Where it ends in the answer.
     end: usize,
+}
+
+impl Rank {
+    /// Whether no candidate outside fences can come before it.
+    fn is_best_of_unfenced(self) -> bool {
+        self.sound && self.whole && self.certain && self.native && self.direct && self.fenced
+    }
 }
 
 /// The parts of an answer as code.
@@ -64,12 +73,12 @@ struct Block {
 fn program(task: &Task, answer: &str) -> Option<String> {
     let blocks = blocks(task, answer);
     let mut candidates: Vec<Candidate> = Vec::new();
-    for block in &blocks {
-        let fenced = block.tag.is_some();
-        if fenced {
-            candidates.extend(candidate(task, block.program.clone(), block));
-        }
-        if !fenced || !block.program.is_valid {
+    let fenced = blocks.iter().filter(|block| block.tag.is_some());
+    candidates.extend(fenced.filter_map(|block| candidate(task, block.program.clone(), block)));
+    // What stands between prose takes longer to find, and cannot be better than this.
+    let settled = candidates.iter().any(|Candidate { rank, .. }| rank.is_best_of_unfenced());
+    for block in blocks.iter().filter(|_| !settled) {
+        if block.tag.is_none() || !block.program.is_valid {
             let runs = unfenced::runs(task.language, &block.program.text, &task.entry_point);
             candidates.extend(runs.into_iter().filter_map(|run| candidate(task, run, block)));
         }
@@ -84,6 +93,9 @@ fn candidate(task: &Task, program: Program, block: &Block) -> Option<Candidate> 
     let rank = |whole, direct, program: &Program| Rank {
         sound: program.is_valid && whole,
         whole,
+        certain: program
+            .definition(&task.entry_point)
+            .is_none_or(|definition| definition.callable == Callable::Yes),
         native: block.tag != Some(Tag::Foreign),
         direct,
         fenced: block.tag.is_some(),

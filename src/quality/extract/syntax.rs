@@ -28,6 +28,17 @@ pub(super) enum Kind {
     Compound,
 }
 
+/// Whether what a statement gives its names can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Callable {
+    /// A literal, or the result of an operator.
+    No,
+    /// What a call or another name gives.
+    Maybe,
+    /// A function or a class.
+    Yes,
+}
+
 /// A statement at the margin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
@@ -43,6 +54,8 @@ pub(super) struct Statement {
     pub(super) free: BTreeSet<String>,
     /// Methods of the class that it defines.
     pub(super) methods: BTreeSet<String>,
+    /// Whether its names can be called.
+    pub(super) callable: Callable,
     /// A function without a body worth the name.
     pub(super) is_stub: bool,
     /// It holds what the grammar does not know.
@@ -77,10 +90,13 @@ impl Program {
         program
     }
 
-    /// Whether a statement at the margin defines `name`, and not as a stub alone.
+    /// The last statement at the margin that defines a function `name`, one with a body if there is any.
     pub(super) fn definition(&self, name: &str) -> Option<&Statement> {
-        let named =
-            |statement: &&Statement| statement.defines.contains(name) && statement.kind != Kind::Import;
+        let named = |statement: &&Statement| {
+            statement.defines.contains(name)
+                && statement.kind != Kind::Import
+                && statement.callable != Callable::No
+        };
         let mut all = self.statements.iter().filter(named);
         let last = all.next_back()?;
         Some(if last.is_stub { all.rfind(|statement| !statement.is_stub).unwrap_or(last) } else { last })
@@ -150,6 +166,7 @@ impl<'a> Reader<'a> {
             free: used.difference(&bound).cloned().collect(),
             defines,
             methods: self.methods(inner),
+            callable: self.callable(kind, inner),
             is_stub: self.is_stub(inner),
             is_broken: node.has_error(),
             exported: inner.start_byte(),
@@ -193,6 +210,43 @@ impl<'a> Reader<'a> {
             return Kind::Definition;
         }
         Kind::Assignment
+    }
+
+    fn callable(&self, kind: Kind, node: Node<'_>) -> Callable {
+        if kind == Kind::Definition {
+            return Callable::Yes;
+        }
+        if kind != Kind::Assignment {
+            return Callable::Maybe;
+        }
+        let value = match node.kind() {
+            "expression_statement" => named_children(node).next().and_then(|inner| {
+                if inner.kind().starts_with("augmented") { None } else { inner.child_by_field_name("right") }
+            }),
+            _ => named_children(node).find_map(|declarator| declarator.child_by_field_name("value")),
+        };
+        match value.map_or("", |value| value.kind()) {
+            "lambda" | "arrow_function" | "function_expression" | "generator_function" | "class" => {
+                Callable::Yes
+            }
+            "call"
+            | "call_expression"
+            | "attribute"
+            | "member_expression"
+            | "identifier"
+            | "new_expression"
+            | "subscript"
+            | "subscript_expression"
+            | "await"
+            | "conditional_expression"
+            | "ternary_expression"
+            | "parenthesized_expression"
+            | "tuple"
+            | "expression_list"
+            | "assignment"
+            | "assignment_expression" => Callable::Maybe,
+            _ => Callable::No,
+        }
     }
 
     fn expression(&self, node: Node<'_>) -> Kind {
@@ -563,6 +617,20 @@ mod tests {
         let javascript = |text| stub(TaskLanguage::JavaScript, text);
         assert!(javascript("function f() { /* do it */ }") && javascript("const f = () => {};"));
         assert!(!javascript("const f = () => 1;") && !javascript("function f() { return 1; }"));
+    }
+
+    #[test]
+    fn a_variable_of_the_functions_name_is_no_function() {
+        let defines = |language, text: &str| Program::new(language, text).definition("f").map(|s| s.callable);
+        let python = |text| defines(TaskLanguage::Python, text);
+        assert_eq!(python("f = [1]\n"), None);
+        assert_eq!(python("f += 1\n"), None);
+        assert_eq!(python("f = lambda x: x\n"), Some(Callable::Yes));
+        assert_eq!(python("f = max(l)\n"), Some(Callable::Maybe));
+        let javascript = |text| defines(TaskLanguage::JavaScript, text);
+        assert_eq!(javascript("let f = [];"), None);
+        assert_eq!(javascript("const f = async (x) => x;"), Some(Callable::Yes));
+        assert_eq!(javascript("f = function () { return 1; };"), Some(Callable::Yes));
     }
 
     #[test]
