@@ -27,7 +27,7 @@ pub(super) fn assembled(
         let found = others.iter().enumerate().flat_map(|(block, program)| {
             program.statements.iter().enumerate().map(move |(at, statement)| ((block, at), statement))
         });
-        if let Some((place, statement)) = found.filter(|(_, s)| helps(s, &wish, name)).last() {
+        if let Some((place, statement)) = found.filter(|(_, s)| helps(s, &wish, name)).next_back() {
             taken.insert(place);
             wanted.extend(statement.free.iter().cloned());
         }
