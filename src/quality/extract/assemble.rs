@@ -24,10 +24,10 @@ pub(super) fn assembled(
         if !defined.insert(wish.clone()) {
             continue;
         }
-        let found = others.iter().enumerate().flat_map(|(block, program)| {
+        let mut found = others.iter().enumerate().flat_map(|(block, program)| {
             program.statements.iter().enumerate().map(move |(at, statement)| ((block, at), statement))
         });
-        if let Some((place, statement)) = found.filter(|(_, s)| helps(s, &wish, name)).next_back() {
+        if let Some((place, statement)) = found.rfind(|(_, s)| helps(s, &wish, name)) {
             taken.insert(place);
             wanted.extend(statement.free.iter().cloned());
         }
