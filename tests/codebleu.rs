@@ -26,14 +26,13 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 fn shared_rows() -> Option<Vec<Value>> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("AUTOTUNE_DATA").map_or(beside, PathBuf::from);
-    let path = data.join("codebleu/reference.jsonl");
-    if path.exists() {
-        return Some(lines(&path));
-    }
-    require::skip("parity-data", format_args!("there is no {}", path.display()));
-    None
+    let name = "codebleu/reference.jsonl";
+    let path = std::env::var_os("AUTOTUNE_DATA").map(|folder| PathBuf::from(folder).join(name));
+    let Some(path) = path.filter(|path| path.exists()) else {
+        require::skip("parity-data", format_args!("AUTOTUNE_DATA names no folder with {name}"));
+        return None;
+    };
+    Some(lines(&path))
 }
 
 fn graded_rows() -> Vec<Value> {

@@ -313,13 +313,12 @@ fn canonical_failures(set: &TaskSet) -> Option<Vec<String>> {
 }
 
 fn data(name: &str) -> Option<TaskSet> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let file = env::var_os("AUTOTUNE_DATA").map_or(beside, PathBuf::from).join(name);
-    if file.exists() {
-        return Some(tasks::load(file.to_str().unwrap(), 0).unwrap());
-    }
-    require::skip("parity-data", format_args!("there is no {}", file.display()));
-    None
+    let file = env::var_os("AUTOTUNE_DATA").map(|folder| PathBuf::from(folder).join(name));
+    let Some(file) = file.filter(|file| file.exists()) else {
+        require::skip("parity-data", format_args!("AUTOTUNE_DATA names no folder with {name}"));
+        return None;
+    };
+    Some(tasks::load(file.to_str().unwrap(), 0).unwrap())
 }
 
 #[test]

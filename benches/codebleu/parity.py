@@ -3,7 +3,7 @@
 
     python3 -m venv .venv && .venv/bin/pip install --no-deps -r benches/codebleu/requirements.txt
     cargo build --release
-    .venv/bin/python benches/codebleu/parity.py ../shared/data/codebleu/reference.jsonl [FOLDER ...] [--pairs 400] [--seed 1]
+    .venv/bin/python benches/codebleu/parity.py reference.jsonl [FOLDER ...] [--pairs 400] [--seed 1]
 
 References are pieces of the sources in the file and in the folders (told apart by their names' ends), as they are or mutated: lines and tokens
 dropped, doubled, swapped, renamed; quotes, comments, brackets and odd characters put in; cut off; line ends changed; prose. Predictions are

@@ -5,7 +5,7 @@
     cargo build --release
     .venv/bin/python benches/codebleu/side_by_side.py PAIRS.jsonl
 
-PAIRS.jsonl has rows with `lang`, `prediction` and `references`, for example ../shared/data/codebleu/reference.jsonl. The package runs
+PAIRS.jsonl has rows with `lang`, `prediction` and `references`, for example reference.jsonl. The package runs
 inside this process, imports and one warm-up call per language excluded. autotune runs as a child process on every pair `--repeat`
 times; the CPU time of the same command on one pair (the start) is subtracted. Answers of one task stand together: autotune then
 prepares their references once, the package for each pair. With `--answers N` each task gets N answers, those that are missing made from
