@@ -64,6 +64,7 @@ fn main() -> Result<()> {
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
         device_layers: 0,
+        block_caches: kit.has_block_caches(),
     };
     let LoadedSpace { space, .. } = load_space(&space_name, &facts)?;
     let supervisor = Supervisor::new(std::path::absolute("target/release/autotune")?);

@@ -62,14 +62,20 @@ fn people_get_a_table() {
 
 #[test]
 fn what_does_not_run_is_a_row_and_an_exit_code() {
-    for (script, text) in [("crash-on-decode", "signal 6"), ("refuse-load", "scripted refusal")] {
-        let bench = scripted(script);
-        let rows = rows(&bench, &["--threads", "1"], 5);
-        assert!(rows[0]["end"].as_str().unwrap().contains(text), "{}", rows[0]);
-    }
+    let bench = scripted("crash-on-decode");
+    let crashed = rows(&bench, &["--threads", "1"], 5);
+    assert!(crashed[0]["end"].as_str().unwrap().contains("signal 6"), "{}", crashed[0]);
     let bench = scripted("greed");
     let rows = rows(&bench, &["--threads", "1", "--budget", "200MB"], 5);
     assert!(rows[0]["end"].as_str().unwrap().contains("over the budget of 200 MB"), "{}", rows[0]);
+}
+
+#[test]
+fn what_does_not_load_is_wrong_input_before_anything_is_measured() {
+    for (script, text) in [("refuse-load", "scripted refusal"), ("crash-on-load", "signal 6")] {
+        let bench = scripted(script);
+        bench.run(&[&CALL[..], &["--threads", "1"]].concat()).code(2).names(text).names("artifact.json");
+    }
 }
 
 #[test]

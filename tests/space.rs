@@ -10,10 +10,11 @@ use proptest::prelude::*;
 /// SmolLM2-135M on two cores, with the default workload of 512 + 128 tokens and four requests.
 const FACTS: SpaceFacts = SpaceFacts {
     usable_threads: 2,
-    model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192 }),
+    model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192, head_dim: 64 }),
     workload_context_tokens: 640,
     workload_requests: 4,
     device_layers: 0,
+    block_caches: true,
 };
 
 fn show(loaded: &LoadedSpace) -> String {
@@ -103,10 +104,17 @@ fn server_on_a_laptop_says_what_it_leaves_out() {
 fn every_preset_loads_for_every_ordinary_machine_and_model() {
     let models = [
         None,
-        Some(ModelFacts { layers: 2, heads: 4, kv_heads: 2, ffn: 128, context_max: 1024 }),
+        Some(ModelFacts { layers: 2, heads: 4, kv_heads: 2, ffn: 128, context_max: 1024, head_dim: 16 }),
         FACTS.model,
-        Some(ModelFacts { layers: 36, heads: 16, kv_heads: 2, ffn: 11_008, context_max: 32_768 }),
-        Some(ModelFacts { layers: 28, heads: 28, kv_heads: 4, ffn: 18_944, context_max: 0 }),
+        Some(ModelFacts {
+            layers: 36,
+            heads: 16,
+            kv_heads: 2,
+            ffn: 11_008,
+            context_max: 32_768,
+            head_dim: 128,
+        }),
+        Some(ModelFacts { layers: 28, heads: 28, kv_heads: 4, ffn: 18_944, context_max: 0, head_dim: 128 }),
     ];
     for name in preset_names() {
         for model in models {
@@ -305,7 +313,7 @@ fn any_facts() -> impl Strategy<Value = SpaceFacts> {
     let edge = || prop_oneof![0u32..40, Just(u32::MAX), any::<u32>()];
     let model =
         (edge(), edge(), edge(), edge(), edge()).prop_map(|(layers, heads, kv_heads, ffn, context_max)| {
-            ModelFacts { layers, heads, kv_heads, ffn, context_max }
+            ModelFacts { layers, heads, kv_heads, ffn, context_max, head_dim: heads }
         });
     (edge(), proptest::option::of(model), edge(), edge()).prop_map(|(threads, model, tokens, requests)| {
         SpaceFacts {
@@ -314,6 +322,7 @@ fn any_facts() -> impl Strategy<Value = SpaceFacts> {
             workload_context_tokens: tokens,
             workload_requests: requests,
             device_layers: threads / 2,
+            block_caches: threads % 2 == 0,
         }
     })
 }

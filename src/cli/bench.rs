@@ -9,8 +9,9 @@ use super::args::BenchArgs;
 use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
-use super::{settings, tune};
-use crate::engine::{EngineBuffer, EngineKind};
+use super::scratch::Scratch;
+use super::{preflight, settings, tune};
+use crate::engine::{EngineBuffer, EngineKind, Inspection};
 use crate::host::gpu_use::GpuUse;
 use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
 use crate::measure::protocol::TimingPlan;
@@ -79,7 +80,7 @@ struct BenchRow {
 /// # Errors
 /// Wrong flags, a model that is none, a worker that cannot be started.
 pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let path = settings::model_path(args.model.as_deref())?;
+    let given = settings::model_path(args.model.as_deref())?;
     let engine: EngineKind = args.engine.into();
     engine.version().map_err(|e| Expected::environment(e.to_string()))?;
     let offloads = engine.open().is_ok_and(|e| e.offloads());
@@ -103,6 +104,15 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         share: None,
     };
     let configs = combinations(args, &workload)?;
+    let scratch = Scratch::new("bench")?;
+    let converted = tune::Converted::of(&given, &scratch.0, printer)?;
+    let path = converted.path.clone();
+    let found = preflight::load(engine, &path, engine == EngineKind::LlamaCpp, printer)?;
+    let configs: Vec<Config> = configs.into_iter().filter(|config| takes(&found, config, printer)).collect();
+    if configs.is_empty() {
+        let text = format!("{}: no combination of --kv can be measured on this model", given.display());
+        return Err(Expected::usage(text).into());
+    }
     let supervisor = Supervisor::of_this_program()?.on(settings::device(&args.device, engine)?);
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
     let cancelled = || interrupt.is_set();
@@ -126,7 +136,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         if measured.outcome.end == End::Cancelled {
             break;
         }
-        rows.push(row(args, &path.display().to_string(), config, &workload, measured, budget_bytes));
+        rows.push(row(args, &given.display().to_string(), config, &workload, measured, budget_bytes));
     }
     if args.json {
         printer.data(&serde_json::to_string_pretty(&rows)?);
@@ -139,6 +149,16 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         (false, 0) => Exit::NoResult,
         (false, _) => Exit::Success,
     })
+}
+
+/// Whether the engine takes the cache types of a combination for this model; says so where it does not.
+fn takes(found: &Inspection, config: &Config, printer: &mut Printer) -> bool {
+    let refused = preflight::refused_cache(found, config.kv_k, config.kv_v);
+    if let Some(why) = &refused {
+        let (k, v) = (config.kv_k.name(), config.kv_v.name());
+        printer.remark(&format!("--kv {k}/{v} left out: the engine refuses it for this model: {why}"));
+    }
+    refused.is_none()
 }
 
 /// Every combination of the listed settings, in the order in which they were listed.

@@ -1,11 +1,28 @@
 //! `autotune convert`: a GGUF file to a folder of Hugging Face, and back.
 
+use std::path::Path;
+
 use super::args::{ConvertArgs, FloatType};
 use super::exit::{Exit, Expected};
+use super::preflight;
 use super::printer::Printer;
 use crate::compress::convert::{ConvertError, convert};
+use crate::engine::EngineKind;
 use crate::model::GgmlType;
 use crate::units::Bytes;
+
+/// Loads a GGUF that was made as llama.cpp will load it; one that it refuses is removed.
+fn check(made: &Path, printer: &mut Printer) -> anyhow::Result<()> {
+    if cfg!(not(feature = "llama")) {
+        return Ok(());
+    }
+    let found = preflight::load(EngineKind::LlamaCpp, made, false, printer);
+    if found.is_err() {
+        // Nothing that cannot be run is handed over; what refuses to go is named by the error.
+        let _ = std::fs::remove_file(made);
+    }
+    found.map(|_| ())
+}
 
 /// Converts a checkpoint.
 ///
@@ -21,6 +38,9 @@ pub fn run(args: &ConvertArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         ConvertError::Write { .. } => Expected::environment(e.to_string()),
         e => Expected::usage(e.to_string()),
     })?;
+    if done.path.is_file() {
+        check(&done.path, printer)?;
+    }
     if done.dequantized > 0 {
         printer.warn(&format!(
             "{} tensors were quantized: their floats are the rounded ones, not those that the model was trained with",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::fault::is_machines;
 use crate::measure::supervisor::SpawnError;
 use crate::store::StoreError;
-use crate::study::{MachineFault, Unmet};
+use crate::study::{MachineFault, Unmet, Unusable};
 
 /// How the command ended. The numbers are part of the interface; `autotune --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ impl Exit {
                     (false, true) => Exit::Usage,
                     (false, false) => Exit::Failure,
                 };
+            }
+            if cause.is::<Unusable>() {
+                return Exit::Usage;
             }
             if cause.is::<Unmet>() {
                 return Exit::Infeasible;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::args::PlanArgs;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
-use super::{settings, tune};
+use super::scratch::Scratch;
+use super::{preflight, settings, tune};
 use crate::engine::Device;
 use crate::fault::told;
 use crate::measure::workload::Workload;
@@ -50,13 +51,20 @@ struct Plan {
 /// # Errors
 /// Wrong flags or a wrong model. When nothing fits, the plan is printed and the exit code says so.
 pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let budget_bytes = settings::budget_bytes(&args.budget)?;
-    let path = settings::model_path(args.model.as_deref())?;
+    let asked_bytes = settings::budget_bytes(&args.budget)?;
+    let named = settings::model_path(args.model.as_deref())?;
     let engine: crate::engine::EngineKind = args.engine.into();
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
+    let scratch = Scratch::new("plan")?;
+    let converted = tune::Converted::of(&named, &scratch.0, printer)?;
+    let path = converted.path.clone();
     let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
     let host = tune::probe(Path::new("."))?;
+    let (budget_bytes, capped) = preflight::budget(asked_bytes, &host);
+    if let Some(text) = capped {
+        printer.remark(&text);
+    }
     let device_layers = tune::device_layers(engine, kit.as_ref());
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
@@ -64,11 +72,15 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         workload_context_tokens: workload.context_tokens(),
         workload_requests: workload.requests,
         device_layers,
+        block_caches: kit.has_block_caches(),
     };
-    let LoadedSpace { mut space, .. } =
+    let LoadedSpace { mut space, notes } =
         load_space(&settings::space_for(engine, Device::Cpu, &args.space), &facts)
             .map_err(|e| Expected::usage(told(&e.into())))?;
-    leave_out_alike(&mut space, kit.as_ref());
+    let alike = leave_out_alike(&mut space, kit.as_ref());
+    for note in notes.iter().map(ToString::to_string).chain(alike) {
+        printer.remark(&format!("space: {note}"));
+    }
     tune::check_types(&space, kit.as_ref(), Device::Cpu)?;
     let problem = StudyProblem::new(
         &space,
@@ -106,7 +118,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         planned(describe(&candidate), &Config::from_candidate(&candidate).ok()?)
     });
     let plan = Plan {
-        model: format!("{} ({})", path.display(), kit.describe()),
+        model: format!("{} ({})", named.display(), kit.describe()),
         budget_bytes,
         workload: workload.to_string(),
         presets,

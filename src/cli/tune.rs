@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
-use super::settings;
+use super::{preflight, settings};
 use crate::compress::convert::convert;
 use crate::engine::{Device, EngineKind};
 use crate::fault::told;
@@ -35,7 +35,7 @@ use crate::study::prepare::Preparation;
 use crate::study::sensitivity::Probing;
 use crate::study::{
     Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
-    TaskGrading, check_budget, importance, kit, leave_out_alike, objectives, rates, region,
+    TaskGrading, Unusable, check_budget, importance, kit, leave_out_alike, objectives, rates, region,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -72,9 +72,17 @@ impl Begun {
         if settings.model_path.is_dir() {
             settings.model_source = Some(settings.model_path.clone());
         }
-        settings.model_path = as_gguf(&settings.model_path, &args.store.results, printer)?;
+        let converted = Converted::of(&settings.model_path, &args.store.results, printer)?;
+        settings.model_path.clone_from(&converted.path);
         let mut kit = open_kit(&settings)?;
+        let inspection = preflight::source(settings.engine, &settings.model_path, printer)?;
         let host = probe(&args.store.results)?;
+        let values = preflight::values(settings.engine, &settings.model_path, kit.as_ref(), &host, printer)?;
+        let (budget_bytes, capped) = preflight::budget(settings.budget_bytes, &host);
+        settings.budget_bytes = budget_bytes;
+        if let Some(text) = capped {
+            printer.remark(&text);
+        }
         let unmeasurable = energy_unmeasurable(settings.engine);
         if settings.bounds.joules_per_token.is_some() && unmeasurable {
             let text = "--max-energy needs an energy counter, and this process may read none here (`autotune probe` shows it); leave the flag out";
@@ -90,8 +98,9 @@ impl Begun {
         let LoadedSpace { mut space, notes } =
             load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
                 .map_err(|e| Expected::usage(told(&e.into())))?;
+        let refused = preflight::leave_out(&mut space, &inspection.unwrap_or_default(), &values);
         let alike = leave_out_alike(&mut space, kit.as_ref());
-        for note in notes.iter().map(ToString::to_string).chain(alike) {
+        for note in notes.iter().map(ToString::to_string).chain(refused).chain(alike) {
             printer.remark(&format!("space: {note}"));
         }
         check_types(&space, kit.as_ref(), settings.device)?;
@@ -108,6 +117,7 @@ impl Begun {
         store.save_identity(id, &serde_json::to_string(&identity)?)?;
         let record = store.study_by_id(id)?;
         let (results, guard) = (args.store.results.clone(), inputs.guard());
+        converted.keep();
         Ok((Self { settings, kit, host, space, store, record, results, guard }, graders))
     }
 
@@ -179,6 +189,11 @@ impl Run<'_> {
         let end = match outcome {
             Ok(end) => end,
             Err(error) if error.is::<Stopped>() => StudyEnd::Paused("stopped by the user".to_owned()),
+            Err(error) if error.is::<Unusable>() => {
+                // No resume could go further: the model itself is wrong.
+                self.store.set_study_state(id, StudyState::Finished, Some(&told(&error)))?;
+                return Err(error);
+            }
             Err(error) => {
                 // What broke the study may refuse this, too; the first error is the one to tell.
                 let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
@@ -415,10 +430,41 @@ pub(super) fn rates(
     Ok(rates::obtain(&supervisor, engine, request, &host.fingerprint, folder.as_deref(), &|| false))
 }
 
+/// The GGUF of what the user named. One that was made now is removed again when this is dropped, unless it is to be kept.
+pub(super) struct Converted {
+    pub(super) path: PathBuf,
+    made: bool,
+}
+
+impl Converted {
+    pub(super) fn of(named: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<Self> {
+        let (path, made) = made_gguf(named, results, printer)?;
+        Ok(Self { path, made })
+    }
+
+    /// A study needs it from now on.
+    fn keep(mut self) {
+        self.made = false;
+    }
+}
+
+impl Drop for Converted {
+    fn drop(&mut self) {
+        if self.made {
+            preflight::discard(&self.path);
+        }
+    }
+}
+
 /// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
 pub(super) fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<PathBuf> {
+    Ok(made_gguf(model, results, printer)?.0)
+}
+
+/// As [`as_gguf`]; also tells whether the file was made now.
+fn made_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<(PathBuf, bool)> {
     if !model.is_dir() {
-        return Ok(model.to_owned());
+        return Ok((model.to_owned(), false));
     }
     let mut files: Vec<String> = std::fs::read_dir(model)?
         .filter_map(|entry| {
@@ -433,12 +479,16 @@ pub(super) fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> an
     let name = model.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
     let folder = std::path::absolute(results)?.join("cache").join("converted");
     let out = folder.join(format!("{name}-{key}.gguf"));
-    if !out.is_file() {
+    let made = !out.is_file();
+    if made {
         printer.remark(&format!("turning {} into a GGUF", model.display()));
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        convert(model, &out, None).map_err(|e| Expected::usage(e.to_string()))?;
+        if let Err(error) = convert(model, &out, None) {
+            preflight::discard(&out);
+            return Err(Expected::usage(error.to_string()).into());
+        }
     }
-    Ok(out)
+    Ok((out, made))
 }
 
 /// Refuses a space of another engine's weight types, or of types that the device has no kernels for.
@@ -508,6 +558,7 @@ pub(super) fn space_facts(settings: &Settings, kit: &dyn Kit, host: &HostInfo) -
         workload_context_tokens: settings.workload.context_tokens(),
         workload_requests: settings.workload.requests,
         device_layers: settings.device_layers,
+        block_caches: kit.has_block_caches(),
     }
 }
 

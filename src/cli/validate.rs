@@ -11,7 +11,8 @@ use super::graders::Graders;
 use super::integrity::refuse_damaged;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
-use super::{settings, tune};
+use super::scratch::Scratch;
+use super::{preflight, settings, tune};
 use crate::engine::EngineKind;
 use crate::handover::{SUMS_FILE, SourceFacts, SumError, check_sums};
 use crate::host::Tier;
@@ -35,10 +36,25 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let (artifact, listed) = find(&args.artifact)?;
     refuse_damaged(&artifact)?;
     let (artifact, trained) = subject(engine, artifact)?;
-    let reference = match &args.reference {
-        Some(path) => Some(plain(engine, settings::model_path(Some(path))?)?),
+    let scratch = Scratch::new("validate")?;
+    let converted = match &args.reference {
+        Some(path) => {
+            let named = settings::model_path(Some(path))?;
+            Some(tune::Converted::of(&named, &scratch.0, printer)?)
+        }
         None => None,
     };
+    let reference = converted.as_ref().map(|made| plain(engine, made.path.clone())).transpose()?;
+    for subject in std::iter::once(&artifact).chain(&reference) {
+        let found = preflight::load(engine, &subject.path, engine == EngineKind::LlamaCpp, printer)?;
+        if let Some(why) = preflight::refused_cache(&found, subject.kv_k, subject.kv_v) {
+            let (path, k, v) = (subject.path.display(), subject.kv_k.name(), subject.kv_v.name());
+            let text = format!(
+                "model file {path}: no context with a cache of {k} and {v} can be made for it: {why}"
+            );
+            return Err(Expected::usage(text).into());
+        }
+    }
     let mut plan = plan(args)?;
     let threads = tune::probe(Path::new("."))?.usable_threads();
     for text in plan.fit(threads, trained) {
@@ -54,7 +70,6 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     }
     let mut grading = graders.map(|graders| graders.grading);
     let supervisor = Supervisor::of_this_program()?;
-    let scratch = tempfile_folder()?;
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
     let cancelled = || interrupt.is_set();
     let bench = Bench {
@@ -222,21 +237,4 @@ fn plain(engine: EngineKind, path: PathBuf) -> anyhow::Result<Subject> {
         Gguf::open(&path).map_err(|e| Expected::usage(e.to_string()))?;
     }
     Ok(Subject { path, kv_k: KvType::F16, kv_v: KvType::F16, repack: true })
-}
-
-/// A folder that goes when it is dropped.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Left behind, it is the system's to clean.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn tempfile_folder() -> anyhow::Result<Scratch> {
-    let path = std::env::temp_dir().join(format!("autotune-validate-{}", std::process::id()));
-    std::fs::create_dir_all(&path)
-        .map_err(|e| Expected::environment(format!("failed to create {}: {e}", path.display())))?;
-    Ok(Scratch(path))
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::draw::{Chance, Draws};
-use super::{EngineError, Row, Session, Token, argmax, log_sum_exp};
+use super::{EngineError, Row, Session, Token, argmax, check_finite, log_sum_exp};
 
 /// What to continue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct Foreseen {
     pub tokens: u64,
     /// Of them, those that were the likeliest.
     pub likeliest: u64,
-    /// Sum of their negative log-likelihoods, in nats; infinite for a broken model.
+    /// Sum of their negative log-likelihoods, in nats.
     #[serde(with = "crate::units::any_number")]
     pub nll: f64,
 }
@@ -155,9 +155,9 @@ pub fn generate(
                 begun.push(begin(session, prompts, sequence, prompt)?);
             }
         }
-        let mut moved = prefill(session, &begun, call)?;
+        let mut moved = prefill(session, prompts, &begun, call)?;
         if begun.is_empty() {
-            moved = step(session, &mut active)?;
+            moved = step(session, prompts, &mut active)?;
         }
         if moved.is_empty() {
             return Ok(());
@@ -184,7 +184,11 @@ pub fn generate(
 }
 
 /// Decodes one token of every active sequence; the slots come back with their next tokens.
-fn step(session: &mut dyn Session, active: &mut [Option<Slot>]) -> Result<Vec<(usize, Slot)>, EngineError> {
+fn step(
+    session: &mut dyn Session,
+    prompts: &[Prompt],
+    active: &mut [Option<Slot>],
+) -> Result<Vec<(usize, Slot)>, EngineError> {
     let mut taken: Vec<(usize, Slot)> =
         active.iter_mut().enumerate().filter_map(|(sequence, s)| Some((sequence, s.take()?))).collect();
     let rows: Vec<Row> = taken
@@ -201,7 +205,10 @@ fn step(session: &mut dyn Session, active: &mut [Option<Slot>]) -> Result<Vec<(u
     }
     session.decode(&rows)?;
     for (index, (_, slot)) in taken.iter_mut().enumerate() {
-        slot.next = choose(slot, session.logits(index)?);
+        let logits = session.logits(index)?;
+        let (prompt, position) = (&prompts[slot.prompt], slot.position);
+        check_finite(logits, || format!("behind token {position} of the answer to {}", prompt.id))?;
+        slot.next = choose(slot, logits);
         slot.position += 1;
     }
     Ok(taken)
@@ -254,7 +261,12 @@ fn with_room(
 
 /// Processes prompts into their sequences, as many tokens a call as it takes; each slot's next token is the first one generated. The
 /// known texts ride along: their tokens are scored, and forgotten.
-fn prefill(session: &mut dyn Session, begun: &[Begun], call: u32) -> Result<Vec<(usize, Slot)>, EngineError> {
+fn prefill(
+    session: &mut dyn Session,
+    prompts: &[Prompt],
+    begun: &[Begun],
+    call: u32,
+) -> Result<Vec<(usize, Slot)>, EngineError> {
     let mut slots = Vec::new();
     let mut scores = vec![Foreseen::default(); begun.len()];
     let all: Vec<(usize, Row)> = begun
@@ -275,6 +287,9 @@ fn prefill(session: &mut dyn Session, begun: &[Begun], call: u32) -> Result<Vec<
         for (index, (which, row)) in part.iter().enumerate().filter(|(_, (_, row))| row.logits) {
             let b = &begun[*which];
             let logits = session.logits(index)?;
+            check_finite(logits, || {
+                format!("at position {} of task {}", row.position, prompts[b.prompt].id)
+            })?;
             let next = argmax(logits);
             let behind = row.position as usize + 1 - b.tokens.len();
             if let Some(&known) = b.known.get(behind) {
@@ -283,7 +298,7 @@ fn prefill(session: &mut dyn Session, begun: &[Begun], call: u32) -> Result<Vec<
                 score.likeliest += u64::from(known == next);
                 let logit = logits.get(known as usize).copied().unwrap_or(f32::NEG_INFINITY);
                 let nll = log_sum_exp(logits) - f64::from(logit);
-                score.nll += if nll.is_nan() { f64::INFINITY } else { nll };
+                score.nll += nll;
             }
             if behind == 0 {
                 slots.push((*which, next));

@@ -63,10 +63,12 @@ pub enum GgmlError {
         row: usize,
     },
     /// A weight that is infinite or no number; several quantizers abort on those.
-    #[error("a weight is {0}; the source model is damaged")]
+    #[error("not a number: a weight is {0}; the source model is damaged")]
     NotFinite(f32),
     /// The library's own check of the result failed.
-    #[error("quantizing to {0} gave rows that the library itself rejects")]
+    #[error(
+        "not a number: quantizing to {0} gives an infinite scale: the weights are beyond the range of the type"
+    )]
     Invalid(GgmlType),
 }
 
@@ -183,6 +185,13 @@ fn quantize_rows(
         );
         written == dst.len() && ffi::ggml_validate_row_data(ty.id(), dst.as_ptr().cast::<c_void>(), dst.len())
     }
+}
+
+/// Whether the library takes whole blocks of a type for sound: no scale is NaN or infinite. Empty for types that are no weights.
+#[must_use]
+pub fn is_valid(ty: GgmlType, blocks: &[u8]) -> bool {
+    // SAFETY: the pointer and the length belong to one slice; a length that is no whole number of blocks is refused by the library.
+    unsafe { ffi::ggml_validate_row_data(ty.id(), blocks.as_ptr().cast::<c_void>(), blocks.len()) }
 }
 
 fn check_finite(values: &[f32]) -> Result<(), GgmlError> {
@@ -315,5 +324,13 @@ mod tests {
         );
         assert!(matches!(dequantize(GgmlType::Q8_0, &[0; 33], 32), Err(GgmlError::Bytes { .. })));
         assert_eq!(dequantize(GgmlType::I32, &[0; 4], 1), Err(GgmlError::Unsupported(GgmlType::I32)));
+    }
+
+    #[test]
+    fn failures_of_numbers_are_told_from_others() {
+        use crate::engine::finite::tells_of;
+        assert!(tells_of(&GgmlError::NotFinite(1.0).to_string()));
+        assert!(tells_of(&GgmlError::Invalid(GgmlType::Q8_0).to_string()));
+        assert!(!tells_of(&GgmlError::Unsupported(GgmlType::Q8_0).to_string()));
     }
 }

@@ -75,6 +75,9 @@ pub struct MockModel {
     pub kv_heads: u32,
     /// FFN width of each layer.
     pub ffn: u32,
+    /// Elements of a head; 0: unknown.
+    #[serde(default)]
+    pub head_dim: u32,
     /// Power of each thread, in watts; 0: not measurable.
     #[serde(default)]
     pub thread_watts: f64,

@@ -5,9 +5,11 @@
 
 pub mod draw;
 pub mod exercise;
+pub mod finite;
 pub mod generate;
 #[cfg(feature = "llama")]
 pub mod ggml;
+mod inspect;
 pub mod kernels;
 pub mod lab;
 #[cfg(feature = "llama")]
@@ -21,6 +23,7 @@ pub mod quantize;
 pub mod rates;
 pub mod sys;
 
+pub use inspect::Inspection;
 #[cfg(feature = "llama")]
 pub use llama::activations;
 pub use logits::{argmax, log_sum_exp};
@@ -219,6 +222,27 @@ pub struct RunConfig {
     pub device: Device,
 }
 
+impl RunConfig {
+    /// The smallest run: one short sequence on one thread, an F16 cache, nothing repacked.
+    #[must_use]
+    pub fn least() -> Self {
+        Self {
+            threads: 1,
+            sequences: 1,
+            context: 256,
+            batch_tokens: 32,
+            ubatch: 32,
+            max_outputs: 0,
+            kv_k: KvType::F16,
+            kv_v: KvType::F16,
+            flash: FlashAttention::Off,
+            repack: false,
+            gpu_layers: 0,
+            device: Device::Cpu,
+        }
+    }
+}
+
 /// One token to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -287,9 +311,30 @@ pub enum EngineError {
     /// A text or token that cannot be converted.
     #[error("failed to tokenize: {0}")]
     Tokenize(String),
+    /// Logits that are NaN or infinite.
+    #[error("{}the logits {place} hold {} (token {token} of the vocabulary)", finite::NOT_A_NUMBER, finite::word(f64::from(*value)))]
+    NotFinite {
+        /// Of what: "at position 7 of window 2".
+        place: String,
+        /// The first entry that is none.
+        token: Token,
+        /// Its value.
+        value: f32,
+    },
     /// A request that the session was not made for.
     #[error("{0}")]
     Misuse(String),
+}
+
+/// Refuses logits that are NaN or infinite; `place` follows "the logits".
+///
+/// # Errors
+/// [`EngineError::NotFinite`].
+pub fn check_finite(logits: &[f32], place: impl FnOnce() -> String) -> Result<(), EngineError> {
+    match finite::first_in(logits) {
+        None => Ok(()),
+        Some((token, value)) => Err(EngineError::NotFinite { place: place(), token, value }),
+    }
 }
 
 /// What an engine says of a loaded artifact.
@@ -348,6 +393,19 @@ pub trait Engine {
     /// # Errors
     /// The file does not load, or no context can be made for the settings.
     fn load(&self, artifact: &Path, run: &RunConfig) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Reads a model file as [`Engine::load`] would, without its weights where the library can: vocabulary, tensors and shapes.
+    /// `caches`: also finds out which cache types the library refuses for it.
+    ///
+    /// # Errors
+    /// The file does not load. Native code may end the process instead, so that this is called in a worker.
+    fn inspect(&self, artifact: &Path, caches: bool) -> Result<Inspection, EngineError> {
+        let _ = caches;
+        // Floats of 32 bits are what every engine has a cache of.
+        let run = RunConfig { kv_k: KvType::F32, kv_v: KvType::F32, ..RunConfig::least() };
+        let session = self.load(artifact, &run)?;
+        Ok(Inspection { vocabulary: session.info().vocabulary, ..Inspection::default() })
+    }
 }
 
 /// A loaded artifact with its KV cache.

@@ -134,6 +134,9 @@ pub struct MemoryInfo {
     pub cgroup_free_bytes: Option<u64>,
     /// Limit of the address space (`ulimit -v`), in bytes; none without one. Mapped model files count against it.
     pub address_space_limit_bytes: Option<u64>,
+    /// Limit of the data segment (`ulimit -d`), in bytes; none without one. Mapped model files do not count against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_limit_bytes: Option<u64>,
     /// What this process may use when nothing else runs: the smallest of RAM and limits, in bytes.
     pub usable_bytes: u64,
     /// What this process may use at this moment, in bytes.

@@ -157,9 +157,11 @@ fn memory(system: &System, limits: &CgroupLimits) -> Result<MemoryInfo, HostErro
     // A limit over the RAM limits nothing.
     let cgroup_limit_bytes = limits.memory_limit_bytes.filter(|limit| *limit < ram_total_bytes);
     let cgroup_free_bytes = limits.memory_free_bytes;
-    let address_space_limit_bytes =
-        getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft).filter(|limit| *limit != RLIM_INFINITY);
-    let caps = [cgroup_limit_bytes, address_space_limit_bytes];
+    let limit =
+        |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|soft| *soft != RLIM_INFINITY);
+    let address_space_limit_bytes = limit(Resource::RLIMIT_AS);
+    let data_limit_bytes = limit(Resource::RLIMIT_DATA);
+    let caps = [cgroup_limit_bytes, address_space_limit_bytes, data_limit_bytes];
     let usable_bytes = caps.into_iter().flatten().fold(ram_total_bytes, u64::min);
     let usable_now_bytes =
         cgroup_free_bytes.into_iter().fold(usable_bytes.min(ram_available_bytes), u64::min);
@@ -171,6 +173,7 @@ fn memory(system: &System, limits: &CgroupLimits) -> Result<MemoryInfo, HostErro
         cgroup_limit_bytes,
         cgroup_free_bytes,
         address_space_limit_bytes,
+        data_limit_bytes,
         usable_bytes,
         usable_now_bytes,
     })

@@ -11,7 +11,7 @@ use super::workload::Workload;
 use crate::engine::exercise::{Exercise, Exercised};
 use crate::engine::generate::{Generation, Prompt};
 use crate::engine::lab::{RecoverProgress, RecoverRequest};
-use crate::engine::{Device, EngineKind, RunConfig, SessionInfo};
+use crate::engine::{Device, EngineKind, Inspection, RunConfig, SessionInfo};
 use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
@@ -206,6 +206,24 @@ impl TimingPlan {
     }
 }
 
+/// What reading every weight of a model told: all of them are numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValueReport {
+    /// Tensors with weights that half precision cannot hold.
+    pub beyond_f16: Vec<BeyondF16>,
+}
+
+/// A tensor whose weights half precision cannot hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BeyondF16 {
+    /// Its name.
+    pub tensor: String,
+    /// How many weights those are.
+    pub values: u64,
+    /// The largest magnitude.
+    pub largest: f64,
+}
+
 /// One piece of work for a process of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
@@ -214,6 +232,26 @@ pub enum Job {
     Build {
         /// From what, and what.
         request: BuildRequest,
+    },
+    /// Read a model file as the engine loads it, without its weights where it can.
+    Inspect {
+        /// The engine.
+        engine: EngineKind,
+        /// The file.
+        artifact: PathBuf,
+        /// Whether to find out which cache types the engine refuses for it.
+        caches: bool,
+    },
+    /// Read every weight of a model file, and run the model once.
+    CheckValues {
+        /// The engine.
+        engine: EngineKind,
+        /// The file, a GGUF.
+        artifact: PathBuf,
+        /// How it is run.
+        run: RunConfig,
+        /// What it reads; none: it is not run.
+        text: Option<String>,
     },
     /// Collect activation statistics of the reference on calibration text.
     Activations {
@@ -335,7 +373,9 @@ impl Job {
         match self {
             Job::Build { .. } | Job::Activations { .. } => None,
             Job::Gradients { .. } | Job::Recover { .. } => Some(EngineKind::Torch),
-            Job::Measure { engine, .. }
+            Job::Inspect { engine, .. }
+            | Job::CheckValues { engine, .. }
+            | Job::Measure { engine, .. }
             | Job::Turns { engine, .. }
             | Job::Rates { engine, .. }
             | Job::Reference { engine, .. }
@@ -365,10 +405,15 @@ impl Job {
     #[must_use]
     pub fn on(mut self, device: Device) -> Self {
         match &mut self {
-            Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => {}
+            Job::Build { .. }
+            | Job::Inspect { .. }
+            | Job::Activations { .. }
+            | Job::Gradients { .. }
+            | Job::Rates { .. } => {}
             Job::Recover { request } => request.device = device,
             Job::Turns { sides, .. } => sides.iter_mut().for_each(|side| side.run.device = device),
-            Job::Measure { run, .. }
+            Job::CheckValues { run, .. }
+            | Job::Measure { run, .. }
             | Job::Reference { run, .. }
             | Job::Assess { run, .. }
             | Job::Exercise { run, .. } => run.device = device,
@@ -380,7 +425,8 @@ impl Job {
     #[must_use]
     pub fn offloads(&self) -> bool {
         match self {
-            Job::Measure { run, .. }
+            Job::CheckValues { run, .. }
+            | Job::Measure { run, .. }
             | Job::Reference { run, .. }
             | Job::Assess { run, .. }
             | Job::Exercise { run, .. } => run.gpu_layers > 0 || run.device != Device::Cpu,
@@ -388,7 +434,11 @@ impl Job {
             Job::Turns { sides, .. } => {
                 sides.iter().any(|side| side.run.gpu_layers > 0 || side.run.device != Device::Cpu)
             }
-            Job::Build { .. } | Job::Activations { .. } | Job::Gradients { .. } | Job::Rates { .. } => false,
+            Job::Build { .. }
+            | Job::Inspect { .. }
+            | Job::Activations { .. }
+            | Job::Gradients { .. }
+            | Job::Rates { .. } => false,
         }
     }
 
@@ -397,6 +447,8 @@ impl Job {
     pub fn name(&self) -> &'static str {
         match self {
             Job::Build { .. } => "build",
+            Job::Inspect { .. } => "inspect",
+            Job::CheckValues { .. } => "check values",
             Job::Activations { .. } => "activations",
             Job::Gradients { .. } => "gradients",
             Job::Recover { .. } => "recover",
@@ -432,6 +484,10 @@ pub enum Message {
         /// The engine's version.
         version: String,
     },
+    /// A model file can be loaded.
+    Inspected(Inspection),
+    /// Every weight was read.
+    ValuesChecked(ValueReport),
     /// An artifact was made.
     Built(Built),
     /// Timing ended.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::workload::Workload;
-use crate::engine::{EngineError, Row, Session, Token, argmax};
+use crate::engine::{EngineError, Row, Session, Token, argmax, check_finite};
 
 /// How much of a wave is timed; the rest, which does the same work, is taken to last as long.
 ///
@@ -237,7 +237,19 @@ impl Timed<'_> {
             first_token_ms.push(waited);
         }
         let steps = self.steps(kind, next, share, samples)?;
+        if self.workload.output_tokens > 1 {
+            self.check_logits(kind.requests)?;
+        }
         Ok(Wave { kind, first_token_ms, duration_ms: waited + steps })
+    }
+
+    /// Refuses a wave whose last step gave logits that are no numbers. Not timed.
+    fn check_logits(&mut self, rows: u32) -> Result<(), EngineError> {
+        for row in 0..rows {
+            let logits = self.session.logits(row as usize)?;
+            check_finite(logits, || format!("of request {} of a timed wave", row + 1))?;
+        }
+        Ok(())
     }
 
     /// The decode steps of a wave whose first `next.len()` prompts were processed; their time in milliseconds, or what it is taken to be.

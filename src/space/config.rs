@@ -49,6 +49,12 @@ impl KvType {
         }
     }
 
+    /// Elements of a block; the elements of a head must be a multiple of it.
+    #[must_use]
+    pub fn block_len(self) -> u32 {
+        if self.is_quantized() { 32 } else { 1 }
+    }
+
     /// Whether the cache is stored in blocks (a quantized V needs flash attention in llama.cpp).
     #[must_use]
     pub fn is_quantized(self) -> bool {

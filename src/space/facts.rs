@@ -17,6 +17,9 @@ pub struct ModelFacts {
     pub ffn: u32,
     /// The longest context that the model was made for, in tokens; 0 when unknown.
     pub context_max: u32,
+    /// Elements of a head, for K and V alike; 0 when unknown.
+    #[serde(default)]
+    pub head_dim: u32,
 }
 
 /// What a space is fitted to.
@@ -33,6 +36,13 @@ pub struct SpaceFacts {
     /// Layers that a GPU of this machine can take, the output matrix counted as one; 0 without a GPU that the engine can use.
     #[serde(default)]
     pub device_layers: u32,
+    /// Whether the engine has cache types that are stored in blocks.
+    #[serde(default = "yes")]
+    pub block_caches: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Something that the space file asked for and that is not in the space.
@@ -91,6 +101,15 @@ pub enum NoteReason {
         /// Units that the model has.
         of: u64,
     },
+    /// A cache type whose blocks do not divide a head, which the engine refuses.
+    CacheBlock {
+        /// Elements of a block.
+        block: u32,
+        /// Elements of a head.
+        head: u32,
+    },
+    /// A cache type that the engine does not have.
+    NoCacheType,
     /// A split over the depth of a model with fewer than three layers.
     TooShallow {
         /// The layers that it has.
@@ -118,6 +137,10 @@ impl fmt::Display for NoteReason {
             NoteReason::DeviceLayers { layers } => {
                 write!(f, "the model has {layers} {} to put on a GPU", plural(*layers, "layer"))
             }
+            NoteReason::CacheBlock { block, head } => {
+                write!(f, "the model's heads of {head} elements are no whole blocks of {block}")
+            }
+            NoteReason::NoCacheType => f.write_str("this engine has no such cache type"),
             NoteReason::NothingKept => f.write_str("nothing would be kept"),
             NoteReason::SameCount { kept, of } => {
                 write!(f, "it keeps {kept} of {of} units, as another level does")

@@ -1,9 +1,9 @@
 //! Levels fitted to the facts: derived where they are derived, and without those that cannot be had here.
 
-use super::Value;
 use super::declared::{Declaration, DeclaredParam, MOST_LEVELS};
 use super::facts::{ModelFacts, NoteReason, SpaceFacts, SpaceNote};
 use super::known::{Domain, Known};
+use super::{KvType, Value};
 
 /// Contexts that are derived are whole multiples of this many tokens; llama.cpp pads its cache to the same.
 const CONTEXT_STEP: u32 = 256;
@@ -83,6 +83,16 @@ fn cannot(known: &Known, level: &Value, facts: &SpaceFacts, counts: &mut Vec<u64
                 return Some(NoteReason::ShortContext { needed });
             }
             longest.filter(|longest| over(n, *longest)).map(|longest| NoteReason::LongContext { longest })
+        }
+        ("kv.k" | "kv.v", Value::Text(name), model) => {
+            let ty = KvType::ALL.into_iter().find(|t| t.name() == name)?;
+            if ty.is_quantized() && !facts.block_caches {
+                return Some(NoteReason::NoCacheType);
+            }
+            // llama.cpp checks each head, of K and of V (`llama_init_from_model`).
+            let head = model.map_or(0, |m| m.head_dim);
+            let whole = head.is_multiple_of(ty.block_len());
+            (!whole).then_some(NoteReason::CacheBlock { block: ty.block_len(), head })
         }
         ("gpu_layers", Value::Int(n), _) => match facts.device_layers {
             0 => (*n > 0).then_some(NoteReason::NoDevice),

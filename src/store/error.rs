@@ -72,6 +72,9 @@ pub enum StoreError {
         /// Seconds waited.
         patience_s: u64,
     },
+    /// A measurement that is NaN or infinite.
+    #[error("refused to store what is no number: {0}; please report this")]
+    NotANumber(String),
     /// No such study.
     #[error("no study `{wanted}`; {known}")]
     NoStudy {
@@ -160,6 +163,7 @@ impl StoreError {
                 | Self::Ended(_)
                 | Self::NotComplete { .. }
                 | Self::Lost(_)
+                | Self::NotANumber(_)
                 | Self::Unreadable { .. }
         )
     }

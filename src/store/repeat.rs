@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::real::Real;
-use super::trial::signed;
+use super::trial::{check_numbers, signed};
 use super::{Measurement, NewMeasurement, Result, Store, StoreError, StudyId, TrialId, TrialState};
 
 /// One more timing of a complete trial.
@@ -28,6 +28,7 @@ impl Store {
     /// # Errors
     /// There is no such trial, it is not complete, or the database refuses.
     pub fn add_repeat(&self, study: StudyId, number: u64, repeat: &NewRepeat) -> Result<u32> {
+        check_numbers(&repeat.measurements)?;
         let transaction = self.write()?;
         let trial = self.trial_of(&transaction, study, number)?;
         if trial.state != TrialState::Complete {

@@ -187,7 +187,7 @@ impl LiveTrial {
     }
 }
 
-/// A measured or predicted number. Infinite, NaN and missing values survive storage.
+/// A measured or predicted number, or none where it could not be had. Databases of earlier versions hold infinite and NaN values, too.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewMeasurement {
     /// Its name, with the unit as suffix: `request_latency_p50_ms`.
@@ -216,6 +216,22 @@ impl NewMeasurement {
             value: Some(value),
             samples: 1,
             ..Self::default()
+        }
+    }
+
+    /// What of it is no number, in words: a value that is NaN or infinite, a bound that is NaN (an infinite one says that nothing is
+    /// known), a raw sample that is NaN or infinite. None where all is well. The store takes no measurement that has a fault.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let word = |x: f64| if x.is_nan() { "NaN" } else { "infinite" };
+        let bad_value = self.value.filter(|x| !x.is_finite()).map(word);
+        let bad_bound = [self.low, self.high].into_iter().flatten().any(f64::is_nan);
+        let bad_sample = self.raw.iter().find(|x| !x.is_finite()).map(|x| word(*x));
+        match (bad_value, bad_bound, bad_sample) {
+            (Some(word), _, _) => Some(format!("{} is {word}", self.metric)),
+            (None, true, _) => Some(format!("the interval of {} is NaN", self.metric)),
+            (None, false, Some(word)) => Some(format!("a sample of {} is {word}", self.metric)),
+            (None, false, None) => None,
         }
     }
 

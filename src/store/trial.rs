@@ -14,6 +14,7 @@ impl Store {
     /// # Errors
     /// There is no such study, or the database refuses.
     pub fn add_trial(&self, study: StudyId, new: &NewTrial) -> Result<Added> {
+        check_numbers(&new.predicted)?;
         let transaction = self.write()?;
         if let Some(number) = self.sql(number_of(&transaction, study, new))? {
             return Ok(Added::Duplicate(number));
@@ -42,6 +43,7 @@ impl Store {
         let transaction = self.write()?;
         let trials = self.kept_trials(&transaction, study)?;
         let Some(new) = decide(&trials) else { return Ok(Asked::Nothing) };
+        check_numbers(&new.predicted)?;
         if let Some(number) = self.sql(number_of(&transaction, study, &new))? {
             return Ok(Asked::Duplicate(number));
         }
@@ -127,6 +129,7 @@ impl Store {
                 reached: reached.name(),
             });
         }
+        check_numbers(&finished.measurements)?;
         let transaction = self.write()?;
         self.still_ours(&transaction, trial)?;
         self.sql(write_rung(&transaction, trial.record.id, finished))?;
@@ -183,6 +186,14 @@ impl Store {
         }
         let same = now.worker.as_ref() == Some(&trial.worker) && now.attempts == trial.record.attempts;
         if same { Ok(()) } else { Err(StoreError::Lost(now.number)) }
+    }
+}
+
+/// The one door of measurements: what is NaN or infinite is no result.
+pub(super) fn check_numbers(measurements: &[NewMeasurement]) -> Result<()> {
+    match measurements.iter().find_map(NewMeasurement::fault) {
+        Some(fault) => Err(StoreError::NotANumber(fault)),
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 #[cfg(feature = "llama")]
 use crate::atomic_file::{publish, temp_beside};
 #[cfg(feature = "llama")]
-use crate::compress::{ActivationStats, Artifact, Builder, Importance, make_reference, torch};
+use crate::compress::{ActivationStats, Artifact, Builder, CompressError, Importance, make_reference, torch};
+#[cfg(feature = "llama")]
+use crate::engine::finite;
 use crate::engine::mock::MockModel;
 #[cfg(feature = "llama")]
 use crate::measure::protocol::ImportanceSource;
@@ -42,7 +44,8 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
             let stats = read_stats(stats.as_deref())?;
             let builder = Builder::new(&reference, cache, *threads as usize, stats)?.with_scaling(*scale);
             let builder = with_importance(builder, &reference, importance, config)?.with_shipped(source);
-            Ok(told(builder.build(config, out)?, out, config.is_pruned())?)
+            let built = builder.build(config, out).map_err(|e| out_of_range(e, &reference, *threads))?;
+            sound(told(built, out, config.is_pruned())?, out, *threads)
         }
         #[cfg(feature = "llama")]
         BuildRequest::Torch { reference, config, stats, importance, scale, cache, out, threads } => {
@@ -67,7 +70,7 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
             };
             let sources: Vec<u32> = built.layers.iter().flat_map(|l| &l.layers).map(|l| l.source).collect();
             let layers = super::layers::of(out, &sources);
-            Ok(Built { bytes, hash, layers, ..built })
+            sound(Built { bytes, hash, layers, ..built }, out, *threads)
         }
         #[cfg(not(feature = "llama"))]
         BuildRequest::Reference { .. } | BuildRequest::Gguf { .. } | BuildRequest::Torch { .. } => {
@@ -76,6 +79,38 @@ pub(super) fn build(request: &BuildRequest, _progress: &mut dyn FnMut(u64, u64))
             )
         }
     }
+}
+
+/// An error of a build. llama.cpp's own quantizer says only that its check of the result failed: the weights that half precision cannot
+/// hold are the cause, since scales are stored in it, and are named.
+#[cfg(feature = "llama")]
+fn out_of_range(error: CompressError, reference: &Gguf, threads: u32) -> anyhow::Error {
+    if !error.to_string().contains("data validation failed") {
+        return error.into();
+    }
+    let found = super::preflight::check_values(reference.path(), threads as usize, &mut |_, _| {});
+    let beyond = found.map(|report| report.beyond_f16).unwrap_or_default();
+    let beyond: Vec<String> = beyond
+        .iter()
+        .map(|b| {
+            format!("tensor {} holds {} weights beyond it (up to {:.3e})", b.tensor, b.values, b.largest)
+        })
+        .collect();
+    let why = if beyond.is_empty() { error.to_string() } else { beyond.join(", ") };
+    anyhow::anyhow!(
+        "{}the result holds infinity, since it is stored in half precision: {why}",
+        finite::NOT_A_NUMBER
+    )
+}
+
+/// What was built, unless its floats are no numbers: then the file goes, so that no later trial takes it.
+#[cfg(feature = "llama")]
+fn sound(built: Built, out: &Path, threads: u32) -> anyhow::Result<Built> {
+    if let Err(error) = super::preflight::check_built(out, threads as usize) {
+        let _ = std::fs::remove_file(out);
+        return Err(error);
+    }
+    Ok(built)
 }
 
 /// Sets what pruning goes by, where something is pruned.
@@ -164,6 +199,17 @@ pub(super) fn activations(
     out: &Path,
 ) -> anyhow::Result<()> {
     let stats = crate::engine::activations::collect(model, text, max_tokens as usize, threads)?;
+    // JSON has no word for them, and a file without them would be taken for damaged.
+    let vectors = stats.mean_square.iter().map(|(name, values)| (format!("that meet {name}"), values));
+    let streams =
+        [("of the residual stream", &stats.layer_cosine), ("of the residual stream", &stats.stream_square)];
+    let streams = streams.map(|(name, values)| (name.to_owned(), values));
+    for (name, values) in vectors.chain(streams) {
+        if let Some(value) = values.iter().find(|x| !x.is_finite()) {
+            let word = finite::word(f64::from(*value));
+            anyhow::bail!("{}the activations {name} hold {word}", finite::NOT_A_NUMBER);
+        }
+    }
     crate::atomic_file::write_with(out, |file| Ok(serde_json::to_writer(file, &stats)?))
 }
 

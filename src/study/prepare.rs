@@ -10,7 +10,7 @@ use super::event::{Event, Observer};
 use super::generated;
 use super::kit::{Kit, Materials};
 use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
-use crate::engine::{Device, FlashAttention, RunConfig};
+use crate::engine::{Device, FlashAttention, RunConfig, finite};
 use crate::measure::protocol::{ImportanceSource, Job, Message};
 use crate::measure::supervisor::{End, Limits, Supervisor};
 use crate::space::KvType;
@@ -278,6 +278,12 @@ impl Preparation<'_> {
             End::Done => Ok(()),
             End::Cancelled => Err(super::Stopped.into()),
             End::Refused(reason) => Err(super::MachineFault { step: format!("make {what}"), reason }.into()),
+            // No trial could be compared with a reference that gives no numbers.
+            End::Failed(error) if finite::tells_of(&error) => {
+                let why = error.replacen(finite::NOT_A_NUMBER, "", 1);
+                let text = format!("the uncompressed model gives no numbers: failed to make {what}: {why}");
+                Err(super::Unusable { text }.into())
+            }
             End::Failed(error) | End::Crashed(error) => anyhow::bail!("failed to make {what}: {error}"),
             End::TimedOut | End::OverMemory => anyhow::bail!("failed to make {what}: it was stopped"),
         }

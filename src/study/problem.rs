@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::kit::Kit;
+use super::lessons;
 use super::predict::{Ceiling, assumed_divergence, latency_from_rates_ms, latency_ms, peak_memory_bytes};
 use super::sensitivity::Sensitivities;
 use crate::measure::rates::KernelRates;
@@ -33,6 +34,8 @@ pub struct StudyProblem<'a> {
     sensitivities: Option<Sensitivities>,
     objectives: Vec<search::Objective>,
     declared: Vec<store::Objective>,
+    /// Parameter and level of what failures have shown not to work.
+    left_out: Vec<(usize, usize)>,
     /// What was foreseen of points: a question asks it of each of thousands several times.
     foreseen: Rc<RefCell<HashMap<Point, Option<Foreseen>>>>,
 }
@@ -208,13 +211,14 @@ impl<'a> StudyProblem<'a> {
             sensitivities: None,
             objectives: Vec::new(),
             declared,
+            left_out: Vec::new(),
             foreseen: Rc::default(),
         };
         problem.objectives = problem.resolved(&[]);
         problem
     }
 
-    /// The same with the bounds that follow from what the uncompressed model measured.
+    /// The same with the bounds that follow from what the uncompressed model measured, and without the levels that failed.
     #[must_use]
     pub fn knowing(&self, trials: &[TrialRecord]) -> StudyProblem<'a> {
         Self {
@@ -222,6 +226,7 @@ impl<'a> StudyProblem<'a> {
             sensitivities: self.sensitivities.clone(),
             objectives: self.resolved(trials),
             declared: self.declared.clone(),
+            left_out: lessons::learn(self.space, trials).iter().map(|l| (l.param, l.level)).collect(),
             foreseen: Rc::clone(&self.foreseen),
             ..*self
         }
@@ -335,7 +340,8 @@ impl Problem for StudyProblem<'_> {
     }
 
     fn feasible(&self, point: &[usize]) -> bool {
-        self.foreseen(point).is_some_and(|foreseen| foreseen.peak_bytes <= self.budget_bytes)
+        !self.left_out.iter().any(|&(param, level)| point.get(param) == Some(&level))
+            && self.foreseen(point).is_some_and(|foreseen| foreseen.peak_bytes <= self.budget_bytes)
     }
 
     fn prior(&self, point: &[usize]) -> Vec<Option<f64>> {

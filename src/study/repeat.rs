@@ -62,7 +62,11 @@ impl Study<'_> {
         if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
             return Ok(Err(reason));
         }
-        Ok(self.rows(&measured).ok_or_else(|| "no timing was reported".to_owned()))
+        let Some(rows) = self.rows(&measured) else { return Ok(Err("no timing was reported".to_owned())) };
+        Ok(match rows.iter().find_map(NewMeasurement::fault) {
+            Some(fault) => Err(format!("what was measured is no number: {fault}")),
+            None => Ok(rows),
+        })
     }
 
     fn rows(&self, measured: &Measured) -> Option<Vec<NewMeasurement>> {

@@ -8,6 +8,7 @@ use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
 use super::learn::Correction;
+use super::lessons::{self, Lesson};
 use super::prepare::Prepared;
 use super::problem::StudyProblem;
 use super::settings::Settings;
@@ -111,6 +112,7 @@ impl Study<'_> {
         let problem = self.problem;
         let presets = self.presets();
         let mut sampler = search::sampler(&self.settings.sampler)?;
+        let mut lessons = lessons::learn(problem.space, &self.store.trials(self.id)?);
         loop {
             if (self.cancelled)() {
                 return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
@@ -140,7 +142,24 @@ impl Study<'_> {
             }
             after(self.store)?;
             self.clean(problem)?;
+            if self.has_learnt(&mut lessons, observer)? {
+                // A sampler may have kept a list of what fits, which is shorter now.
+                sampler = search::sampler(&self.settings.sampler)?;
+            }
         }
+    }
+
+    /// Whether the last trial showed that a level does not work, or that it is another one; tells what is new.
+    fn has_learnt(&self, lessons: &mut Vec<Lesson>, observer: &mut dyn Observer) -> anyhow::Result<bool> {
+        let now = lessons::learn(self.problem.space, &self.store.trials(self.id)?);
+        let same = |a: &Lesson, b: &Lesson| (a.param, a.level) == (b.param, b.level);
+        for lesson in now.iter().filter(|new| !lessons.iter().any(|old| same(new, old))) {
+            observer.hear(&Event::Remark { text: format!("space: {lesson}") });
+        }
+        let changed =
+            now.len() != lessons.len() || now.iter().zip(&*lessons).any(|(new, old)| !same(new, old));
+        *lessons = now;
+        Ok(changed)
     }
 
     /// The presets of this study, that of the space's tier first: all of them, or, when few trials are allowed, the most used for up to half
@@ -362,7 +381,8 @@ fn new_trial(
         let corrected = foreseen.latency_ms * correction.factor(problem, &config);
         Some(metrics::of_prediction(foreseen.peak_bytes, foreseen.latency_ms, corrected))
     };
-    let predicted = Config::from_candidate(&candidate).ok().and_then(predict).unwrap_or_default();
+    let mut predicted = Config::from_candidate(&candidate).ok().and_then(predict).unwrap_or_default();
+    predicted.retain(|row| row.fault().is_none());
     NewTrial { candidate, origin, predicted }
 }
 

@@ -16,6 +16,7 @@ use super::remeasure::{Doubt, Earlier, better};
 use super::settings::Settings;
 use super::twin::{measured_at, twin};
 use super::{MachineFault, Stopped};
+use crate::engine::finite;
 use crate::engine::generate::Generation;
 use crate::identity::sha256_file;
 use crate::measure::artifact::{Measured, Request, measure, timing_run};
@@ -52,6 +53,9 @@ pub struct Climb<'a> {
     /// Asked often; true pauses.
     pub cancelled: &'a dyn Fn() -> bool,
 }
+
+/// The kind of a failure whose cause is a value that is NaN or infinite.
+const NOT_A_NUMBER: &str = "not_a_number";
 
 /// A rung that ended the trial.
 pub(super) struct Ended {
@@ -539,6 +543,10 @@ impl Climb<'_> {
                 let fault = MachineFault { step: format!("{rung} trial {number}"), reason: reason.clone() };
                 return Err(Halt::Study(fault.into()));
             }
+            End::Failed(error) if finite::tells_of(error) => {
+                let why = error.replacen(finite::NOT_A_NUMBER, "", 1);
+                Ended::failed(NOT_A_NUMBER, format!("failed to {rung}: {why}"))
+            }
             End::Failed(error) => Ended::failed("error", format!("failed to {rung}: {error}")),
             End::Crashed(how) => Ended::failed("crash", format!("failed to {rung}: {how}")),
             End::TimedOut => Ended::failed(
@@ -571,6 +579,10 @@ impl Climb<'_> {
         summary: String,
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
+        if let Some(fault) = rung.measurements.iter().find_map(NewMeasurement::fault) {
+            let text = format!("what was measured is no number: {fault}");
+            return Err(Halt::Ended(Ended::failed(NOT_A_NUMBER, text)));
+        }
         self.store.finish_rung(trial, &rung)?;
         observer.hear(&Event::RungFinished {
             trial: trial.number(),

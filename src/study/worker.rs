@@ -10,10 +10,13 @@ use std::time::Duration;
 use super::next_line::{Window, complete};
 use crate::atomic_file;
 use crate::engine::exercise::exercise;
+use crate::engine::finite::NOT_A_NUMBER;
 use crate::engine::generate::generate;
 use crate::engine::lab::Lab;
 use crate::engine::sys::exit_now;
-use crate::engine::{EngineError, EngineKind, OpenEngine, Row, RunConfig, Session, Token, argmax};
+use crate::engine::{
+    EngineError, EngineKind, OpenEngine, Row, RunConfig, Session, Token, argmax, check_finite,
+};
 use crate::fault::{is_machines, told};
 use crate::measure::memory::resident;
 use crate::measure::protocol::{Job, Message, TimingPlan};
@@ -114,6 +117,22 @@ fn work<W: Write>(
             line.say(&Message::Built(built))?;
             Ok(Scripted::default())
         }
+        Job::Inspect { engine, artifact, caches } => {
+            let found = open(engine)?.inspect(&artifact, caches)?;
+            line.say(&Message::Inspected(found))?;
+            Ok(Scripted::default())
+        }
+        Job::CheckValues { engine, artifact, run, text } => {
+            let report = super::preflight::check_values(&artifact, run.threads as usize, &mut |_, _| {})?;
+            if let Some(text) = text {
+                let mut session = load(open, engine, &artifact, &run, line)?;
+                let mut tokens = session.tokenize(&text, true)?;
+                tokens.truncate(run.context.min(session.info().context) as usize);
+                score_window(session.as_mut(), &tokens, 0, 0, &run, |_, _| {})?;
+            }
+            line.say(&Message::ValuesChecked(report))?;
+            Ok(Scripted::default())
+        }
         Job::Activations { model, text, max_tokens, threads, out } => {
             super::builder::activations(&model, &text, max_tokens, threads, &out)?;
             Ok(Scripted::default())
@@ -121,6 +140,14 @@ fn work<W: Write>(
         Job::Gradients { model, text, max_tokens, threads, out } => {
             let lab = lab.ok_or(EngineError::Elsewhere)?;
             let scores = lab.gradients(&model, &text, max_tokens, threads)?;
+            for (layer, s) in scores.iter().enumerate() {
+                let finite = s.kv_groups.iter().chain(&s.ffn).chain([&s.layer]).all(|x| x.is_finite());
+                anyhow::ensure!(
+                    finite,
+                    "{}the gradients of layer {layer} hold NaN or infinity",
+                    NOT_A_NUMBER
+                );
+            }
             atomic_file::write_with::<anyhow::Error>(&out, |file| Ok(serde_json::to_writer(file, &scores)?))?;
             Ok(Scripted::default())
         }
@@ -186,7 +213,7 @@ fn work<W: Write>(
             let mut tops = Vec::new();
             for (i, window) in windows.iter().enumerate() {
                 session.forget(None);
-                score_window(session.as_mut(), window, 0, &run, |_, logits| {
+                score_window(session.as_mut(), window, 0, i, &run, |_, logits| {
                     tops.push(Top::of(logits, KEPT))
                 })?;
                 let progress = Message::Progress {
@@ -270,11 +297,13 @@ fn cut_windows(
     Ok(cut)
 }
 
-/// Decodes a window into an empty sequence and hands each scored position with its logits to `each`.
+/// Decodes a window into an empty sequence and hands each scored position with its logits, which are finite, to `each`. `number` is
+/// the window's, from 0.
 fn score_window(
     session: &mut dyn Session,
     window: &[Token],
     sequence: u32,
+    number: usize,
     run: &RunConfig,
     mut each: impl FnMut(usize, &[f32]),
 ) -> anyhow::Result<()> {
@@ -293,7 +322,11 @@ fn score_window(
         session.decode(&rows)?;
         for (i, row) in rows.iter().enumerate() {
             if row.logits {
-                each(start + i, session.logits(i)?);
+                let logits = session.logits(i)?;
+                check_finite(logits, || {
+                    format!("at position {} of window {} of the held-out text", start + i, number + 1)
+                })?;
+                each(start + i, logits);
             }
         }
     }
@@ -315,12 +348,13 @@ fn diverge<W: Write>(
     );
     let mut tops = reference.tops.iter();
     let (mut positions, mut lines) = (Vec::new(), Vec::new());
-    for group in reference.windows.chunks(run.sequences.max(1) as usize) {
+    let slots = run.sequences.max(1) as usize;
+    for (g, group) in reference.windows.chunks(slots).enumerate() {
         session.forget(None);
         let mut windows = Vec::new();
         for (sequence, tokens) in group.iter().enumerate() {
             let mut window = Window::new(tokens);
-            score_window(session, tokens, sequence as u32, run, |position, logits| {
+            score_window(session, tokens, sequence as u32, g * slots + sequence, run, |position, logits| {
                 if let Some(top) = tops.next() {
                     positions.push(top.compare(logits, tokens[position + 1]));
                     window.likeliest[position + 1] = Some(argmax(logits));
@@ -330,5 +364,6 @@ fn diverge<W: Write>(
         }
         lines.extend(complete(session, &windows)?);
     }
+    anyhow::ensure!(!positions.is_empty(), "the reference's predictions hold no position to compare");
     line.say(&Message::Diverged { divergence: summarize(&positions), lines })
 }

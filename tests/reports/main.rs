@@ -8,6 +8,11 @@ mod bench;
 mod answers;
 mod dress;
 mod identity;
+mod limits;
 mod liveness;
+mod not_numbers;
 mod old_database;
 mod tasks;
+#[cfg(feature = "llama")]
+mod unloadable;
+mod unworkable_levels;

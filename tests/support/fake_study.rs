@@ -216,9 +216,16 @@ fn climb(store: &Store, study: StudyId, new: NewTrial, truth: &Truth, tasks: usi
     graded.measurements =
         vec![NewMeasurement::interval("pass_at_1", "", pass, (pass - error).max(0.0), pass + error, 90)];
     if ending == 16 {
-        graded.measurements = vec![NewMeasurement::exact("pass_at_1", "", f64::NAN)];
+        graded.measurements.clear();
     }
     store.finish_rung(&mut live, &graded).unwrap();
+    if ending == 16 {
+        // As earlier versions stored what was no number; the store takes none by now.
+        let database = rusqlite::Connection::open(store.path()).unwrap();
+        let row = "INSERT INTO measurement (trial_id, rung, metric, unit, value, samples, raw) \
+                   VALUES (?1, 'graded', 'pass_at_1', '', 'nan', 1, x'')";
+        database.execute(row, [live.record().id.0]).unwrap();
+    }
     store.end_trial(live, EndState::Complete, None).unwrap();
 }
 

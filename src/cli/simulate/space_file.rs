@@ -33,6 +33,7 @@ pub(super) fn read(path: &std::path::Path) -> Result<(String, Vec<Declared>), Ex
         workload_context_tokens: 1,
         workload_requests: 1 << 24,
         device_layers: 1 << 24,
+        block_caches: true,
     };
     if let Ok(loaded) = parse_space(&text, &file, &generous)
         && loaded.notes.is_empty()

@@ -72,6 +72,41 @@ pub fn clear() {
     }
 }
 
+/// The errors and warnings logged since [`clear`].
+pub fn lines() -> Vec<String> {
+    LAST.lock().map(|last| last.clone()).unwrap_or_default()
+}
+
+/// Why a model did not load, in the library's words without the names of its functions; all lines where none stands out.
+pub fn reason() -> String {
+    let lines = lines();
+    let telling = |line: &&String| !line.contains("failed to load model");
+    let line = lines.iter().rfind(|line| line.contains("error loading model"));
+    line.or_else(|| lines.iter().rfind(telling)).map_or_else(last, |line| plain(line))
+}
+
+/// A line without leading names of functions and words that say only that loading failed.
+fn plain(line: &str) -> String {
+    const PHRASES: [&str; 4] = [
+        "error loading model: ",
+        "error loading model vocabulary: ",
+        "error loading model hyperparameters: ",
+        "error loading model architecture: ",
+    ];
+    let mut rest = line.trim();
+    loop {
+        let phrase = PHRASES.iter().find_map(|phrase| rest.strip_prefix(phrase));
+        let function = || {
+            let (name, behind) = rest.split_once(": ")?;
+            (name.contains('_') && name.chars().all(|c| c.is_alphanumeric() || c == '_')).then_some(behind)
+        };
+        match phrase.or_else(function) {
+            Some(shorter) => rest = shorter.trim(),
+            None => return rest.to_owned(),
+        }
+    }
+}
+
 /// The errors and warnings logged since [`clear`], or a sentence that there were none.
 pub fn last() -> String {
     match LAST.lock() {
@@ -83,6 +118,15 @@ pub fn last() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_told_without_the_names_of_functions() {
+        let line = "llama_model_load: error loading model: error loading model vocabulary: cannot find tokenizer merges in model file";
+        assert_eq!(plain(line), "cannot find tokenizer merges in model file");
+        let line = "llama_model_load: error loading model: check_tensor_dims: tensor 'a.weight' has wrong shape; expected 1, got 2";
+        assert_eq!(plain(line), "tensor 'a.weight' has wrong shape; expected 1, got 2");
+        assert_eq!(plain("no colon"), "no colon");
+    }
 
     #[test]
     fn buffers_are_read_from_the_log() {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activations;
+mod inspect;
 pub(super) mod log;
 mod session;
 
@@ -11,7 +12,7 @@ use std::sync::Once;
 
 use llama_cpp_sys_2 as ffi;
 
-use super::{Engine, EngineError, RunConfig, Session};
+use super::{Engine, EngineError, Inspection, RunConfig, Session};
 
 static BACKEND: Once = Once::new();
 
@@ -61,5 +62,9 @@ impl Engine for LlamaCpp {
 
     fn load(&self, artifact: &Path, run: &RunConfig) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(session::LlamaSession::load(artifact, run)?))
+    }
+
+    fn inspect(&self, artifact: &Path, caches: bool) -> Result<Inspection, EngineError> {
+        inspect::inspect(artifact, caches)
     }
 }

@@ -157,7 +157,22 @@ impl LlamaSession {
     }
 }
 
+/// Loads a model's weights, mapped where they stay in this process.
 pub(super) fn load_model(artifact: &Path, run: &RunConfig) -> Result<Model, EngineError> {
+    load_with(artifact, |params| {
+        params.n_gpu_layers = i32::try_from(run.gpu_layers).unwrap_or(i32::MAX);
+        // What goes to a device would stay mapped here, too.
+        params.load_mode =
+            if run.gpu_layers > 0 { ffi::LLAMA_LOAD_MODE_NONE } else { ffi::LLAMA_LOAD_MODE_MMAP };
+        params.use_extra_bufts = run.repack;
+    })
+}
+
+/// Loads a model with the library's default parameters as `set` changes them.
+pub(super) fn load_with(
+    artifact: &Path,
+    set: impl FnOnce(&mut ffi::llama_model_params),
+) -> Result<Model, EngineError> {
     let fail = |detail: String| EngineError::Load { path: artifact.display().to_string(), detail };
     let path = CString::new(artifact.as_os_str().as_encoded_bytes())
         .map_err(|_| fail("its path holds a NUL byte".to_owned()))?;
@@ -165,17 +180,13 @@ pub(super) fn load_model(artifact: &Path, run: &RunConfig) -> Result<Model, Engi
     // SAFETY: default parameters are plain data; no pointer in them outlives the call; the path is NUL-terminated.
     let raw = unsafe {
         let mut params = ffi::llama_model_default_params();
-        params.n_gpu_layers = i32::try_from(run.gpu_layers).unwrap_or(i32::MAX);
-        // What goes to a device would stay mapped here, too.
-        params.load_mode =
-            if run.gpu_layers > 0 { ffi::LLAMA_LOAD_MODE_NONE } else { ffi::LLAMA_LOAD_MODE_MMAP };
-        params.use_extra_bufts = run.repack;
+        set(&mut params);
         ffi::llama_model_load_from_file(path.as_ptr(), params)
     };
-    NonNull::new(raw).map(Model).ok_or_else(|| fail(log::last()))
+    NonNull::new(raw).map(Model).ok_or_else(|| fail(log::reason()))
 }
 
-fn make_context(model: &Model, run: &RunConfig) -> Result<Context, EngineError> {
+pub(super) fn make_context(model: &Model, run: &RunConfig) -> Result<Context, EngineError> {
     log::clear();
     // SAFETY: the model is loaded and outlives the context (field order of the session); no pointers are set in the parameters.
     let raw = unsafe {

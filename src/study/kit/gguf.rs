@@ -78,6 +78,7 @@ impl Kit for GgufKit {
             kv_heads: self.facts.kv_heads,
             ffn: self.facts.ffn,
             context_max: self.facts.context_length,
+            head_dim: self.facts.head_dim,
         }
     }
 

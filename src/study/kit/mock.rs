@@ -41,6 +41,7 @@ impl Kit for MockKit {
             kv_heads: self.model.kv_heads,
             ffn: self.model.ffn,
             context_max: 0,
+            head_dim: self.model.head_dim,
         }
     }
 

@@ -106,6 +106,11 @@ pub trait Kit {
         matches!(&config.weights, WeightPlan::PerGroup(slots) if slots.iter().any(|(_, ty)| self.is_rounded(ty)))
     }
 
+    /// Whether the engine has cache types that are stored in blocks.
+    fn has_block_caches(&self) -> bool {
+        true
+    }
+
     /// The weight type that leaves weights as they are, or nearly so.
     fn float_type(&self) -> &'static str {
         "F16"

@@ -131,6 +131,10 @@ impl Kit for TorchKit {
         matches!(name.parse(), Ok(T::Int8 | T::Int8Dynamic | T::Int4 | T::Nf4))
     }
 
+    fn has_block_caches(&self) -> bool {
+        false
+    }
+
     fn float_type(&self) -> &'static str {
         TorchType::F32.name()
     }
