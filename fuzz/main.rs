@@ -267,10 +267,18 @@ fn space() -> Target {
             let Ok(text) = std::str::from_utf8(input) else { return false };
             let facts = SpaceFacts {
                 usable_threads: 4,
-                model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192 }),
+                model: Some(ModelFacts {
+                    layers: 30,
+                    heads: 9,
+                    kv_heads: 3,
+                    ffn: 1536,
+                    context_max: 8192,
+                    head_dim: 64,
+                }),
                 workload_context_tokens: 640,
                 workload_requests: 4,
                 device_layers: 0,
+                block_caches: true,
             };
             parse_space(text, "x.toml", &facts)
                 .is_ok_and(|loaded| loaded.space.params.iter().all(|p| !p.levels.is_empty()))

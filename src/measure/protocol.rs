@@ -393,7 +393,9 @@ impl Job {
                 Some(out)
             }
             Job::Recover { request } => Some(&request.out),
-            Job::Measure { .. }
+            Job::Inspect { .. }
+            | Job::CheckValues { .. }
+            | Job::Measure { .. }
             | Job::Turns { .. }
             | Job::Rates { .. }
             | Job::Assess { .. }
