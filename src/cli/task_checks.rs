@@ -1,12 +1,13 @@
 //! Finds out, before anything is graded, which tasks can tell right from wrong; tells how far it is, and keeps what was found.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::printer::Printer;
 use crate::host::default_cache_dir;
 use crate::quality::proof::{Cache, Context, Proof, Summary, prove};
 use crate::quality::sandbox::{Sandbox, SandboxError};
-use crate::quality::tasks::{Task, TaskLanguage};
+use crate::quality::tasks::{Task, TaskLanguage, imported};
 
 /// The file of the cache's folder that keeps what was found.
 const FILE: &str = "task-proofs.jsonl";
@@ -32,6 +33,27 @@ pub(super) fn check(
     })?;
     let summary = Summary::of(tasks, &proofs);
     Ok((proofs, summary))
+}
+
+/// That tests import packages, and of which interpreter: another machine may not have them. Nothing where none do.
+pub(super) fn packages(tasks: &[Task], sandbox: &mut Sandbox) -> Option<String> {
+    let python = sandbox.interpreter(TaskLanguage::Python).ok()?;
+    let mut used = BTreeSet::new();
+    let mut count = 0;
+    for task in tasks.iter().filter(|task| task.language == TaskLanguage::Python) {
+        let all = [&task.tests, &task.setup, &task.prompt].map(|source| imported(source));
+        let found: BTreeSet<&str> =
+            all.into_iter().flatten().filter(|module| python.has_package(module)).collect();
+        count += usize::from(!found.is_empty());
+        used.extend(found);
+    }
+    let names = used.into_iter().collect::<Vec<_>>().join(", ");
+    (count > 0).then(|| {
+        format!(
+            "packages that tasks import, as installed for {}: {names} (tasks: {count})",
+            python.path.display()
+        )
+    })
 }
 
 /// What a proof depends on besides its task.

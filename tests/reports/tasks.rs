@@ -103,6 +103,8 @@ fn tests_that_only_define_what_they_would_run_are_run() {
         "class TestTwice:\n    def setup_method(self):\n        self.wanted = 4\n\n    def test_one(self):\n        assert twice(2) == self.wanted\n",
         "def verify(candidate):\n    assert candidate(2) == 4\n",
         "def main():\n    assert twice(2) == 4\n\nif __name__ == '__main__':\n    main()\n",
+        "from unittest import TestCase as Base\n\nclass Twice(Base):\n    def test_one(self):\n        self.assertEqual(twice(2), 4)\n",
+        "assert candidate(2) == 4\n",
     ] {
         right_and_wrong(&bench, &twice("X/0", test), "    return x + x\n", "    return 17\n");
     }
@@ -217,6 +219,7 @@ fn a_package_of_the_first_python_on_the_path_can_be_imported() {
     let arguments = ["score", "passk", "--json", "--tasks", "tasks.jsonl", "canonical"];
     let said = Said::of(&bench.command(&arguments).env("PATH", path).output().unwrap()).code(0);
     assert!(said.stdout.contains("\"passed\":1"), "{}", said.stdout);
+    assert!(said.stderr.contains("packages that tasks import, as installed for"), "{}", said.stderr);
     // Another python does not have it, and what was found with the first one does not count for it.
     bench.run(&arguments).code(4).names("missing module doubling");
 }

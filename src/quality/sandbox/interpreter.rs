@@ -23,6 +23,16 @@ pub struct Interpreter {
     pub packages: Vec<PathBuf>,
 }
 
+impl Interpreter {
+    /// Whether a module is one of the packages that were installed for it.
+    #[must_use]
+    pub fn has_package(&self, module: &str) -> bool {
+        let there =
+            |folder: &PathBuf| folder.join(module).is_dir() || folder.join(format!("{module}.py")).is_file();
+        self.packages.iter().any(there)
+    }
+}
+
 /// Asks an interpreter where it and its library really are.
 const ASK_PYTHON: &str = "import os, sys, sysconfig
 import ctypes, resource, select

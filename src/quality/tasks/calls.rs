@@ -148,7 +148,25 @@ pub(super) fn complete(tests: &str, entry_point: &str) -> Complete {
             }
         }
     }
-    calls.finish(&without_mains(tests, &outline), entry_point)
+    let mut complete = calls.finish(&without_mains(tests, &outline), entry_point);
+    // HumanEval's name of a parameter, used without a function that would have it.
+    let free = outline.statements.iter().any(|s| names(text(*s, tests)).contains("candidate"));
+    if free && !entry_point.is_empty() && complete.setup.is_none() && !binds(&outline, tests, "candidate") {
+        complete.setup = Some(format!("candidate = {entry_point}"));
+    }
+    complete
+}
+
+/// Whether tests give a name a value by themselves.
+fn binds(outline: &Outline<'_>, source: &str, name: &str) -> bool {
+    let assigned = |statement: &Node<'_>| {
+        let squeezed: String = text(*statement, source).chars().filter(|c| !c.is_whitespace()).collect();
+        squeezed.starts_with(&format!("{name}="))
+            || squeezed.starts_with("from")
+            || squeezed.starts_with("import")
+    };
+    outline.definitions.contains_key(name)
+        || outline.statements.iter().any(|s| names(text(*s, source)).contains(name) && assigned(s))
 }
 
 /// The calls so far.
@@ -247,9 +265,10 @@ impl<'t> Outline<'t> {
                 matches!(base.kind, DefinitionKind::Class { is_unittest: true, .. })
                     && names(bases).contains(name.as_str())
             });
+            let is_alias = |name: &&str| source.contains(&format!("TestCase as {name}"));
             let body = node.child_by_field_name("body").map_or("", |body| text(body, source));
             DefinitionKind::Class {
-                is_unittest: derived || bases.contains("TestCase"),
+                is_unittest: derived || bases.contains("TestCase") || names(bases).iter().any(is_alias),
                 is_test: name.starts_with("Test") && body.contains("def test"),
             }
         };

@@ -7,6 +7,7 @@
 mod calls;
 mod fields;
 mod formats;
+mod imports;
 mod language;
 mod program;
 mod samples;
@@ -21,6 +22,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use imports::imported;
 pub use program::{Program, program, whole_program};
 pub use samples::{Answer, Sample, SampleError, canonical_samples, read_samples};
 
