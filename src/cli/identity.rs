@@ -242,6 +242,15 @@ impl Compared {
         compared
     }
 
+    /// A Hugging Face folder that is gone is no reason to refuse: what was converted from it is there, and is compared.
+    pub(super) fn without_lost_source(mut self, settings: &Settings) -> Self {
+        if settings.model_source.as_ref().is_some_and(|folder| !folder.exists()) {
+            let lost = |d: &mut Difference| d.component == Component::ModelSource && d.now.is_none();
+            self.told.extend(self.refused.extract_if(.., lost));
+        }
+        self
+    }
+
     /// The refusal, where there is something to refuse.
     ///
     /// # Errors
@@ -277,6 +286,54 @@ impl Compared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(model: &Path) -> Settings {
+        let workload: crate::measure::workload::Workload = "512:128:4".parse().unwrap();
+        serde_json::from_value(serde_json::json!({
+            "model": "m", "model_path": model, "budget_bytes": 1, "engine": EngineKind::Mock, "space": "smoke",
+            "workload": workload, "tasks": "warmup", "task_limit": 1, "sampler": "random", "seed": 1,
+            "timing": crate::measure::timing::TimingLimits::default(), "rung_timeout_s": 1, "reports": ".",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_file_of_a_hugging_face_folder_is_compared_and_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, source) = (folder.path().join("m.gguf"), folder.path().join("hf"));
+        std::fs::write(&model, "converted").unwrap();
+        std::fs::create_dir_all(source.join("part")).unwrap();
+        let files = ["config.json", "model.safetensors", "tokenizer.json", "part/more.safetensors"];
+        for file in files {
+            std::fs::write(source.join(file), file).unwrap();
+        }
+        let settings = Settings { model_source: Some(source.clone()), ..settings(&model) };
+        let mut printer = Printer::new(true);
+        let begun = Inputs::read(&settings, &mut printer).unwrap();
+        begun.guard().check().unwrap();
+        for file in files {
+            std::fs::write(source.join(file), file.replace('o', "0")).unwrap();
+            assert!(begun.guard().check().is_err(), "{file}");
+            let now = Inputs::read(&settings, &mut printer).unwrap();
+            let compared = Compared::of(&now.identity, &begun.identity);
+            let refused: Vec<_> = compared.refused.iter().map(|d| d.component).collect();
+            assert_eq!(refused, [Component::ModelSource], "{file}");
+            std::fs::write(source.join(file), file).unwrap();
+            begun.guard().check().unwrap();
+        }
+        // One more file may be read by the next conversion; a hidden one is not.
+        std::fs::write(source.join(".cache"), "x").unwrap();
+        let same = Inputs::read(&settings, &mut printer).unwrap();
+        assert!(Compared::of(&same.identity, &begun.identity).refused.is_empty());
+        std::fs::write(source.join("merges.txt"), "x").unwrap();
+        let more = Inputs::read(&settings, &mut printer).unwrap();
+        assert_eq!(Compared::of(&more.identity, &begun.identity).refused.len(), 1);
+        // What was converted is enough where the folder is gone.
+        std::fs::remove_dir_all(&source).unwrap();
+        let gone = Inputs::read(&settings, &mut printer).unwrap();
+        let compared = Compared::of(&gone.identity, &begun.identity).without_lost_source(&settings);
+        assert_eq!((compared.refused.len(), compared.told.len()), (0, 1));
+    }
 
     #[test]
     fn an_engine_is_told_from_its_kernels() {

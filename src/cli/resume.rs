@@ -52,14 +52,14 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     let inputs = Inputs::read(&settings, printer)?;
     let (stored, recorded) = identity::stored(&record, kit.as_ref(), &inputs.model_sha256)?;
     // What is wrong with the inputs is known before anything else is looked at.
-    let compared = Compared::of(&inputs.identity, &only_inputs(&stored));
+    let compared = Compared::of(&inputs.identity, &only_inputs(&stored)).without_lost_source(&settings);
     if !args.new_segment {
         compared.refuse(&record, &settings)?;
     }
     let host = probe(&args.store.results)?;
     let grading = Graders::resumed(&settings, &store, record.id, args.new_segment, printer)?;
     let now = inputs.with_surroundings(&settings, &host, &grading)?;
-    let compared = Compared::of(&now, &stored);
+    let compared = Compared::of(&now, &stored).without_lost_source(&settings);
     if !args.new_segment {
         compared.refuse(&record, &settings)?;
     }
@@ -74,8 +74,11 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         Resumed { record, settings, space, host }
     } else {
         for difference in &compared.told {
-            printer
-                .remark(&format!("{difference}; the study goes on with the levels that it was begun with"));
+            let kept = match difference.component {
+                Component::ModelSource => "the file that was converted from it",
+                _ => "the levels that it was begun with",
+            };
+            printer.remark(&format!("{difference}; the study goes on with {kept}"));
         }
         if !recorded {
             printer.remark(&format!(

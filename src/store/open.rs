@@ -188,3 +188,26 @@ fn has_wal(path: &Path) -> bool {
     wal.push("-wal");
     std::fs::metadata(PathBuf::from(wal)).is_ok_and(|m| m.len() > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_an_earlier_version_that_may_not_be_written_is_read_from_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(include_str!("schema/1.sql")).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.pragma_update(None, "application_id", migrate::APPLICATION_ID).unwrap();
+        drop(old);
+        let before = std::fs::read(&path).unwrap();
+        let copy = Store::connect_immutable(&path).unwrap().migrated_copy().unwrap();
+        assert_eq!(copy.path(), path);
+        assert!(copy.studies().unwrap().is_empty());
+        assert_eq!(migrate::user_version(&copy.connection).unwrap(), migrate::VERSION);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
