@@ -38,6 +38,9 @@ pub fn run(args: &ConvertArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         ConvertError::Write { .. } => Expected::environment(e.to_string()),
         e => Expected::usage(e.to_string()),
     })?;
+    for remark in &done.remarks {
+        printer.remark(remark);
+    }
     if done.path.is_file() {
         check(&done.path, printer)?;
     }

@@ -1,6 +1,7 @@
 //! The architecture of a model: read from metadata, checked against the tensors.
 
 use super::gguf::{Gguf, MetaValue, Metadata, TensorInfo};
+use super::{DYNAMIC_SCALES, FileKind, LEVELS, SCALES, TWO_OF_FOUR, TensorName, TensorRole};
 
 /// The graphs that we can compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +95,14 @@ pub struct Architecture {
 pub enum ArchError {
     #[error("the architecture `{found}` is not known; known are {}", known())]
     Unknown { found: String },
+    #[error("{0}")]
+    OtherFile(FileKind),
+    #[error(
+        "the graph `{kind}` has no place for {} (llama.cpp refuses such a file, and without {} the model may be another): use the file that they are not in, or convert the model again",
+        names(tensors),
+        if tensors.len() == 1 { "it" } else { "them" }
+    )]
+    Unplaced { kind: &'static str, tensors: Vec<String> },
     #[error("the metadata lack `{key}`")]
     Missing { key: String },
     #[error("the metadata have no usable `{key}`: {found}; expected {expected}")]
@@ -104,6 +113,17 @@ pub enum ArchError {
     NoTensor { tensor: String },
     #[error("the tensor `{tensor}` has the shape {found:?}, but the metadata say {expected:?}")]
     Shape { tensor: String, found: Vec<u64>, expected: Vec<u64> },
+}
+
+/// Tensors by name, the first few of many.
+fn names(tensors: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = tensors.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+    let word = if tensors.len() == 1 { "the tensor" } else { "the tensors" };
+    match tensors.len().saturating_sub(SHOWN) {
+        0 => format!("{word} {}", shown.join(", ")),
+        more => format!("{word} {} and {more} more", shown.join(", ")),
+    }
 }
 
 fn known() -> String {
@@ -117,9 +137,16 @@ impl Architecture {
     /// Reads the architecture of a file.
     ///
     /// # Errors
-    /// An unknown architecture, missing or impossible metadata, or tensors of other shapes than the metadata say.
+    /// A file that is no language model, an unknown architecture, missing or impossible metadata, tensors of other shapes than the metadata
+    /// say, or tensors that the graph has no place for.
     pub fn read(gguf: &Gguf) -> Result<Self, ArchError> {
-        Self::from_parts(gguf.metadata(), |name| gguf.tensor(name))
+        let kind = FileKind::of(gguf.metadata(), gguf.tensors());
+        if kind != FileKind::LanguageModel {
+            return Err(ArchError::OtherFile(kind));
+        }
+        let arch = Self::from_parts(gguf.metadata(), |name| gguf.tensor(name))?;
+        arch.account(gguf.tensors().iter())?;
+        Ok(arch)
     }
 
     /// Reads the architecture from metadata and a way to find tensors.
@@ -219,6 +246,80 @@ impl Architecture {
                 .collect::<Vec<_>>()
         });
         global.chain(layers)
+    }
+
+    /// The projections of a layer that may have a bias, with its elements.
+    #[must_use]
+    pub fn bias_widths(&self, layer: LayerShape) -> [(&'static str, u64); 7] {
+        let (hidden, head, ffn) = (u64::from(self.hidden), u64::from(self.head_dim), u64::from(layer.ffn));
+        let (q, kv) = (u64::from(layer.heads) * head, u64::from(layer.kv_heads) * head);
+        [
+            ("attn_q", q),
+            ("attn_k", kv),
+            ("attn_v", kv),
+            ("attn_output", hidden),
+            ("ffn_gate", ffn),
+            ("ffn_up", ffn),
+            ("ffn_down", hidden),
+        ]
+    }
+
+    /// Whether the graph, as llama.cpp has it, takes a tensor of this name. The loader refuses a file with any other.
+    #[must_use]
+    pub fn has_place(&self, name: &str) -> bool {
+        // What the torch engine stores beside a rounded matrix.
+        let name = [DYNAMIC_SCALES, SCALES, LEVELS, TWO_OF_FOUR]
+            .iter()
+            .find_map(|s| name.strip_suffix(s))
+            .unwrap_or(name);
+        let parsed = TensorName::parse(name);
+        let rest = if parsed.is_bias { name.strip_suffix(".bias") } else { name.strip_suffix(".weight") };
+        if rest.is_none() || parsed.layer.is_some_and(|i| i as usize >= self.layers.len()) {
+            return false;
+        }
+        let own = self.kind != ArchKind::Qwen2;
+        match (parsed.role, parsed.is_bias) {
+            (TensorRole::Other, _) => {
+                own && matches!(name, "rope_factors_long.weight" | "rope_factors_short.weight")
+            }
+            (TensorRole::RopeFreqs, bias) => own && !bias,
+            (TensorRole::Output, true) => self.kind == ArchKind::Qwen2,
+            (TensorRole::AttnQ | TensorRole::AttnK | TensorRole::AttnV, true) => true,
+            (
+                TensorRole::AttnOutput | TensorRole::FfnGate | TensorRole::FfnUp | TensorRole::FfnDown,
+                true,
+            ) => own,
+            (_, bias) => !bias,
+        }
+    }
+
+    /// Checks that the graph takes every tensor of a file, and that biases are as long as the outputs that they belong to.
+    ///
+    /// # Errors
+    /// Tensors without a place, all of them by name, or a bias of another length.
+    pub fn account<'a>(
+        &self,
+        tensors: impl Iterator<Item = &'a TensorInfo> + Clone,
+    ) -> Result<(), ArchError> {
+        let unplaced: Vec<String> =
+            tensors.clone().filter(|t| !self.has_place(&t.name)).map(|t| t.name.clone()).collect();
+        if !unplaced.is_empty() {
+            return Err(ArchError::Unplaced { kind: self.kind.name(), tensors: unplaced });
+        }
+        for info in tensors {
+            let name = TensorName::parse(&info.name);
+            let Some(layer) = name.layer.filter(|_| name.is_bias).and_then(|i| self.layers.get(i as usize))
+            else {
+                continue;
+            };
+            let widths = self.bias_widths(*layer);
+            let width = widths.iter().find(|(role, _)| info.name.ends_with(&format!(".{role}.bias")));
+            if let Some((_, width)) = width.filter(|(_, width)| info.dims != [*width]) {
+                let (tensor, found) = (info.name.clone(), info.dims.clone());
+                return Err(ArchError::Shape { tensor, found, expected: vec![*width] });
+            }
+        }
+        Ok(())
     }
 
     fn check_tensors<'a>(&self, find: impl Fn(&str) -> Option<&'a TensorInfo>) -> Result<(), ArchError> {

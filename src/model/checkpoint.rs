@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::gguf::{Gguf, GgufError, MetaValue};
 use super::hf::{CONFIG, HfError, HfModel, hf_name};
-use super::rope::{Rope, RopeScaling};
+use super::rope::{Rope, RopeScaling, yarn_temperature};
 use super::tokenizer::{TokenizerError, TokenizerFacts};
 use super::{ArchError, Architecture, GgmlType};
 
@@ -19,7 +19,7 @@ pub enum Checkpoint {
         arch: Architecture,
     },
     /// A folder.
-    Hf(HfModel),
+    Hf(Box<HfModel>),
 }
 
 /// A checkpoint that cannot be used.
@@ -75,10 +75,10 @@ impl Checkpoint {
     /// It is neither, is damaged, or of a family that we do not know.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         if path.file_name().is_some_and(|name| name == CONFIG) {
-            return Ok(Self::Hf(HfModel::open(path.parent().unwrap_or(Path::new(".")))?));
+            return Ok(Self::Hf(Box::new(HfModel::open(path.parent().unwrap_or(Path::new(".")))?)));
         }
         if path.is_dir() {
-            return Ok(Self::Hf(HfModel::open(path)?));
+            return Ok(Self::Hf(Box::new(HfModel::open(path)?)));
         }
         let gguf = Gguf::open(path)?;
         let arch = Architecture::read(&gguf)
@@ -216,25 +216,45 @@ impl Checkpoint {
 fn gguf_rope(gguf: &Gguf, arch: &Architecture) -> Rope {
     let key = |name: &str| gguf.metadata().get(&format!("{}.rope.{name}", arch.kind.name()));
     let number = |name: &str| key(name).and_then(MetaValue::as_f32).map(f64::from);
-    let original = || {
-        key("scaling.original_context_length")
-            .and_then(MetaValue::as_u64)
-            .map_or(f64::from(arch.context_length), |n| n as f64)
+    let original = key("scaling.original_context_length")
+        .and_then(MetaValue::as_u64)
+        .map_or(f64::from(arch.context_length), |n| n as f64);
+    let floats = |name: &str| {
+        let tensor = gguf.tensor(name).filter(|t| t.ty == GgmlType::F32)?;
+        let bytes = gguf.bytes(tensor);
+        Some(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>())
     };
-    let factors = gguf.tensor("rope_freqs.weight").filter(|t| t.ty == GgmlType::F32).map(|t| {
-        let bytes = gguf.bytes(t);
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>()
-    });
-    let scaling = match (factors, key("scaling.type").and_then(MetaValue::as_str)) {
-        (Some(factors), _) => RopeScaling::Factors(factors),
-        (None, Some("linear")) => RopeScaling::Linear { factor: number("scaling.factor").unwrap_or(1.0) },
-        (None, Some("yarn")) => RopeScaling::Yarn {
-            factor: number("scaling.factor").unwrap_or(1.0),
-            original: original(),
-            beta_fast: number("scaling.yarn_beta_fast").unwrap_or(32.0),
-            beta_slow: number("scaling.yarn_beta_slow").unwrap_or(1.0),
-            attention: number("scaling.attn_factor"),
-        },
+    // The older name of the linear factor counts where the newer is silent, as in llama.cpp.
+    let factor = number("scaling.factor").or_else(|| number("scale_linear")).filter(|f| *f > 0.0);
+    let attention = number("scaling.attn_factor");
+    let kind = key("scaling.type").and_then(MetaValue::as_str);
+    let pair = (floats("rope_factors_short.weight"), floats("rope_factors_long.weight"));
+    let scaling = match (floats("rope_freqs.weight"), kind, pair) {
+        (Some(mut factors), ..) => {
+            // llama.cpp applies both.
+            let linear = factor.filter(|_| matches!(kind, None | Some("linear"))).unwrap_or(1.0);
+            factors.iter_mut().for_each(|f| *f *= linear as f32);
+            RopeScaling::Factors { factors, attention: attention.unwrap_or(1.0) }
+        }
+        (None, Some("longrope"), (Some(short), Some(long))) => {
+            RopeScaling::LongRope { short, long, original, attention: attention.unwrap_or(1.0) }
+        }
+        (None, Some("yarn"), _) => {
+            let factor = factor.unwrap_or(1.0);
+            RopeScaling::Yarn {
+                factor,
+                original,
+                // llama.cpp's llama, qwen2 and deci read no others.
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                // llama.cpp multiplies YaRN's own temperature by it.
+                attention: attention.map(|a| a * yarn_temperature(factor)),
+                truncate: true,
+            }
+        }
+        (None, None | Some("linear"), _) => {
+            factor.filter(|f| *f != 1.0).map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor })
+        }
         _ => RopeScaling::None,
     };
     Rope { base: f64::from(arch.rope_base), pairing: arch.kind.rope_pairing(), scaling }

@@ -13,6 +13,29 @@ pub enum LocateError {
     /// No such file.
     #[error("there is no model at {0}; give --model a GGUF file, or hf:owner/repo/file.gguf")]
     Missing(PathBuf),
+    /// An address, not a file.
+    #[error(
+        "{0} is an address, not a file; download it first, or name a file of the hub as hf:owner/repo/file.gguf"
+    )]
+    Address(String),
+    /// The address of a file on the hub.
+    #[error("{address} is an address; write {name} for it")]
+    HubAddress {
+        /// What was given.
+        address: String,
+        /// The file as it is named here.
+        name: String,
+    },
+    /// The name of another registry, or of a repository without its file.
+    #[error(
+        "there is no file {found}, and models of {what} are not known by name; give --model a GGUF file, or name a file of the hub as hf:owner/repo/file.gguf"
+    )]
+    Registry {
+        /// What was given.
+        found: String,
+        /// Where such names come from.
+        what: &'static str,
+    },
     /// A folder that is no checkpoint.
     #[error(
         "{0} is a folder without config.json; give --model the GGUF file inside it, or a Hugging Face folder"
@@ -24,7 +47,9 @@ pub enum LocateError {
     )]
     NoDemo,
     /// A hub name of the wrong form.
-    #[error("`{0}` does not name a file on the hub; write hf:owner/repo/file.gguf")]
+    #[error(
+        "`{0}` does not name a file on the hub; write hf:owner/repo/file.gguf (a quantization is named by its file, not by `:Q4_K_M`)"
+    )]
     HubName(String),
     /// The hub did not deliver.
     #[error(
@@ -62,8 +87,43 @@ fn existing(path: &Path) -> Result<PathBuf, LocateError> {
     } else if path.exists() {
         Ok(path.to_owned())
     } else {
-        Err(LocateError::Missing(path.to_owned()))
+        Err(not_there(path))
     }
+}
+
+/// Why there is no such file: names as other tools write them are answered with ours.
+fn not_there(path: &Path) -> LocateError {
+    let Some(name) = path.to_str() else { return LocateError::Missing(path.to_owned()) };
+    if let Some((scheme, rest)) = name.split_once("://") {
+        let hub = matches!(scheme, "http" | "https").then(|| hub_name(rest)).flatten();
+        return match hub {
+            Some(hub) => LocateError::HubAddress { address: name.to_owned(), name: format!("hf:{hub}") },
+            None => LocateError::Address(name.to_owned()),
+        };
+    }
+    let registry = |what| LocateError::Registry { found: name.to_owned(), what };
+    match name.split_once(':') {
+        Some(("ollama", _)) => return registry("Ollama"),
+        Some(("hf.co" | "huggingface", _)) => return registry("a hub"),
+        _ => {}
+    }
+    // `owner/repo`, as tools of the hub take it, and no path that anybody would write for a file.
+    let parts: Vec<&str> = name.split('/').collect();
+    let is_word = |w: &&str| !w.is_empty() && !w.starts_with('.') && !w.starts_with('~');
+    let is_file = [".gguf", ".json", ".bin", ".safetensors"].iter().any(|e| name.ends_with(e));
+    if parts.len() == 2 && parts.iter().all(|p| is_word(p)) && !is_file && !Path::new(parts[0]).exists() {
+        return registry("a hub");
+    }
+    LocateError::Missing(path.to_owned())
+}
+
+/// `owner/repo/file` of an address of the hub, without its scheme.
+fn hub_name(address: &str) -> Option<String> {
+    let rest = address.strip_prefix("huggingface.co/").or_else(|| address.strip_prefix("hf.co/"))?;
+    let rest = rest.split(['?', '#']).next()?;
+    let (repo, file) = ["/resolve/", "/blob/", "/raw/"].iter().find_map(|by| rest.split_once(by))?;
+    let (_branch, file) = file.split_once('/')?;
+    (repo.split('/').count() == 2 && !file.is_empty()).then(|| format!("{repo}/{file}"))
 }
 
 fn demo() -> Result<PathBuf, LocateError> {

@@ -6,6 +6,7 @@
 //! - [`GgmlType`]: the table of storage types, with their blocks.
 //! - [`Architecture`]: layers, heads, widths, read from a file's metadata and checked against its tensors.
 //! - [`TensorName`]: role and layer of a tensor by its name.
+//! - [`FileKind`]: what a GGUF file holds, where it is no language model.
 //! - [`ModelFacts`]: what the user is told about a model.
 
 pub mod gguf;
@@ -21,6 +22,7 @@ mod checkpoint;
 mod facts;
 mod float_bytes;
 mod ggml_type;
+mod kind;
 mod role;
 mod torch_type;
 
@@ -29,6 +31,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, RawTensor};
 pub use facts::{ModelFacts, is_quantized};
 pub use float_bytes::float_bytes;
 pub use ggml_type::{GgmlType, UnknownType};
+pub use kind::{FileKind, kind_of_file};
 pub use role::{TensorName, TensorRole, WeightGroup};
 pub use torch_type::{
     DYNAMIC_SCALES, INT4_GROUP, LEVELS, NF4_GROUP, NF4_LEVELS, SCALES, TWO_OF_FOUR, TorchType,

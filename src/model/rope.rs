@@ -37,9 +37,27 @@ pub enum RopeScaling {
         beta_slow: f64,
         /// The factor of cosine and sine; none: 0.1 ln(factor) + 1.
         attention: Option<f64>,
+        /// Whether the bounds of the ramp are rounded to whole pairs, outwards.
+        truncate: bool,
+    },
+    /// Each by a factor of its own, one list up to the original context and one beyond it (Ding et al. 2024, arXiv:2402.13753).
+    LongRope {
+        /// The factors for contexts up to `original`.
+        short: Vec<f32>,
+        /// The factors for longer contexts.
+        long: Vec<f32>,
+        /// The context before it was stretched, in tokens.
+        original: f64,
+        /// The factor of cosine and sine.
+        attention: f64,
     },
     /// Each by a factor of its own (the tensor `rope_freqs.weight` of a GGUF file).
-    Factors(Vec<f32>),
+    Factors {
+        /// By which each frequency is divided.
+        factors: Vec<f32>,
+        /// The factor of cosine and sine.
+        attention: f64,
+    },
 }
 
 /// The rotary embedding of a model.
@@ -51,6 +69,20 @@ pub struct Rope {
     pub pairing: RopePairing,
     /// How far and how they are stretched.
     pub scaling: RopeScaling,
+}
+
+impl RopeScaling {
+    /// Whether this is YaRN with the ramp that llama.cpp's `llama` and `qwen2` take as given (they read no other).
+    #[must_use]
+    pub fn is_plain_yarn(&self) -> bool {
+        matches!(self, Self::Yarn { beta_fast, beta_slow, truncate: true, .. } if *beta_fast == 32.0 && *beta_slow == 1.0)
+    }
+}
+
+/// YaRN's factor of cosine and sine where the model states none (Peng et al. 2023, equation 22).
+#[must_use]
+pub fn yarn_temperature(factor: f64) -> f64 {
+    if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
 }
 
 impl Rope {
@@ -77,27 +109,56 @@ impl Rope {
                 };
                 (plain.iter().map(|f| stretch(*f)).collect(), 1.0)
             }
-            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention } => {
+            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention, truncate } => {
                 // The pair that turns `rotations` times over the original context.
                 let pair = |rotations: f64| {
                     f64::from(head_dim) * (original / (rotations * 2.0 * PI)).ln() / (2.0 * self.base.ln())
                 };
-                let first = pair(*beta_fast).floor().max(0.0);
-                let last = pair(*beta_slow).ceil().min(f64::from(head_dim) - 1.0);
+                let (mut first, mut last) = (pair(*beta_fast), pair(*beta_slow));
+                if *truncate {
+                    (first, last) = (first.floor(), last.ceil());
+                }
+                let (first, last) = (first.max(0.0), last.min(f64::from(head_dim) - 1.0));
                 let width = (last - first).max(1e-3);
                 let stretch = |(i, f): (usize, &f64)| {
                     let ramp = ((i as f64 - first) / width).clamp(0.0, 1.0);
                     f * (1.0 - ramp) + f / factor * ramp
                 };
-                let temperature =
-                    attention.unwrap_or(if *factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 });
-                (plain.iter().enumerate().map(stretch).collect(), temperature)
+                (
+                    plain.iter().enumerate().map(stretch).collect(),
+                    attention.unwrap_or(yarn_temperature(*factor)),
+                )
             }
-            RopeScaling::Factors(factors) => {
+            RopeScaling::Factors { factors, attention }
+            | RopeScaling::LongRope { short: factors, attention, .. } => {
                 let by = |i: usize| factors.get(i).map_or(1.0, |f| f64::from(*f));
-                (plain.iter().enumerate().map(|(i, f)| f / by(i)).collect(), 1.0)
+                (plain.iter().enumerate().map(|(i, f)| f / by(i)).collect(), *attention)
             }
         }
+    }
+
+    /// The embedding as it is for a context of this many tokens: LongRoPE has one set of factors up to the original context and another
+    /// beyond it.
+    #[must_use]
+    pub fn for_context(self, tokens: u64) -> Self {
+        match self.scaling {
+            RopeScaling::LongRope { short, long, original, attention } => {
+                let factors = if tokens as f64 > original { long } else { short };
+                Self { scaling: RopeScaling::Factors { factors, attention }, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// By how much each frequency of a head is divided, over the embedding without any scaling.
+    #[must_use]
+    pub fn divisors(&self, head_dim: u32) -> Vec<f32> {
+        let plain = Rope { scaling: RopeScaling::None, ..self.clone() }.frequencies(head_dim).0;
+        plain
+            .iter()
+            .zip(self.frequencies(head_dim).0)
+            .map(|(plain, scaled)| (plain / scaled) as f32)
+            .collect()
     }
 }
 
@@ -122,6 +183,7 @@ mod tests {
             beta_fast: 32.0,
             beta_slow: 1.0,
             attention: None,
+            truncate: true,
         };
         for scaling in [llama3, yarn] {
             let scaled = rope(scaling.clone()).frequencies(64).0;
@@ -136,10 +198,25 @@ mod tests {
             beta_fast: 32.0,
             beta_slow: 1.0,
             attention: None,
+            truncate: true,
         })
         .frequencies(128);
         assert!((temperature - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-12);
-        let factors = rope(RopeScaling::Factors(vec![1.0, 2.0])).frequencies(4).0;
-        assert_eq!(factors, [1.0, 0.005]);
+        let scaled = rope(RopeScaling::Factors { factors: vec![1.0, 2.0], attention: 1.5 });
+        assert_eq!(scaled.frequencies(4), (vec![1.0, 0.005], 1.5));
+        assert_eq!(scaled.divisors(4), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn long_rope_takes_its_factors_by_the_context() {
+        let scaling = RopeScaling::LongRope {
+            short: vec![1.0, 2.0],
+            long: vec![1.0, 8.0],
+            original: 64.0,
+            attention: 1.25,
+        };
+        let at = |tokens| rope(scaling.clone()).for_context(tokens).frequencies(4);
+        assert_eq!(at(64), (vec![1.0, 0.005], 1.25));
+        assert_eq!(at(65), (vec![1.0, 0.00125], 1.25));
     }
 }

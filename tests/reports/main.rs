@@ -6,13 +6,17 @@
 mod bench;
 
 mod answers;
+mod convert;
 mod dress;
+mod files;
 mod identity;
 mod limits;
 mod liveness;
 mod not_numbers;
 mod old_database;
 mod tasks;
+#[cfg(feature = "llama")]
+mod transformers;
 #[cfg(feature = "llama")]
 mod unloadable;
 mod unworkable_levels;

@@ -29,6 +29,8 @@ pub struct Converted {
     pub bytes: u64,
     /// Tensors that were quantized in the source and are F16 now.
     pub dequantized: usize,
+    /// What the user should know of how the source was read.
+    pub remarks: Vec<String>,
 }
 
 /// A checkpoint that cannot be converted.
@@ -47,8 +49,17 @@ pub enum ConvertError {
         "the layers have different sizes (pruned head by head or channel by channel), which config.json cannot say; export it as GGUF"
     )]
     Layers,
-    #[error("the rotary embedding has factors of its own (rope_freqs.weight), which config.json cannot say")]
+    #[error(
+        "the rotary embedding has factors of its own (rope_freqs.weight) that no setting of Llama 3 gives, which config.json cannot say"
+    )]
     Factors,
+    #[error(
+        "the GGUF file states {}, which config.json has no word for; the folder would be another model",
+        keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
+    )]
+    Keys { keys: Vec<String> },
+    #[error("{}: `chat_template` is neither a text nor a list of named templates: {found}", folder.display())]
+    Template { folder: PathBuf, found: String },
     #[error("`{tensor}` is stored as {ty}; {remedy}")]
     Type { tensor: String, ty: GgmlType, remedy: &'static str },
     #[error("{} is there already; name another, or delete it", .0.display())]

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::{ConvertError, Converted, Order, result_type, rewritten};
 use crate::compress::CompressError;
-use crate::model::gguf::{GgufWriter, MetaValue, Metadata, TensorDecl};
-use crate::model::hf::HfModel;
-use crate::model::rope::{Rope, RopeScaling};
+use crate::model::gguf::{GgufWriter, MetaArray, MetaValue, Metadata, TensorDecl};
+use crate::model::hf::{HfFault, HfModel, hf_name};
+use crate::model::rope::{Rope, RopeScaling, yarn_temperature};
 use crate::model::tokenizer::gguf_entries;
 use crate::model::{ArchKind, Checkpoint, GgmlType, float_bytes};
 
@@ -23,21 +25,10 @@ pub(super) fn write(
     for (key, value) in gguf_entries(&facts, arch.vocab)? {
         metadata.set(&key, value);
     }
-    if let Some(template) = chat_template(model) {
-        metadata.set("tokenizer.chat_template", MetaValue::Str(template));
+    for (key, value) in chat_templates(model.folder())? {
+        metadata.set(&key, value);
     }
-    let mut names = vec!["token_embd.weight".to_owned()];
-    for i in 0..arch.layers.len() {
-        let biases = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
-        let matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
-            .map(|n| format!("{n}.weight"));
-        let norms = ["attn_norm.weight", "ffn_norm.weight"];
-        let all = norms.iter().map(|n| (*n).to_owned()).chain(matrices);
-        let all = all.chain(biases.iter().filter(|_| arch.qkv_bias).map(|n| (*n).to_owned()));
-        names.extend(all.map(|n| format!("blk.{i}.{n}")));
-    }
-    names.push("output_norm.weight".to_owned());
-    names.extend((!arch.tied).then(|| "output.weight".to_owned()));
+    let names = names(model);
     let mut decls = Vec::new();
     for name in &names {
         let raw = checkpoint.require(name)?;
@@ -45,10 +36,10 @@ pub(super) fn write(
         let ty = if raw.dims.len() > 1 { result_type(&raw, true, asked) } else { GgmlType::F32 };
         decls.push(TensorDecl { name: name.clone(), dims: raw.dims.clone(), ty });
     }
-    let factors = llama3_factors(&model.rope, arch.head_dim);
-    if let Some(factors) = &factors {
+    let factors = factor_tensors(&model.rope, arch.head_dim);
+    for (name, factors) in &factors {
         let dims = vec![factors.len() as u64];
-        decls.push(TensorDecl { name: "rope_freqs.weight".to_owned(), dims, ty: GgmlType::F32 });
+        decls.push(TensorDecl { name: (*name).to_owned(), dims, ty: GgmlType::F32 });
     }
     let main = decls.first().map_or(GgmlType::F16, |d| d.ty);
     let file_type = match main {
@@ -63,11 +54,31 @@ pub(super) fn write(
         let bytes = rewritten(name, &raw, decl.ty, order, checkpoint)?;
         writer.write(&bytes).map_err(CompressError::from)?;
     }
-    if let Some(factors) = &factors {
+    for (_, factors) in &factors {
         writer.write(&float_bytes(factors, GgmlType::F32)).map_err(CompressError::from)?;
     }
     let bytes = writer.finish(true).map_err(CompressError::from)?;
-    Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0 })
+    let remarks = model.config.remarks.clone();
+    Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0, remarks })
+}
+
+/// The checkpoint's tensors by their GGUF names, in the order of a file. The model's opening has seen that each is one of these.
+fn names(model: &HfModel) -> Vec<String> {
+    let arch = &model.arch;
+    let mut names = vec!["token_embd.weight".to_owned()];
+    for (i, layer) in arch.layers.iter().enumerate() {
+        let norms = ["attn_norm", "ffn_norm"].map(|n| format!("blk.{i}.{n}.weight"));
+        names.extend(norms);
+        for (role, _) in arch.bias_widths(*layer) {
+            names.push(format!("blk.{i}.{role}.weight"));
+            let bias = format!("blk.{i}.{role}.bias");
+            let stored = hf_name(&bias).is_some_and(|name| model.shards.find(&name).is_some());
+            names.extend(stored.then_some(bias));
+        }
+    }
+    names.push("output_norm.weight".to_owned());
+    names.extend((!arch.tied).then(|| "output.weight".to_owned()));
+    names
 }
 
 fn architecture(model: &HfModel) -> Metadata {
@@ -102,39 +113,121 @@ fn architecture(model: &HfModel) -> Metadata {
             set("rope.scaling.type", text("linear"));
             set("rope.scaling.factor", MetaValue::F32(*factor as f32));
         }
-        RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention } => {
+        RopeScaling::Yarn { factor, original, attention, .. } if model.rope.scaling.is_plain_yarn() => {
             set("rope.scaling.type", text("yarn"));
             set("rope.scaling.factor", MetaValue::F32(*factor as f32));
             set("rope.scaling.original_context_length", MetaValue::U32(*original as u32));
-            set("rope.scaling.yarn_beta_fast", MetaValue::F32(*beta_fast as f32));
-            set("rope.scaling.yarn_beta_slow", MetaValue::F32(*beta_slow as f32));
             if let Some(attention) = attention {
-                set("rope.scaling.attn_factor", MetaValue::F32(*attention as f32));
+                // llama.cpp multiplies YaRN's own temperature by it.
+                let share = attention / yarn_temperature(*factor);
+                set("rope.scaling.attn_factor", MetaValue::F32(share as f32));
             }
         }
-        // Llama 3's goes into a tensor of factors.
-        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) => {}
+        RopeScaling::LongRope { original, attention, .. } => {
+            set("rope.scaling.type", text("longrope"));
+            set("rope.scaling.original_context_length", MetaValue::U32(*original as u32));
+            set("rope.scaling.attn_factor", MetaValue::F32(*attention as f32));
+        }
+        // These go into a tensor of factors; what is left of them is the temperature.
+        RopeScaling::Yarn { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. } => {
+            let temperature = model.rope.frequencies(arch.head_dim).1;
+            if temperature != 1.0 {
+                set("rope.scaling.attn_factor", MetaValue::F32(temperature as f32));
+            }
+        }
+        RopeScaling::None => {}
     }
     debug_assert_ne!(arch.kind, ArchKind::Deci);
     m
 }
 
-/// How much slower each pair turns than without the stretching of Llama 3.
-fn llama3_factors(rope: &Rope, head_dim: u32) -> Option<Vec<f32>> {
-    if !matches!(rope.scaling, RopeScaling::Llama3 { .. }) {
-        return None;
+/// The tensors that say how much slower each pair turns, where the keys of llama.cpp's graph cannot.
+fn factor_tensors(rope: &Rope, head_dim: u32) -> Vec<(&'static str, Vec<f32>)> {
+    match &rope.scaling {
+        RopeScaling::LongRope { short, long, .. } => {
+            vec![("rope_factors_long.weight", long.clone()), ("rope_factors_short.weight", short.clone())]
+        }
+        RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. } => {
+            vec![("rope_freqs.weight", rope.divisors(head_dim))]
+        }
+        scaling @ RopeScaling::Yarn { .. } if !scaling.is_plain_yarn() => {
+            vec![("rope_freqs.weight", rope.divisors(head_dim))]
+        }
+        RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } => Vec::new(),
     }
-    let plain = Rope { scaling: RopeScaling::None, ..rope.clone() }.frequencies(head_dim).0;
-    let scaled = rope.frequencies(head_dim).0;
-    Some(plain.iter().zip(scaled).map(|(a, b)| (a / b) as f32).collect())
 }
 
-/// The template of a chat, from `tokenizer_config.json` or a file of its own.
-fn chat_template(model: &HfModel) -> Option<String> {
-    if let Ok(text) = std::fs::read_to_string(model.folder().join("chat_template.jinja")) {
-        return Some(text);
+/// The templates of a chat as keys of a GGUF file. A file of its own goes before what `tokenizer_config.json` says, as in transformers;
+/// of a list of named templates each has its key, `default` the plain one.
+fn chat_templates(folder: &Path) -> Result<Vec<(String, MetaValue)>, ConvertError> {
+    const KEY: &str = "tokenizer.chat_template";
+    let json = |name: &str| read_json(&folder.join(name));
+    let mut templates: Vec<(String, String)> = Vec::new();
+    let stated = json("tokenizer_config.json")?
+        .and_then(|j| j.get("chat_template").cloned())
+        .or(json("chat_template.json")?.and_then(|j| j.get("chat_template").cloned()));
+    match stated {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) => templates.push(("default".to_owned(), text)),
+        Some(Value::Array(all)) => {
+            for one in all {
+                let text = |key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+                match (text("name"), text("template")) {
+                    (Some(name), Some(template)) => templates.push((name, template)),
+                    _ => {
+                        return Err(ConvertError::Template {
+                            folder: folder.to_owned(),
+                            found: one.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Some(other) => {
+            return Err(ConvertError::Template { folder: folder.to_owned(), found: other.to_string() });
+        }
     }
-    let text = std::fs::read_to_string(model.folder().join("tokenizer_config.json")).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    json.get("chat_template")?.as_str().map(str::to_owned)
+    let mut set = |name: String, text: String| {
+        templates.retain(|t| t.0 != name);
+        templates.push((name, text));
+    };
+    if let Some(text) = read_text(&folder.join("chat_template.jinja"))? {
+        set("default".to_owned(), text);
+    }
+    let extra = folder.join("additional_chat_templates");
+    let mut files: Vec<_> = std::fs::read_dir(&extra)
+        .map(|all| all.filter_map(|e| Some(e.ok()?.path())).collect())
+        .unwrap_or_default();
+    files.sort();
+    for path in files.into_iter().filter(|p| p.extension().is_some_and(|e| e == "jinja")) {
+        if let (Some(name), Some(text)) = (path.file_stem(), read_text(&path)?) {
+            set(name.to_string_lossy().into_owned(), text);
+        }
+    }
+    let named: Vec<String> = templates.iter().map(|t| t.0.clone()).filter(|n| n != "default").collect();
+    let mut keys: Vec<(String, MetaValue)> = templates
+        .into_iter()
+        .map(|(name, text)| {
+            let key = if name == "default" { KEY.to_owned() } else { format!("{KEY}.{name}") };
+            (key, MetaValue::Str(text))
+        })
+        .collect();
+    if !named.is_empty() {
+        keys.push(("tokenizer.chat_templates".to_owned(), MetaValue::Array(MetaArray::from_strings(&named))));
+    }
+    Ok(keys)
+}
+
+/// A file's text; none where there is no such file.
+fn read_text(path: &Path) -> Result<Option<String>, ConvertError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(HfFault::Read(e).at(path).into()),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>, ConvertError> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|e| HfFault::Json(e).at(path).into())
 }

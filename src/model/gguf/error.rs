@@ -81,8 +81,14 @@ pub enum Fault {
     OutOfFile { tensor: String, start: u64, end: u64, len: u64 },
     #[error("puts the tensors `{first}` and `{second}` at the same place; the file is damaged")]
     Overlap { first: String, second: String },
-    #[error("is one of {parts} parts of a split model; join them with `llama-gguf-split --merge`")]
-    Split { parts: u64 },
+    #[error(
+        "is part {part} of {parts} of a split model; join the parts with `llama-gguf-split --merge FIRST-PART OUT.gguf`"
+    )]
+    Split { part: u64, parts: u64 },
+    #[error(
+        "is {parts} parts of a split model put one behind the other (with `cat`?), each with a header of its own; join the parts with `llama-gguf-split --merge FIRST-PART OUT.gguf`"
+    )]
+    Concatenated { parts: u64 },
     #[error("has no tensor `{tensor}`")]
     NoTensor { tensor: String },
     #[error("got {found} bytes for tensor `{tensor}` of {expected} bytes")]

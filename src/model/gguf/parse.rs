@@ -89,9 +89,6 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Fault> {
     let n_tensors = c.count("tensors", MAX_TENSORS)?;
     let n_pairs = c.count("key/value pairs", MAX_PAIRS)?;
     let metadata = read_metadata(&mut c, n_pairs)?;
-    if let Some(parts) = metadata.get("split.count").and_then(MetaValue::as_u64).filter(|n| *n > 1) {
-        return Err(Fault::Split { parts });
-    }
     let alignment = alignment_of(&metadata)?;
     let mut tensors = Vec::new();
     let mut names = HashSet::new();
@@ -104,7 +101,36 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Fault> {
     }
     let data_start = padded(c.at as u64, alignment);
     place(&mut tensors, data_start, file_len)?;
+    let end = tensors.iter().map(|t| t.range.end).max().unwrap_or(data_start);
+    refuse_part(&metadata, n_tensors, [end, padded(end, alignment)].map(|at| bytes_at(bytes, at)))?;
     Ok(Header { version, metadata, tensors, alignment, data_start })
+}
+
+/// The bytes from a place on.
+fn bytes_at(bytes: &[u8], at: u64) -> &[u8] {
+    usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default()
+}
+
+/// Refuses one part of a split model; `rests` is what follows its tensors. A file that holds all of the tensors may say so still: tools
+/// that join parts leave the keys.
+fn refuse_part(metadata: &Metadata, tensors: u64, rests: [&[u8]; 2]) -> Result<(), Fault> {
+    let number = |key: &str| metadata.get(key).and_then(MetaValue::as_u64);
+    let Some(parts) = number("split.count").filter(|n| *n > 1) else { return Ok(()) };
+    let all = number("split.tensors.count");
+    if all.is_some_and(|all| all == tensors) {
+        return Ok(());
+    }
+    // Joined with `cat`, the next part's header follows.
+    if rests.into_iter().any(is_header) {
+        return Err(Fault::Concatenated { parts });
+    }
+    Err(Fault::Split { part: number("split.no").map_or(1, |n| n.saturating_add(1)), parts })
+}
+
+/// Whether a header begins here: the magic and a version that is read.
+fn is_header(bytes: &[u8]) -> bool {
+    let rest = bytes.strip_prefix(&MAGIC);
+    rest.is_some_and(|r| r.starts_with(&2u32.to_le_bytes()) || r.starts_with(&3u32.to_le_bytes()))
 }
 
 /// Tells other files apart by their first bytes, so that the message can say what the file is.

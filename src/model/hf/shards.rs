@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{HfError, HfFault, is_known_hf_name};
+use super::{HfError, HfFault, gguf_name, is_computed};
 use crate::engine::mmap::map_file;
 use crate::model::GgmlType;
 
@@ -39,20 +39,22 @@ struct Shard {
 pub struct Shards {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Placed>,
+    unknown: Vec<String>,
 }
 
 impl Shards {
     /// Maps every file of a folder and reads its header.
     ///
     /// # Errors
-    /// A file is missing, is no safetensors file, or holds a tensor that is no float.
+    /// A file is missing, is no safetensors file, or holds a weight that is no float; the index names a tensor that its file does not
+    /// hold; a tensor is in two files.
     pub fn open(folder: &Path) -> Result<Self, HfError> {
-        let mut all = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut all = Self { shards: Vec::new(), tensors: BTreeMap::new(), unknown: Vec::new() };
         for (name, tensors) in files(folder)? {
             let path = folder.join(&name);
-            let file = File::open(&path).map_err(|e| match (e.kind(), tensors) {
-                (std::io::ErrorKind::NotFound, Some(tensors)) => {
-                    HfFault::NoShard { index: INDEX.to_owned(), tensors }.at(&path)
+            let file = File::open(&path).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound if !tensors.is_empty() => {
+                    HfFault::NoShard { index: INDEX.to_owned(), tensors: tensors.len() }.at(&path)
                 }
                 _ => HfFault::Read(e).at(&path),
             })?;
@@ -60,17 +62,29 @@ impl Shards {
             if map.starts_with(LFS) {
                 return Err(HfFault::LfsPointer.at(&path));
             }
-            all.add(Shard { path, file, map })?;
+            all.add(Shard { path, file, map }, &tensors)?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, shard: Shard) -> Result<(), HfError> {
+    /// Takes in a file whose tensors the index names as `expected` (nothing without an index).
+    fn add(&mut self, shard: Shard, expected: &[String]) -> Result<(), HfError> {
         let fail = |fault: HfFault| fault.at(&shard.path);
         let read = SafeTensors::deserialize(&shard.map).map_err(|e| fail(HfFault::Format(e.to_string())))?;
         let begin = shard.map.as_ptr() as usize;
+        for tensor in expected {
+            if read.tensor(tensor).is_err() {
+                let fault = HfFault::NotInShard { index: INDEX.to_owned(), tensor: tensor.clone() };
+                return Err(fail(fault));
+            }
+        }
         for (name, view) in read.iter() {
-            if !is_known_hf_name(name) {
+            if let Some(other) = self.tensors.get(name) {
+                let other = self.shards[other.shard].path.clone();
+                return Err(fail(HfFault::Twice { tensor: name.to_owned(), other }));
+            }
+            if gguf_name(name).is_none() {
+                self.unknown.extend((!is_computed(name)).then(|| name.to_owned()));
                 continue;
             }
             let ty = match view.dtype() {
@@ -104,6 +118,12 @@ impl Shards {
         self.tensors.iter().map(|(name, placed)| (name.as_str(), placed))
     }
 
+    /// Tensors that the llama family has no name for; buffers that are computed anew left out.
+    #[must_use]
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
     /// A tensor's bytes in the memory map.
     #[must_use]
     pub fn bytes(&self, tensor: &Placed) -> &[u8] {
@@ -133,14 +153,14 @@ impl Shards {
     }
 }
 
-/// The files of a folder in order, with the number of tensors that the index names for each.
-fn files(folder: &Path) -> Result<Vec<(String, Option<usize>)>, HfError> {
+/// The files of a folder in order, with the tensors that the index names for each (none without an index).
+fn files(folder: &Path) -> Result<Vec<(String, Vec<String>)>, HfError> {
     let index = folder.join(INDEX);
     let text = match std::fs::read_to_string(&index) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return if folder.join(SINGLE).is_file() {
-                Ok(vec![(SINGLE.to_owned(), None)])
+                Ok(vec![(SINGLE.to_owned(), Vec::new())])
             } else {
                 Err(HfFault::NoWeights.at(folder))
             };
@@ -153,16 +173,34 @@ fn files(folder: &Path) -> Result<Vec<(String, Option<usize>)>, HfError> {
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| HfFault::Json(e).at(&index))?;
     let map = json.get("weight_map").and_then(|m| m.as_object());
     let map = map.ok_or_else(|| HfFault::Missing("weight_map").at(&index))?;
-    let mut counts = BTreeMap::new();
-    for name in map.values().filter_map(|v| v.as_str()) {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (tensor, value) in map {
+        let wrong = |found: String| {
+            let expected = "names of files beside it";
+            HfFault::Value { key: "weight_map", found, expected }.at(&index)
+        };
+        let name = value.as_str().ok_or_else(|| wrong(format!("{value} for `{tensor}`")))?;
         // A part's name is a file of this folder, wherever the index came from.
         if name.contains(['/', '\\']) || name.starts_with('.') {
-            let found = format!("`{name}`");
-            return Err(
-                HfFault::Value { key: "weight_map", found, expected: "names of files beside it" }.at(&index)
-            );
+            return Err(wrong(format!("`{name}`")));
         }
-        *counts.entry(name.to_owned()).or_insert(0) += 1;
+        files.entry(name.to_owned()).or_default().push(tensor.clone());
     }
-    Ok(counts.into_iter().map(|(name, n)| (name, Some(n))).collect())
+    if let Some(stray) = stray(folder, &files) {
+        return Err(HfFault::Stray { index: INDEX.to_owned() }.at(&folder.join(stray)));
+    }
+    Ok(files.into_iter().collect())
+}
+
+/// A file of weights beside the index that the index does not name: it belongs to another save, or the index does.
+fn stray(folder: &Path, named: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    let mut all: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            name.starts_with("model") && name.ends_with(".safetensors") && !named.contains_key(name)
+        })
+        .collect();
+    all.sort();
+    all.into_iter().next()
 }

@@ -19,7 +19,7 @@ pub struct TokenizerFacts {
     pub json: Value,
     /// The highest token and one.
     pub tokens: u64,
-    /// Tokens that end a text.
+    /// Tokens that end a text: those that the model states in its order, then those known by their names.
     pub end: Vec<u32>,
     /// The token that begins a text, where a text begins with one.
     pub begin: Option<u32>,
@@ -39,6 +39,10 @@ pub enum TokenizerError {
     Kind { found: String, known: &'static str },
     #[error("the tokenizer is no JSON ({0})")]
     Json(serde_json::Error),
+    #[error(
+        "the model ends a text at the tokens {ends:?}; a GGUF file has no place for {token}: delete it from `eos_token_id` if it is never written"
+    )]
+    Ends { token: u32, ends: Vec<u32> },
     #[error(
         "the tokenizer has {tokens} tokens, but the model's vocabulary has {vocabulary}; it belongs to another model"
     )]
@@ -105,13 +109,18 @@ impl TokenizerFacts {
                 }
             }
         }
-        ends.sort_unstable();
-        ends.dedup();
+        keep_first(&mut ends);
         // A text begins with a token where the post-processor says so.
         let begin = begin.filter(|_| json.get("post_processor").is_some_and(begins));
         let byte_level = json.get("decoder").is_some_and(|d| mentions(d, "ByteLevel"));
         Ok(Self { tokens: u64::from(highest) + 1, end: ends, begin, control, byte_level, json })
     }
+}
+
+/// Of equal tokens keeps the first.
+fn keep_first(tokens: &mut Vec<u32>) {
+    let mut seen = std::collections::BTreeSet::new();
+    tokens.retain(|token| seen.insert(*token));
 }
 
 /// Whether a post-processor puts something before a text.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{ENDS, TokenizerError, TokenizerFacts};
+use super::{ENDS, TokenizerError, TokenizerFacts, keep_first};
 use crate::model::gguf::{MetaArray, MetaValue, Metadata};
 
 /// Token types of GGUF.
@@ -81,8 +81,7 @@ pub(super) fn read(metadata: &Metadata) -> Result<TokenizerFacts, TokenizerError
     }
     let named = control.iter().copied().filter(|i| ENDS.contains(&tokens[*i as usize].as_str()));
     let mut end: Vec<u32> = ["eos", "eot", "eom"].iter().filter_map(|n| id(n)).chain(named).collect();
-    end.sort_unstable();
-    end.dedup();
+    keep_first(&mut end);
     Ok(TokenizerFacts { tokens: tokens.len() as u64, end, begin, control, byte_level, json })
 }
 

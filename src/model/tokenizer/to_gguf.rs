@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{TokenizerError, TokenizerFacts, mentions};
+use super::{ENDS, TokenizerError, TokenizerFacts, mentions};
 use crate::model::gguf::{MetaArray, MetaValue};
 
 const NORMAL: i32 = 1;
@@ -69,7 +69,20 @@ pub fn gguf_entries(
         entries.push((key("add_space_prefix"), MetaValue::Bool(prefix)));
     }
     entries.push((key("add_bos_token"), MetaValue::Bool(facts.begin.is_some())));
-    let ids = [("bos_token_id", facts.begin), ("eos_token_id", facts.end.first().copied())];
+    // The runtime ends a text at `eos`, `eot`, `eom` and at tokens that it knows by name; what a model states beyond that has no place.
+    let named = |id: &u32| tokens.get(*id as usize).is_some_and(|t| ENDS.contains(&t.as_str()));
+    let first = facts.end.first().copied();
+    let mut others = facts.end.iter().skip(1).filter(|id| !named(id)).copied();
+    let (eot, eom) = (others.next(), others.next());
+    if let Some(token) = others.next() {
+        return Err(TokenizerError::Ends { token, ends: facts.end.clone() });
+    }
+    let ids = [
+        ("bos_token_id", facts.begin),
+        ("eos_token_id", first),
+        ("eot_token_id", eot),
+        ("eom_token_id", eom),
+    ];
     entries.extend(ids.into_iter().filter_map(|(name, id)| Some((key(name), MetaValue::U32(id?)))));
     Ok(entries)
 }

@@ -59,7 +59,7 @@ pub(super) struct Net {
 impl Angles {
     /// For positions up to `context`.
     pub(super) fn new(checkpoint: &Checkpoint, context: i64, device: Device) -> Result<Self, TchError> {
-        let rope = checkpoint.rope();
+        let rope = checkpoint.rope().for_context(u64::try_from(context).unwrap_or(0));
         let (frequencies, temperature) = rope.frequencies(checkpoint.arch().head_dim);
         let frequencies = Tensor::from_slice(&frequencies);
         let positions = Tensor::f_arange(context, (Kind::Double, Device::Cpu))?;
