@@ -74,8 +74,9 @@ MORE = {
     "llama-yarn-untruncated": lambda: llama(
         **rope("yarn", factor=4.0, original_max_position_embeddings=16, truncate=False)
     ),
+    # llama.cpp takes the factors by the context that it is made for, at least 256 tokens; transformers by the text so far.
     "llama-longrope-short": lambda: llama(
-        **rope("longrope", original_max_position_embeddings=64, **LONG), max_position_embeddings=256
+        **rope("longrope", original_max_position_embeddings=512, **LONG), max_position_embeddings=2048
     ),
     "qwen2-untied": lambda: qwen2(tie_word_embeddings=False),
     "qwen2-llama3": lambda: qwen2(

@@ -148,6 +148,9 @@ fn masked(source: &Gguf, plan: &PrunePlan, out: &Path) {
     for info in source.tensors() {
         let name = TensorName::parse(&info.name);
         let mut bytes = source.bytes(info).to_vec();
+        if name.is_bias && name.layer.is_some_and(|l| plan.layers.iter().all(|k| k.source != l)) {
+            bytes.fill(0);
+        }
         let layer = name.layer.map(|l| (arch.layers[l as usize], plan.layers.iter().find(|k| k.source == l)));
         let stays: Option<Vec<bool>> = layer.and_then(|(shape, kept)| {
             let columns = info.dims[0] as usize;
@@ -267,6 +270,149 @@ fn pruned_synthetic_models_equal_their_masked_parents() {
                 let (kl, artifact, _) = against_masked(&path, stats.clone(), case);
                 assert!(kl < tolerance::F16, "{kind:?} tied {tied} {case:?}: KL {kl} {:?}", artifact.kept);
             }
+        }
+    }
+}
+
+#[test]
+fn biases_are_cut_along_with_their_channels_and_heads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let shapes = Shapes { layers: 4, ..Shapes::tiny(ArchKind::Llama) };
+    shapes.write_with_biases(&path, GgmlType::F16, 5).unwrap();
+    let gguf = Gguf::open(&path).unwrap();
+    let stats = made_up_stats(&Architecture::read(&gguf).unwrap());
+    let source = logits(&path);
+    let cases: [(&[(&str, Value)], f64); 5] = [
+        (&[("prune.keep_kv_heads", Value::Real(0.5))], tolerance::F16),
+        // Unequal layers: another graph.
+        (&[("prune.keep_kv_heads", Value::Real(0.75))], tolerance::F16),
+        (&[("prune.keep_ffn", Value::Real(0.7))], tolerance::F16),
+        (&[("prune.drop_layers", Value::Int(1)), ("prune.keep_ffn", Value::Real(0.8))], tolerance::F16),
+        (
+            &[
+                ("prune.keep_ffn", Value::Real(0.75)),
+                ("weights.ffn", text("Q8_0")),
+                ("weights.attn", text("Q8_0")),
+            ],
+            tolerance::Q8_0,
+        ),
+    ];
+    for (case, tolerance) in cases {
+        let (kl, artifact, plan) = against_masked(&path, stats.clone(), case);
+        assert!(kl < tolerance, "{case:?}: KL {kl}");
+        assert_ne!(plan, PrunePlan::full(&Architecture::read(&gguf).unwrap()));
+        assert!(artifact.copied >= 7 * plan.layers.len(), "{case:?}");
+    }
+    // Left whole, every bias is there and the function is the same.
+    let builder = Builder::new(&gguf, &dir.path().join("cache"), 2, Some(stats)).unwrap();
+    for pairs in [vec![("weights.preset", text("F16"))], vec![]] {
+        let made = builder.build(&config(&pairs), &dir.path().join("f16.gguf")).unwrap();
+        let made = Gguf::open(&made.path).unwrap();
+        assert_eq!(made.tensors().iter().filter(|t| t.name.ends_with(".bias")).count(), 7 * 4);
+        assert!(divergence(&source, &logits(made.path())) < tolerance::F16, "{pairs:?}");
+    }
+    // Without them it is another model: the comparison can fail.
+    let mut zeroed = std::fs::read(&path).unwrap();
+    for info in gguf.tensors().iter().filter(|t| t.name.ends_with("ffn_up.bias")) {
+        zeroed[info.range.start as usize..info.range.end as usize].fill(0);
+    }
+    let without = dir.path().join("zeroed.gguf");
+    std::fs::write(&without, zeroed).unwrap();
+    assert!(divergence(&source, &logits(&without)) > 10.0 * tolerance::F16);
+}
+
+#[test]
+fn rotary_factors_stay_through_pruning() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plain, path) = (dir.path().join("plain.gguf"), dir.path().join("factors.gguf"));
+    let shapes = Shapes { layers: 3, ..Shapes::tiny(ArchKind::Llama) };
+    shapes.write(&plain, GgmlType::F16, 8, None).unwrap();
+    let source = Gguf::open(&plain).unwrap();
+    let mut decls = shapes.tensors(GgmlType::F16);
+    decls.push(TensorDecl { name: "rope_freqs.weight".into(), dims: vec![32], ty: GgmlType::F32 });
+    let mut writer = GgufWriter::create(&path, source.metadata(), &decls).unwrap();
+    source.tensors().iter().for_each(|t| writer.write(source.bytes(t)).unwrap());
+    for i in 0..32u8 {
+        writer.write(&(if i < 16 { 8.0f32 } else { 1.0 }).to_le_bytes()).unwrap();
+    }
+    writer.finish(false).unwrap();
+    assert!(divergence(&logits(&plain), &logits(&path)) > 10.0 * tolerance::F16, "the factors matter");
+    let stats = made_up_stats(&Architecture::read(&source).unwrap());
+    for case in [("prune.keep_kv_heads", Value::Real(0.7)), ("prune.drop_layers", Value::Int(1))] {
+        let (kl, ..) = against_masked(&path, stats.clone(), std::slice::from_ref(&case));
+        assert!(kl < tolerance::F16, "{case:?}: KL {kl}");
+    }
+}
+
+#[test]
+fn an_embedding_that_is_stored_twice_is_stored_once_where_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for kind in [ArchKind::Llama, ArchKind::Qwen2] {
+        // As shipped: quantized, so that the reference is made of it.
+        Shapes::tiny(kind).write_with_duplicate(&at("twice.gguf"), GgmlType::Q8_0, 9).unwrap();
+        let shipped = Gguf::open(&at("twice.gguf")).unwrap();
+        let reference = make_reference(&shipped, &at("reference.gguf"), 3, 2).unwrap().path;
+        let reference = Gguf::open(&reference).unwrap();
+        let copies =
+            ["token_embd.weight", "output.weight"].map(|n| reference.bytes(reference.tensor(n).unwrap()));
+        assert_eq!(copies[0], copies[1], "{kind:?}: not rescaled apart");
+        let builder = Builder::new(&reference, &at("cache"), 2, None).unwrap();
+        let predictor = Predictor::new(&reference, None, None).unwrap();
+        let source = logits(reference.path());
+        let build = |pairs: &[(&str, Value)], name: &str| {
+            let config = config(pairs);
+            let predicted = predictor.predict(&config).unwrap();
+            let artifact = builder.build(&config, &at(name)).unwrap();
+            let made = Gguf::open(&artifact.path).unwrap();
+            let data: u64 = made.tensors().iter().map(|t| t.bytes().next_multiple_of(32)).sum();
+            assert_eq!(predicted.tensor_bytes, data, "{pairs:?}");
+            let output = predicted.output.unwrap();
+            let matrix = made.tensor("output.weight").or(made.tensor("token_embd.weight")).unwrap();
+            assert_eq!(output, (matrix.ty, matrix.bytes()), "{pairs:?}");
+            (made.tensor("output.weight").is_some(), data, divergence(&source, &logits(made.path())))
+        };
+        let tie = ("weights.tie", Value::Bool(true));
+        let (kept, whole, _) = build(&[("weights.embd", text("Q8_0"))], "whole.gguf");
+        let (tied_kept, tied, kl) = build(&[("weights.embd", text("Q8_0")), tie.clone()], "tied.gguf");
+        assert!(kept && !tied_kept);
+        assert_eq!(whole - tied, 320 * 256 / 32 * 34);
+        assert!(kl < tolerance::Q8_0, "KL {kl}");
+        let (_, _, kl) = build(std::slice::from_ref(&tie), "float.gguf");
+        assert!(kl < tolerance::F16, "KL {kl}");
+        let (kept, ..) = build(&[("weights.preset", text("Q8_0")), tie], "preset.gguf");
+        assert!(!kept);
+    }
+}
+
+#[test]
+fn a_joined_file_that_says_to_be_a_part_can_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for ty in [GgmlType::F16, GgmlType::Q8_0] {
+        Shapes::tiny(ArchKind::Llama).write(&at("plain.gguf"), ty, 2, None).unwrap();
+        let plain = Gguf::open(&at("plain.gguf")).unwrap();
+        let mut metadata = plain.metadata().clone();
+        metadata.set("split.no", MetaValue::U16(0));
+        metadata.set("split.count", MetaValue::U16(2));
+        metadata.set("split.tensors.count", MetaValue::I32(plain.tensors().len() as i32));
+        let decls = Shapes::tiny(ArchKind::Llama).tensors(ty);
+        let mut writer = GgufWriter::create(&at("joined.gguf"), &metadata, &decls).unwrap();
+        plain.tensors().iter().for_each(|t| writer.write(plain.bytes(t)).unwrap());
+        writer.finish(false).unwrap();
+        let joined = Gguf::open(&at("joined.gguf")).unwrap();
+        let reference = make_reference(&joined, &at("reference.gguf"), 3, 2).unwrap().path;
+        let kl = divergence(&logits(&at("plain.gguf")), &logits(&reference));
+        assert!(kl < tolerance::ACTIVATIONS, "{ty}: KL {kl}");
+        let reference = Gguf::open(&reference).unwrap();
+        let builder = Builder::new(&reference, &at("cache"), 2, None).unwrap().with_shipped(joined.path());
+        for preset in ["F16", "Q8_0", "as-shipped"] {
+            let made = builder.build(&config(&[("weights.preset", text(preset))]), &at("made.gguf")).unwrap();
+            assert!(
+                divergence(&logits(&at("plain.gguf")), &logits(&made.path)) < tolerance::Q8_0,
+                "{preset}"
+            );
         }
     }
 }

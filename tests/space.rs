@@ -10,7 +10,15 @@ use proptest::prelude::*;
 /// SmolLM2-135M on two cores, with the default workload of 512 + 128 tokens and four requests.
 const FACTS: SpaceFacts = SpaceFacts {
     usable_threads: 2,
-    model: Some(ModelFacts { layers: 30, heads: 9, kv_heads: 3, ffn: 1536, context_max: 8192, head_dim: 64 }),
+    model: Some(ModelFacts {
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        ffn: 1536,
+        context_max: 8192,
+        head_dim: 64,
+        duplicated_embedding: false,
+    }),
     workload_context_tokens: 640,
     workload_requests: 4,
     device_layers: 0,
@@ -104,7 +112,15 @@ fn server_on_a_laptop_says_what_it_leaves_out() {
 fn every_preset_loads_for_every_ordinary_machine_and_model() {
     let models = [
         None,
-        Some(ModelFacts { layers: 2, heads: 4, kv_heads: 2, ffn: 128, context_max: 1024, head_dim: 16 }),
+        Some(ModelFacts {
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            ffn: 128,
+            context_max: 1024,
+            head_dim: 16,
+            duplicated_embedding: false,
+        }),
         FACTS.model,
         Some(ModelFacts {
             layers: 36,
@@ -113,8 +129,17 @@ fn every_preset_loads_for_every_ordinary_machine_and_model() {
             ffn: 11_008,
             context_max: 32_768,
             head_dim: 128,
+            duplicated_embedding: true,
         }),
-        Some(ModelFacts { layers: 28, heads: 28, kv_heads: 4, ffn: 18_944, context_max: 0, head_dim: 128 }),
+        Some(ModelFacts {
+            layers: 28,
+            heads: 28,
+            kv_heads: 4,
+            ffn: 18_944,
+            context_max: 0,
+            head_dim: 128,
+            duplicated_embedding: false,
+        }),
     ];
     for name in preset_names() {
         for model in models {
@@ -233,13 +258,13 @@ fn errors_name_the_place_the_value_and_the_remedy() {
     .map(error)
     .join("\n");
     insta::assert_snapshot!(all, @r#"
-    x.toml declares no parameter; known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers
+    x.toml declares no parameter; known: weights.attn, weights.ffn, weights.embd, weights.tie, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers
     x.toml:1:9: not valid TOML: string values must be quoted, expected literal string
     x.toml:1: `description` has the value `7`, but takes a text in quotes
-    x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
-    x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
+    x.toml:1: unknown key `threds` (did you mean `threads`?); known: weights.attn, weights.ffn, weights.embd, weights.tie, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
+    x.toml:1: unknown key `keep_ffn` (did you mean `prune.keep_ffn`?); known: weights.attn, weights.ffn, weights.embd, weights.tie, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
     x.toml:3: `weights.ffn` has the value `'q5_k'` (did you mean `Q5_K`?), but takes IQ2_S, Q2_K, IQ3_XXS, Q3_K, IQ3_S, Q4_0, NF4, IQ4_NL, Q4_K, INT4, Q4_1, Q5_0, Q5_K, Q5_1, Q6_K, INT8_DYN, INT8, Q8_0, SPARSE24, BF16, F16, F32
-    x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
+    x.toml:2: unknown key `weights.fnn` (did you mean `weights.ffn`?); known: weights.attn, weights.ffn, weights.embd, weights.tie, kv.k, kv.v, prune.keep_kv_heads, prune.keep_ffn, prune.drop_layers, batch, context, threads, ubatch, repack, gpu_layers, name, description, weights.split
     x.toml:1: `kv` has the value `'f16'`, but takes a table of parameters
     x.toml:2: `kv.k` has the value `'F16'` (did you mean `f16`?), but takes q4_0, q8_0, bf16, f16, f32
     x.toml:2: `prune.keep_ffn` has the value `1.5`, but takes a number over 0 and up to 1
@@ -313,7 +338,15 @@ fn any_facts() -> impl Strategy<Value = SpaceFacts> {
     let edge = || prop_oneof![0u32..40, Just(u32::MAX), any::<u32>()];
     let model =
         (edge(), edge(), edge(), edge(), edge()).prop_map(|(layers, heads, kv_heads, ffn, context_max)| {
-            ModelFacts { layers, heads, kv_heads, ffn, context_max, head_dim: heads }
+            ModelFacts {
+                layers,
+                heads,
+                kv_heads,
+                ffn,
+                context_max,
+                head_dim: heads,
+                duplicated_embedding: false,
+            }
         });
     (edge(), proptest::option::of(model), edge(), edge()).prop_map(|(threads, model, tokens, requests)| {
         SpaceFacts {
@@ -412,4 +445,19 @@ proptest! {
         let text = format!("batch = {}{}", "[".repeat(depth), if close { "]".repeat(depth) } else { String::new() });
         prop_assert!(parse_space(&text, "x.toml", &FACTS).is_err());
     }
+}
+
+#[test]
+fn tying_is_searched_only_where_the_embedding_is_stored_twice() {
+    let text = "threads = [1]\n[weights]\ntie = [true, false]\nembd = [\"Q8_0\"]\n";
+    for duplicated_embedding in [false, true] {
+        let model = ModelFacts { duplicated_embedding, ..FACTS.model.unwrap() };
+        let loaded = parse_space(text, "t.toml", &SpaceFacts { model: Some(model), ..FACTS }).unwrap();
+        let tie = loaded.space.params.iter().find(|p| p.name == "weights.tie");
+        assert_eq!(
+            tie.map(|p| p.levels.clone()),
+            duplicated_embedding.then(|| vec![Value::Bool(false), Value::Bool(true)])
+        );
+    }
+    assert!(Config::from_candidate(&autotune::space::Candidate::default()).is_ok_and(|c| !c.tie));
 }

@@ -15,6 +15,7 @@ use super::pick::{Picks, picks};
 use super::predict::prune_request;
 use super::quantizer::Quantizer;
 use super::recipe::recipe_json;
+use super::reference::copy_without_split;
 use super::types::WeightTypes;
 use super::{AS_SHIPPED, ActivationStats, CompressError, Fallback, Importance, Preset, PrunePlan};
 use crate::engine::quantize::quantize_file;
@@ -183,7 +184,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Builds the artifact of a candidate at `out`, which appears when it is complete. `as-shipped` makes no file: its artifact is the
-    /// user's own.
+    /// user's own, unless that says to be one of several parts.
     ///
     /// # Errors
     /// Unknown types, pruning without statistics, files that cannot be read or written.
@@ -203,7 +204,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Artifact, CompressError> {
         let start = Instant::now();
         if matches!(&config.weights, WeightPlan::Preset(name) if name == AS_SHIPPED) {
-            return self.shipped(start);
+            return self.shipped(start, out);
         }
         let typing = typing(config)?;
         let plan = self.plan_for(config, &typing)?;
@@ -218,9 +219,15 @@ impl<'a> Builder<'a> {
         Ok(artifact)
     }
 
-    fn shipped(&self, start: Instant) -> Result<Artifact, CompressError> {
-        let path = self.shipped.clone().ok_or(CompressError::NothingShipped)?;
-        let gguf = Gguf::open(&path)?;
+    fn shipped(&self, start: Instant, out: &Path) -> Result<Artifact, CompressError> {
+        let mut path = self.shipped.clone().ok_or(CompressError::NothingShipped)?;
+        let mut gguf = Gguf::open(&path)?;
+        if gguf.metadata().says_split() {
+            // llama.cpp would look for the other parts.
+            copy_without_split(&gguf, out)?;
+            out.clone_into(&mut path);
+            gguf = Gguf::open(&path)?;
+        }
         Ok(Artifact {
             bytes: gguf.len(),
             hash: hash_file(&gguf)?,
@@ -243,8 +250,8 @@ impl<'a> Builder<'a> {
         out: &Path,
         progress: Progress<'_>,
     ) -> Result<Artifact, CompressError> {
-        let whole = *plan == PrunePlan::full(&self.arch);
-        let layout = self.layout(&Typing::Preset(preset), plan)?;
+        let whole = *plan == PrunePlan::full(&self.arch) && !config.tie;
+        let layout = self.layout(&Typing::Preset(preset), plan, config.tie)?;
         let threads = self.quantizer.threads();
         // The library would say "iostream error" after filling the disk.
         check_space(out, data_bytes(&layout.tensors, DEFAULT_ALIGNMENT))?;
@@ -276,9 +283,9 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn layout(&self, typing: &Typing, plan: &PrunePlan) -> Result<Layout, CompressError> {
+    fn layout(&self, typing: &Typing, plan: &PrunePlan, tie: bool) -> Result<Layout, CompressError> {
         let kept = kept_shapes(plan, &self.arch);
-        Layout::new(&self.source, &self.arch, &kept, typing, |name| self.quantizer.has_imatrix(name))
+        Layout::new(&self.source, &self.arch, &kept, typing, tie, |name| self.quantizer.has_imatrix(name))
     }
 
     /// Puts an artifact together tensor by tensor.
@@ -291,7 +298,7 @@ impl<'a> Builder<'a> {
         progress: Progress<'_>,
     ) -> Result<Artifact, CompressError> {
         let reference = self.quantizer.source();
-        let layout = self.layout(typing, plan)?;
+        let layout = self.layout(typing, plan, config.tie)?;
         let recipe = recipe_json(config);
         let metadata = artifact_metadata(reference.metadata(), &self.arch, &layout, plan, &recipe);
         let decls: Vec<_> = layout.tensors.iter().map(|t| t.decl.clone()).collect();

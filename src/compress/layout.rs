@@ -87,13 +87,15 @@ pub(super) fn result_kind(arch: &Architecture, shapes: &[LayerShape]) -> ArchKin
 }
 
 impl Layout {
-    /// Lays out an artifact whose layers are `kept`. `has_imatrix` tells whether there
+    /// Lays out an artifact whose layers are `kept`. Tied, the output matrix (the one of the two copies that sources round less) takes the
+    /// embedding's place, and its own is empty. `has_imatrix` tells whether there
     /// are importance data for a tensor of the source.
     pub(super) fn new(
         source: &SourceTensors,
         arch: &Architecture,
         kept: &[KeptShape],
         typing: &Typing,
+        tie: bool,
         has_imatrix: impl Fn(&str) -> bool,
     ) -> Result<Self, CompressError> {
         let shapes: Vec<LayerShape> = kept.iter().map(|k| k.shape).collect();
@@ -104,6 +106,8 @@ impl Layout {
                 *slot = Some(i);
             }
         }
+        let output =
+            source.names.iter().position(|n| n.role == TensorRole::Output && !n.is_bias).filter(|_| tie);
         let mut layout = Layout { kind, shapes, tensors: Vec::new(), fallbacks: Vec::new() };
         for (index, (info, name)) in source.infos.iter().zip(&source.names).enumerate() {
             let layer = match name.layer {
@@ -114,6 +118,15 @@ impl Layout {
                 },
             };
             layout.check_known(arch, info, *name, layer)?;
+            if output == Some(index) {
+                continue;
+            }
+            if let Some(output) = output.filter(|_| name.role == TensorRole::TokenEmbd) {
+                let shared = &source.infos[output];
+                let decl = TensorDecl { name: info.name.clone(), dims: shared.dims.clone(), ty: shared.ty };
+                layout.tensors.push(LayoutTensor { source: output, decl });
+                continue;
+            }
             let dims = match layer {
                 Some(i) => layer_dims(info, *name, arch, layout.shapes[i]),
                 None => info.dims.clone(),

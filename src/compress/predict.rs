@@ -123,7 +123,7 @@ impl Predictor {
             WeightPlan::PerGroup(slots) => Typing::Slots(WeightTypes::new(slots)?),
         };
         let kept = self.kept(&prune_request(config, &typing))?;
-        Layout::new(&self.source, &self.arch, &kept, &typing, |name| self.weighted.contains(name))
+        Layout::new(&self.source, &self.arch, &kept, &typing, config.tie, |name| self.weighted.contains(name))
     }
 
     /// The type of every tensor of a candidate's artifact, by its name there. `as-shipped` is not built and has none.
@@ -159,8 +159,8 @@ impl Predictor {
             tensor_bytes,
             kind: layout.kind,
             layers: layout.shapes,
-            matrix_bytes: matrix_bytes(self.arch.tied, tensors()),
-            output: output_matrix(self.arch.tied, tensors()),
+            matrix_bytes: matrix_bytes(self.arch.tied || config.tie, tensors()),
+            output: output_matrix(self.arch.tied || config.tie, tensors()),
             fallbacks: layout.fallbacks,
         })
     }
@@ -259,6 +259,27 @@ mod tests {
         assert_eq!(f16 - pruned, 2 * 3 * (256 * 128) * 2);
         assert_eq!(bytes(&[("weights.preset", text("F16"))]), f16);
         assert!(bytes(&[("weights.preset", text("Q8_0"))]) < q8);
+    }
+
+    #[test]
+    fn an_embedding_that_is_stored_once_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("twice.gguf");
+        Shapes::tiny(ArchKind::Qwen2).write_with_duplicate(&path, GgmlType::F16, 5).unwrap();
+        let p = Predictor::new(&Gguf::open(&path).unwrap(), None, None).unwrap();
+        let whole = p.predict(&config(&[("weights.embd", text("Q8_0"))])).unwrap();
+        let tied = p
+            .predict(&config(&[("weights.embd", text("Q8_0")), ("weights.tie", Value::Bool(true))]))
+            .unwrap();
+        let embedding = 320 * 256 / 32 * 34;
+        assert_eq!(whole.tensor_bytes - tied.tensor_bytes, embedding);
+        assert_eq!((whole.output, tied.output), (Some((GgmlType::Q8_0, embedding)), tied.output));
+        assert_eq!(whole.matrix_bytes, tied.matrix_bytes, "one of the two is multiplied with either way");
+        let keys = [whole, tied].map(|p| p.kind);
+        assert_eq!(keys, [ArchKind::Qwen2; 2]);
+        let recipe = |tie| super::super::recipe_key(&config(&[("weights.tie", Value::Bool(tie))]));
+        assert_eq!(recipe(false), super::super::recipe_key(&config(&[])));
+        assert_ne!(recipe(true), recipe(false));
     }
 
     #[test]

@@ -9,13 +9,17 @@ use crate::space::Config;
 
 /// The part of a candidate that decides the artifact's content, as JSON: candidates that differ only in how they are run share one artifact.
 pub(super) fn recipe_json(config: &Config) -> String {
-    json!({
+    let mut recipe = json!({
         "weights": config.weights,
         "keep_kv_heads": config.keep_kv_heads,
         "keep_ffn": config.keep_ffn,
         "drop_layers": config.drop_layers,
-    })
-    .to_string()
+    });
+    // Said only where it is so: recipes of older artifacts do not know the word.
+    if config.tie {
+        recipe["tie"] = true.into();
+    }
+    recipe.to_string()
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 of `recipe_json`: a name for the artifact of a candidate. Candidates that differ only in

@@ -7,7 +7,7 @@ use super::floats::rows_per_chunk;
 use super::rescale::{Scale, factors};
 use crate::engine::ggml;
 use crate::model::gguf::{Gguf, GgufWriter, MetaValue, TensorDecl, TensorInfo};
-use crate::model::{Architecture, GgmlType, TensorName, is_quantized};
+use crate::model::{Architecture, GgmlType, TensorName, duplicated_embedding, is_quantized};
 
 /// The float reference of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +31,19 @@ pub fn make_reference(
 ) -> Result<Reference, CompressError> {
     let arch = Architecture::read(source)
         .map_err(|e| CompressError::Arch { path: source.path().to_owned(), cause: e })?;
+    // Copies of one matrix must stay copies, so that a candidate can store it once.
+    let arch = Architecture { tied: arch.tied || duplicated_embedding(source).is_some(), ..arch };
     if !is_quantized(source) {
-        return Ok(Reference { path: source.path().to_owned(), from_quantized: false });
+        let path = if source.metadata().says_split() {
+            copy_without_split(source, out)?;
+            out.to_owned()
+        } else {
+            source.path().to_owned()
+        };
+        return Ok(Reference { path, from_quantized: false });
     }
     let mut metadata = source.metadata().clone();
+    metadata.remove_split();
     metadata.set("general.file_type", MetaValue::U32(1));
     metadata.set("autotune.reference.seed", MetaValue::U64(seed));
     let decls: Vec<TensorDecl> = source
@@ -51,6 +60,27 @@ pub fn make_reference(
     }
     writer.finish(false)?;
     Ok(Reference { path: out.to_owned(), from_quantized: true })
+}
+
+/// Copies a file that says to be one of several parts although it holds all tensors, without saying so.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub(super) fn copy_without_split(source: &Gguf, out: &Path) -> Result<u64, CompressError> {
+    let mut metadata = source.metadata().clone();
+    metadata.remove_split();
+    let decls: Vec<TensorDecl> = source
+        .tensors()
+        .iter()
+        .map(|t| TensorDecl { name: t.name.clone(), dims: t.dims.clone(), ty: t.ty })
+        .collect();
+    let mut writer = GgufWriter::create(out, &metadata, &decls)?;
+    let mut file = std::fs::File::open(source.path())
+        .map_err(|cause| CompressError::Io { path: source.path().to_owned(), cause })?;
+    for info in source.tensors() {
+        writer.copy_from(&mut file, info.range.start, info.bytes())?;
+    }
+    Ok(writer.finish(false)?)
 }
 
 /// Dequantizes, rescales and writes one tensor in chunks of rows.

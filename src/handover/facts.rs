@@ -44,6 +44,7 @@ impl<'a> Facts<'a> {
             WeightPlan::PerGroup(_) => {
                 let types = self.trial.candidate.0.iter();
                 let parts: Vec<String> = types
+                    .filter(|(name, _)| name.as_str() != "weights.tie")
                     .filter_map(|(name, value)| Some(format!("{} {value}", name.strip_prefix("weights.")?)))
                     .collect();
                 parts.join(", ")

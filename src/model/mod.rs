@@ -19,6 +19,7 @@ pub mod torchscript;
 
 mod arch;
 mod checkpoint;
+mod duplicate;
 mod facts;
 mod float_bytes;
 mod ggml_type;
@@ -28,6 +29,7 @@ mod torch_type;
 
 pub use arch::{ArchError, ArchKind, Architecture, LayerShape, RopePairing};
 pub use checkpoint::{Checkpoint, CheckpointError, RawTensor};
+pub use duplicate::duplicated_embedding;
 pub use facts::{ModelFacts, is_quantized};
 pub use float_bytes::float_bytes;
 pub use ggml_type::{GgmlType, UnknownType};

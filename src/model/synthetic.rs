@@ -143,6 +143,45 @@ impl Shapes {
         all
     }
 
+    /// Writes an untied model whose output matrix is its embedding once more, as some files hold it; types as for [`Shapes::write`].
+    ///
+    /// # Errors
+    /// As [`Shapes::write`].
+    pub fn write_with_duplicate(&self, path: &Path, ty: GgmlType, seed: u64) -> Result<u64, GgufError> {
+        let shapes = Self { tied: false, ..self.clone() };
+        shapes.write_tensors(path, &shapes.metadata(None), &shapes.tensors(ty), seed, |name| {
+            if name == "output.weight" { "token_embd.weight" } else { name }
+        })
+    }
+
+    /// Writes the model with a bias on every projection, as the graph `llama` takes them; types as for [`Shapes::write`].
+    ///
+    /// # Errors
+    /// As [`Shapes::write`].
+    pub fn write_with_biases(&self, path: &Path, ty: GgmlType, seed: u64) -> Result<u64, GgufError> {
+        let [hidden, ffn, q, kv] =
+            [self.hidden, self.ffn, self.heads * self.head_dim, self.kv_heads * self.head_dim].map(u64::from);
+        let widths = [
+            ("attn_q", q),
+            ("attn_k", kv),
+            ("attn_v", kv),
+            ("attn_output", hidden),
+            ("ffn_gate", ffn),
+            ("ffn_up", ffn),
+            ("ffn_down", hidden),
+        ];
+        let mut tensors = self.tensors(ty);
+        tensors.retain(|t| !t.name.ends_with(".bias"));
+        for i in 0..self.layers {
+            tensors.extend(widths.map(|(role, width)| TensorDecl {
+                name: format!("blk.{i}.{role}.bias"),
+                dims: vec![width],
+                ty: GgmlType::F32,
+            }));
+        }
+        self.write_tensors(path, &self.metadata(None), &tensors, seed, |name| name)
+    }
+
     /// Writes the model with matrices of type `ty`: F32, F16, BF16 or Q8_0 (any other becomes F16). Returns the file's size in bytes.
     ///
     /// # Errors
@@ -157,10 +196,22 @@ impl Shapes {
         let metadata = self.metadata(tokenizer.map(Gguf::metadata));
         let known = matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 | GgmlType::Q8_0);
         let tensors = self.tensors(if known { ty } else { GgmlType::F16 });
-        let mut writer = GgufWriter::create(path, &metadata, &tensors)?;
+        self.write_tensors(path, &metadata, &tensors, seed, |name| name)
+    }
+
+    /// Writes these tensors, each with the numbers of the name that `drawn` gives.
+    fn write_tensors(
+        &self,
+        path: &Path,
+        metadata: &Metadata,
+        tensors: &[TensorDecl],
+        seed: u64,
+        drawn: impl Fn(&str) -> &str,
+    ) -> Result<u64, GgufError> {
+        let mut writer = GgufWriter::create(path, metadata, tensors)?;
         let (mut values, mut bytes) = (Vec::new(), Vec::new());
-        for t in &tensors {
-            let mut random = Weights::new(seed, t);
+        for t in tensors {
+            let mut random = Weights::new(seed, &TensorDecl { name: drawn(&t.name).to_owned(), ..t.clone() });
             let mut left: u64 = t.dims.iter().product();
             while left > 0 {
                 // A multiple of every block.

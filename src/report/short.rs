@@ -60,6 +60,9 @@ impl Shortener {
                 parts.push(format!("{what} {value}"));
             }
         }
+        if says("weights.tie") == Some(&Value::Bool(true)) {
+            parts.push("embedding stored once".into());
+        }
         if says("repack") == Some(&Value::Bool(false)) {
             parts.push("no repack".into());
         }
@@ -102,6 +105,7 @@ fn weights(candidate: &Candidate, parts: &mut Vec<String>) {
     let slots: Vec<(&str, String)> = candidate
         .0
         .iter()
+        .filter(|(name, _)| name.as_str() != "weights.tie")
         .filter_map(|(name, value)| Some((name.strip_prefix("weights.")?, value.to_string())))
         .collect();
     let Some((_, first)) = slots.first() else { return };

@@ -91,6 +91,9 @@ pub struct Config {
     pub keep_ffn: f64,
     /// Number of whole layers that are dropped.
     pub drop_layers: u32,
+    /// Whether an embedding that the source stores twice is stored once.
+    #[serde(default)]
+    pub tie: bool,
     /// Type of the K cache.
     pub kv_k: KvType,
     /// Type of the V cache.
@@ -143,6 +146,7 @@ impl Config {
             keep_kv_heads: 1.0,
             keep_ffn: 1.0,
             drop_layers: 0,
+            tie: false,
             kv_k: KvType::F16,
             kv_v: KvType::F16,
             batch: 1,
@@ -166,10 +170,8 @@ impl Config {
                 "threads" => config.threads = count(name, value, 1)?,
                 "gpu_layers" => config.gpu_layers = count(name, value, 0)?,
                 "ubatch" => config.ubatch = count(name, value, 1)?,
-                "repack" => match value {
-                    Value::Bool(b) => config.repack = *b,
-                    other => return Err(wrong(name, other, "true or false")),
-                },
+                "repack" => config.repack = switch(name, value)?,
+                "weights.tie" => config.tie = switch(name, value)?,
                 other => match slot(other) {
                     Some(slot) => groups.push((slot, text(name, value)?)),
                     None => return Err(ConfigError::Unknown(other.to_owned())),
@@ -209,6 +211,13 @@ fn text(name: &str, value: &Value) -> Result<String, ConfigError> {
     match value {
         Value::Text(t) => Ok(t.clone()),
         other => Err(wrong(name, other, "the name of a type")),
+    }
+}
+
+fn switch(name: &str, value: &Value) -> Result<bool, ConfigError> {
+    match value {
+        Value::Bool(on) => Ok(*on),
+        other => Err(wrong(name, other, "true or false")),
     }
 }
 

@@ -20,6 +20,9 @@ pub struct ModelFacts {
     /// Elements of a head, for K and V alike; 0 when unknown.
     #[serde(default)]
     pub head_dim: u32,
+    /// Whether the file stores the embedding twice, so that it can be stored once.
+    #[serde(default)]
+    pub duplicated_embedding: bool,
 }
 
 /// What a space is fitted to.

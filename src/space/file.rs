@@ -99,6 +99,11 @@ pub fn parse_space(text: &str, file: &str, facts: &SpaceFacts) -> Result<LoadedS
         if param.known.key == "gpu_layers" && levels == [Value::Int(0)] {
             continue;
         }
+        // Only a file that stores its embedding twice has something to tie.
+        let twice = facts.model.is_some_and(|model| model.duplicated_embedding);
+        if param.known.key == "weights.tie" && !twice {
+            continue;
+        }
         let names = if split { thirds(&param, facts, &mut notes) } else { vec![param.name.clone()] };
         let kind = param.known.kind();
         fitted.extend(names.into_iter().map(|name| Param { name, kind, levels: levels.clone() }));

@@ -146,10 +146,11 @@ const fn known(key: &'static str, domain: Domain, source: Option<Source>) -> Kno
 }
 
 /// Every parameter, in the order of a space.
-pub(crate) const KNOWN: [Known; 14] = [
+pub(crate) const KNOWN: [Known; 15] = [
     Known { splits: true, ..known("weights.attn", Domain::WeightType, None) },
     Known { splits: true, ..known("weights.ffn", Domain::WeightType, None) },
     known("weights.embd", Domain::WeightType, None),
+    known("weights.tie", Domain::Switch, None),
     known("kv.k", Domain::KvType, None),
     known("kv.v", Domain::KvType, None),
     known("prune.keep_kv_heads", Domain::Fraction, Some(Source::Model)),

@@ -115,7 +115,12 @@ impl Preparation<'_> {
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
         // Engines of one format share their reference.
         let extension = self.kit.extension().rsplit('.').next().unwrap_or_default();
-        let out = folder.join(format!("reference.{extension}"));
+        // References of older versions rescaled the two copies of an embedding apart, so that they could not be tied again.
+        let name = if self.kit.facts().duplicated_embedding { "reference-tieable" } else { "reference" };
+        let out = folder.join(format!("{name}.{extension}"));
+        if let Some(text) = self.kit.remark() {
+            observer.hear(&Event::Remark { text });
+        }
         if let Some(kind) = self.kit.shipped_quantized() {
             observer.hear(&Event::Remark {
                 text: format!(

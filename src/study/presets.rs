@@ -129,6 +129,7 @@ pub fn as_groups(candidate: &Candidate) -> Candidate {
         .with("prune.keep_kv_heads", Value::Real(1.0))
         .with("prune.keep_ffn", Value::Real(1.0))
         .with("prune.drop_layers", Value::Int(0))
+        .with("weights.tie", Value::Bool(false))
 }
 
 /// Whether a candidate is the user's own file, untouched.

@@ -441,7 +441,8 @@ pub fn describe(candidate: &Candidate) -> String {
             ("prune.keep_kv_heads", v) => parts.push(format!("heads {v}")),
             ("gpu_layers", Value::Int(0)) => {}
             ("gpu_layers", v) => parts.push(format!("g{v}")),
-            ("repack", Value::Bool(true)) => {}
+            ("repack", Value::Bool(true)) | ("weights.tie", Value::Bool(false)) => {}
+            ("weights.tie", _) => parts.push("tied".to_owned()),
             ("repack", _) => parts.push("no repack".to_owned()),
             ("batch", v) => parts.push(format!("b{v}")),
             ("threads", v) => parts.push(format!("t{v}")),

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::bench::Bench;
 
+/// Tensors by name, with their shape (rows first) and F16 bytes.
+type Stored = Vec<(String, Vec<usize>, Vec<u8>)>;
+
 /// A folder on its way: the recorded model `llama-biases`, or another, changed.
 struct Folder<'b> {
     bench: &'b Bench,
@@ -47,23 +50,18 @@ impl<'b> Folder<'b> {
     }
 
     /// Rewrites the weights; a tensor without bytes is dropped.
-    fn tensors(self, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)>)) -> Self {
+    fn tensors(self, change: impl Fn(&mut Stored)) -> Self {
         let all = self.read_tensors();
         self.save(all, change, "model.safetensors")
     }
 
-    fn read_tensors(&self) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    fn read_tensors(&self) -> Stored {
         let bytes = std::fs::read(self.path.join("model.safetensors")).unwrap();
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         read.iter().map(|(n, v)| (n.to_owned(), v.shape().to_vec(), v.data().to_vec())).collect()
     }
 
-    fn save(
-        self,
-        mut all: Vec<(String, Vec<usize>, Vec<u8>)>,
-        change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<u8>)>),
-        file: &str,
-    ) -> Self {
+    fn save(self, mut all: Stored, change: impl Fn(&mut Stored), file: &str) -> Self {
         change(&mut all);
         let views =
             all.iter().map(|(n, s, d)| (n.clone(), TensorView::new(Dtype::F16, s.clone(), d).unwrap()));
@@ -118,9 +116,7 @@ fn biases_against_the_configuration_are_refused() {
         .config("attention_bias", json!(false))
         .refused(&["attention_bias is false", "_proj.bias` is there"]);
     folder().config("mlp_bias", json!(false)).refused(&["mlp_bias is false", "mlp."]);
-    let without = |all: &mut Vec<(String, Vec<usize>, Vec<u8>)>| {
-        all.retain(|t| !t.0.contains("mlp.") || !t.0.ends_with("bias"))
-    };
+    let without = |all: &mut Stored| all.retain(|t| !t.0.contains("mlp.") || !t.0.ends_with("bias"));
     folder().tensors(without).refused(&["mlp_bias is true", "is missing"]);
     // Unsaid, the tensors count.
     let gguf = folder().config("mlp_bias", Value::Null).converted();

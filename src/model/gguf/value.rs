@@ -307,6 +307,17 @@ impl Metadata {
         self.0.retain(|(k, _)| k != key);
     }
 
+    /// Whether the file says to be one of several parts, as a file does whose parts were joined by a tool that left the keys.
+    #[must_use]
+    pub fn says_split(&self) -> bool {
+        self.get("split.count").and_then(MetaValue::as_u64).is_some_and(|n| n > 1)
+    }
+
+    /// Removes the keys of a part: a loader that finds them looks for the other parts.
+    pub fn remove_split(&mut self) {
+        self.0.retain(|(k, _)| !k.starts_with("split."));
+    }
+
     /// Renames every key by a function, in place.
     pub fn rename_keys(&mut self, rename: impl Fn(&str) -> Option<String>) {
         for (key, _) in &mut self.0 {

@@ -79,6 +79,7 @@ impl Kit for GgufKit {
             ffn: self.facts.ffn,
             context_max: self.facts.context_length,
             head_dim: self.facts.head_dim,
+            duplicated_embedding: self.facts.duplicated > 0,
         }
     }
 
@@ -92,21 +93,25 @@ impl Kit for GgufKit {
 
     fn describe(&self) -> String {
         let f = &self.facts;
+        let twice = match f.duplicated {
+            0 => String::new(),
+            n => format!(" (the embedding, {:.0} M, is stored twice and counted once)", n as f64 / 1e6),
+        };
         format!(
-            "{} ({}, {:.0} M parameters, {} layers, {} query and {} KV heads, {} file of {})",
+            "{} ({}, {:.0} M parameters{twice}, {} layers, {} query and {} KV heads, {} file of {})",
             f.name,
             f.architecture,
             f.parameters as f64 / 1e6,
             f.layers,
             f.heads,
             f.kv_heads,
-            f.main_type,
+            f.file_type,
             Bytes(f.file_bytes)
         )
     }
 
     fn shipped_quantized(&self) -> Option<String> {
-        self.facts.already_quantized.then(|| self.facts.main_type.clone())
+        self.facts.already_quantized.then(|| self.facts.file_type.clone())
     }
 
     fn shape(&self, config: &Config) -> anyhow::Result<Shape> {
@@ -156,9 +161,18 @@ impl Kit for GgufKit {
     }
 
     fn reference_job(&self, out: &Path, seed: u64) -> Option<Job> {
-        self.facts.already_quantized.then(|| {
+        (self.facts.already_quantized || self.facts.says_split).then(|| {
             let request = BuildRequest::Reference { source: self.path.clone(), out: out.to_owned(), seed };
             Job::Build { request }
+        })
+    }
+
+    fn remark(&self) -> Option<String> {
+        let n = self.facts.duplicated as f64 / 1e6;
+        (self.facts.duplicated > 0).then(|| {
+            format!(
+                "the embedding is stored twice (token_embd and output, {n:.0} M parameters each, counted once); `weights.tie` in the space stores it once"
+            )
         })
     }
 

@@ -42,6 +42,7 @@ impl Kit for MockKit {
             ffn: self.model.ffn,
             context_max: 0,
             head_dim: self.model.head_dim,
+            duplicated_embedding: false,
         }
     }
 

@@ -54,6 +54,11 @@ pub trait Kit {
     /// The type that the file is already quantized to, when it is: then it is a preset of its own, and the reference is made from it.
     fn shipped_quantized(&self) -> Option<String>;
 
+    /// What the user should know of the file beside its description.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// Exact sizes of a candidate, without reading weights.
     ///
     /// # Errors

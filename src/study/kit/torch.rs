@@ -35,7 +35,8 @@ impl Kit for TorchKit {
     }
 
     fn facts(&self) -> ModelFacts {
-        self.gguf.facts()
+        // Tying is an artifact of llama.cpp's files.
+        ModelFacts { duplicated_embedding: false, ..self.gguf.facts() }
     }
 
     fn hash(&self) -> &str {
