@@ -274,6 +274,7 @@ fn space() -> Target {
                     ffn: 1536,
                     context_max: 8192,
                     head_dim: 64,
+                    duplicated_embedding: false,
                 }),
                 workload_context_tokens: 640,
                 workload_requests: 4,

@@ -483,9 +483,12 @@ fn made_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Res
     if made {
         printer.remark(&format!("turning {} into a GGUF", model.display()));
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        if let Err(error) = convert(model, &out, None) {
-            preflight::discard(&out);
-            return Err(Expected::usage(error.to_string()).into());
+        match convert(model, &out, None) {
+            Ok(done) => done.remarks.iter().for_each(|remark| printer.remark(remark)),
+            Err(error) => {
+                preflight::discard(&out);
+                return Err(Expected::usage(error.to_string()).into());
+            }
         }
     }
     Ok((out, made))

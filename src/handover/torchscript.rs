@@ -74,7 +74,8 @@ impl<'a> Script<'a> {
 
     fn body(&mut self) -> Result<String, ConvertError> {
         let arch = self.checkpoint.arch().clone();
-        let (frequencies, temperature) = self.checkpoint.rope().frequencies(arch.head_dim);
+        let rope = self.checkpoint.rope().for_context(u64::from(arch.context_length));
+        let (frequencies, temperature) = rope.frequencies(arch.head_dim);
         let positions = arch.context_length.min(LONGEST);
         let angles = |of: fn(f64) -> f64| -> Vec<f32> {
             (0..positions)

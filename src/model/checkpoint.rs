@@ -10,6 +10,7 @@ use super::{ArchError, Architecture, GgmlType};
 
 /// A GGUF file or a folder of Hugging Face.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process opens one or two")]
 pub enum Checkpoint {
     /// A GGUF file.
     Gguf {
@@ -19,7 +20,7 @@ pub enum Checkpoint {
         arch: Architecture,
     },
     /// A folder.
-    Hf(Box<HfModel>),
+    Hf(HfModel),
 }
 
 /// A checkpoint that cannot be used.
@@ -75,10 +76,10 @@ impl Checkpoint {
     /// It is neither, is damaged, or of a family that we do not know.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         if path.file_name().is_some_and(|name| name == CONFIG) {
-            return Ok(Self::Hf(Box::new(HfModel::open(path.parent().unwrap_or(Path::new(".")))?)));
+            return Ok(Self::Hf(HfModel::open(path.parent().unwrap_or(Path::new(".")))?));
         }
         if path.is_dir() {
-            return Ok(Self::Hf(Box::new(HfModel::open(path)?)));
+            return Ok(Self::Hf(HfModel::open(path)?));
         }
         let gguf = Gguf::open(path)?;
         let arch = Architecture::read(&gguf)

@@ -111,7 +111,7 @@ fn not_there(path: &Path) -> LocateError {
     let parts: Vec<&str> = name.split('/').collect();
     let is_word = |w: &&str| !w.is_empty() && !w.starts_with('.') && !w.starts_with('~');
     let is_file = [".gguf", ".json", ".bin", ".safetensors"].iter().any(|e| name.ends_with(e));
-    if parts.len() == 2 && parts.iter().all(|p| is_word(p)) && !is_file && !Path::new(parts[0]).exists() {
+    if parts.len() == 2 && parts.iter().all(is_word) && !is_file && !Path::new(parts[0]).exists() {
         return registry("a hub");
     }
     LocateError::Missing(path.to_owned())

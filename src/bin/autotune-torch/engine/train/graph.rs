@@ -55,13 +55,9 @@ impl Graph {
         for (i, layer) in arch.layers.iter().enumerate() {
             if layer.heads > 0 {
                 names.push(format!("blk.{i}.attn_norm.weight"));
-                names.extend(
-                    ["q", "k", "v"]
-                        .iter()
-                        .filter(|_| arch.qkv_bias)
-                        .map(|n| format!("blk.{i}.attn_{n}.bias")),
-                );
             }
+            let biases = arch.bias_widths(*layer).map(|(role, _)| format!("blk.{i}.{role}.bias"));
+            names.extend(biases.into_iter().filter(|name| checkpoint.find(name).is_some()));
             names.extend((layer.ffn > 0).then(|| format!("blk.{i}.ffn_norm.weight")));
         }
         names.push("output_norm.weight".to_owned());
