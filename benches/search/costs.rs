@@ -12,6 +12,7 @@ use autotune::store::{
     WorkerIdentity,
 };
 use autotune::study::StoredProblem;
+use autotune::study::estimates::Known;
 
 use crate::cpu_seconds;
 use crate::landscape::Landscape;
@@ -93,7 +94,7 @@ pub fn database(landscape: &Landscape, folder: &Path) {
     let store = Store::open(&path).unwrap();
     let trials = store.trials(study).unwrap();
     let problem = StoredProblem::of(&store.study_by_id(study).unwrap(), &trials).unwrap();
-    let history = problem.history(&trials);
+    let history = problem.history(&trials, &Known::load(&store, study).unwrap());
     let (read, read_cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - processor);
     let processor = cpu_seconds();
     let ask = sampler("autotune").unwrap().ask(landscape, &history, 1, history.observations.len() as u64);

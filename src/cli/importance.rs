@@ -7,6 +7,7 @@ use super::database::{expected, open_for_reading};
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use crate::report::{Align, Metric, table};
+use crate::study::estimates::Known;
 use crate::study::{Importance, importance};
 
 /// Prints first-order and total Sobol indices.
@@ -17,7 +18,8 @@ pub fn run(args: &ImportanceArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     let store = open_for_reading(&args.store)?;
     let study = store.study(args.study.as_deref()).map_err(expected)?;
     let trials = store.trials(study.id).map_err(expected)?;
-    let Some(found) = importance(&study, &trials)? else {
+    let known = Known::load(&store, study.id).map_err(expected)?;
+    let Some(found) = importance(&study, &trials, &known)? else {
         let text = format!(
             "study {} has too few complete trials to tell what moved its objectives; `autotune resume {}` goes on",
             study.name, study.root.0

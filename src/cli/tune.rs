@@ -29,6 +29,7 @@ use crate::search::SAMPLERS;
 use crate::space::{LoadedSpace, Space, SpaceFacts, Value, load_space};
 use crate::store::{NewStudy, Store, StudyRecord, StudyState, TrialState};
 use crate::study::confirm::{self, Confirmation};
+use crate::study::estimates::Known;
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::prepare::Preparation;
@@ -218,10 +219,11 @@ impl Run<'_> {
     /// Keeps for the report what moved the objectives, and the region that was searched.
     fn tell_why(&self) -> anyhow::Result<()> {
         let trials = self.store.trials(self.record.id)?;
-        if let Some(found) = importance(self.record, &trials)? {
+        let known = Known::load(self.store, self.record.id)?;
+        if let Some(found) = importance(self.record, &trials, &known)? {
             self.store.save_note(self.record.id, report::IMPORTANCE_NOTE, &serde_json::to_string(&found)?)?;
         }
-        let bounds = region(self.record, &trials)?;
+        let bounds = region(self.record, &trials, &known)?;
         Ok(self.store.save_note(self.record.id, report::REGION_NOTE, &serde_json::to_string(&bounds)?)?)
     }
 

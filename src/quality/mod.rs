@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod codebleu;
 pub mod divergence;
+pub mod estimate;
 pub mod extract;
 pub mod passk;
 pub mod proof;

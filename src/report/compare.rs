@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::front::{cost, dominates, eligible, front_of};
+use super::judged::Judged;
 use super::metric::Reading;
 use super::text::{Align, table};
 use super::{Analysis, Metric};
@@ -61,11 +62,9 @@ pub struct SidePoint {
 #[must_use]
 pub fn compare_studies(a: &Analysis, b: &Analysis) -> Option<StudyComparison> {
     let shared: Vec<Objective> = a
-        .objectives
+        .judged
         .iter()
-        .filter(|o| {
-            b.objectives.iter().any(|other| other.metric == o.metric && other.direction == o.direction)
-        })
+        .filter(|o| b.judged.iter().any(|other| other.metric == o.metric && other.direction == o.direction))
         .cloned()
         .collect();
     if shared.is_empty() {
@@ -142,7 +141,9 @@ fn front<'a>(analysis: &'a Analysis, objectives: &[Objective]) -> Vec<&'a TrialR
         .iter()
         .filter(|t| eligible(t, objectives, analysis.study.budget_bytes).is_ok())
         .collect();
-    front_of(&rows, objectives).into_iter().map(|i| rows[i]).collect()
+    let judged =
+        Judged { objectives: objectives.to_vec(), estimates: analysis.estimates.as_ref(), rechecks: &[] };
+    front_of(&rows, &judged).into_iter().map(|i| rows[i]).collect()
 }
 
 fn point(

@@ -2,13 +2,21 @@
 
 use std::cmp::Ordering;
 
+use super::judged::Judged;
 use super::metric::{Family, Metric, PEAK, Reading};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
 
 /// The rule, as the report prints it.
 pub const RULE: &str = "A trial is on the front when no other eligible trial dominates it: is at least as good in every objective by its measured value, and \
      better in one beyond doubt, their 95 % intervals lying apart (peak memory, which has none: from half a percent on, as much as it varies from one \
-     process to the next). Eligible are complete trials whose measured peak memory is within the budget.";
+     process to the next). A pass rate counts by its estimate, not by the tasks that happened to pass: at least as good is what is so with a probability of \
+     95 %, given all verdicts and divergences. Eligible are complete trials whose measured peak memory is within the budget.";
+
+/// The probability from which a trial is taken to be at least as good in an estimated quality: a front loses few of its members to
+/// others that only seem as good.
+const AS_GOOD: f64 = 0.95;
+/// The probability from which it is taken to be better beyond doubt, as where a 95 % interval of the difference excludes zero.
+const BETTER: f64 = 0.975;
 
 /// Peaks of one configuration in several processes lie within this share of one another.
 const PEAK_VARIES: f64 = 0.005;
@@ -75,31 +83,51 @@ impl Interval {
     }
 }
 
-/// The indices of the trials that no other dominates beyond doubt ([`RULE`]), by the first objective.
+/// The indices of the trials that no other dominates beyond doubt ([`RULE`]), by the first objective. An objective that is estimated
+/// ([`Judged`]) goes by the joint posterior.
 #[must_use]
-pub fn front_of(trials: &[&TrialRecord], objectives: &[Objective]) -> Vec<usize> {
+pub fn front_of(trials: &[&TrialRecord], judged: &Judged<'_>) -> Vec<usize> {
     let costs: Vec<Vec<Interval>> =
-        trials.iter().map(|t| objectives.iter().map(|o| Interval::of(t, o)).collect()).collect();
-    surely_non_dominated(&costs)
+        trials.iter().map(|t| judged.objectives.iter().map(|o| Interval::of(t, o)).collect()).collect();
+    let estimated = judged.estimated();
+    surely_non_dominated(&costs, |a, b| {
+        let quality = estimated.zip(judged.estimates).map(|(i, estimates)| {
+            let (a, b) = (trials[a].number, trials[b].number);
+            let as_good = move || estimates.at_least_as_good(a, b).is_some_and(|p| p >= AS_GOOD);
+            let better = move || estimates.better(a, b).is_some_and(|p| p >= BETTER);
+            (i, as_good, better)
+        });
+        surely_dominates(&costs[a], &costs[b], quality)
+    })
 }
 
-/// The relation is not transitive (intervals are of different widths), so each row is compared with all before it; the front first, for
-/// it dominates most.
-fn surely_non_dominated(costs: &[Vec<Interval>]) -> Vec<usize> {
+/// The relation is not transitive (intervals are of different widths), so each row is compared with all others; the front first, for it
+/// dominates most.
+fn surely_non_dominated(costs: &[Vec<Interval>], dominates: impl Fn(usize, usize) -> bool) -> Vec<usize> {
     let values = |i: usize| costs[i].iter().map(|c| c.value).collect::<Vec<_>>();
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by(|&a, &b| compare(&values(a), &values(b)).then(a.cmp(&b)));
     let (mut front, mut behind): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
-    for i in order {
-        let dominated = front.iter().chain(&behind).any(|&f| surely_dominates(&costs[f], &costs[i]));
+    for (place, &i) in order.iter().enumerate() {
+        let after = &order[place + 1..];
+        let dominated = front.iter().chain(&behind).chain(after).any(|&f| dominates(f, i));
         if dominated { behind.push(i) } else { front.push(i) }
     }
     front
 }
 
-/// Whether `a` is nowhere worse than `b` by its value, and somewhere better beyond doubt.
-fn surely_dominates(a: &[Interval], b: &[Interval]) -> bool {
-    a.iter().zip(b).all(|(x, y)| x.value <= y.value) && a.iter().zip(b).any(|(x, y)| x.high < y.low)
+/// Whether `a` is nowhere worse than `b` by its value, and somewhere better beyond doubt. Of one objective others may tell: whether `a` is
+/// at least as good, and whether it is better.
+fn surely_dominates(
+    a: &[Interval],
+    b: &[Interval],
+    told: Option<(usize, impl Fn() -> bool, impl Fn() -> bool)>,
+) -> bool {
+    let is_told = |i: usize| told.as_ref().is_some_and(|t| t.0 == i);
+    let values = || a.iter().zip(b).enumerate().filter(|(i, _)| !is_told(*i)).map(|(_, pair)| pair);
+    values().all(|(x, y)| x.value <= y.value)
+        && told.as_ref().is_none_or(|(_, as_good, _)| as_good())
+        && (values().any(|(x, y)| x.high < y.low) || told.as_ref().is_some_and(|(.., better)| better()))
 }
 
 /// The indices of the rows (costs, less is better, all finite, equal lengths) that no other row dominates, by the first cost.
@@ -154,14 +182,19 @@ mod tests {
 
     use super::*;
 
+    fn plain(costs: &[Vec<Interval>]) -> Vec<usize> {
+        type Told = fn() -> bool;
+        surely_non_dominated(costs, |a, b| {
+            surely_dominates(&costs[a], &costs[b], None::<(usize, Told, Told)>)
+        })
+    }
+
     #[test]
     fn what_may_be_chance_dominates_nothing() {
         let known = |value| Interval { value, low: value, high: value };
         let about = |value: f64| Interval { value, low: value - 5.0, high: value + 5.0 };
         // Better in both, but perhaps by chance; then beyond doubt in one.
-        let front = |rows: &[[Interval; 2]]| {
-            surely_non_dominated(&rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>())
-        };
+        let front = |rows: &[[Interval; 2]]| plain(&rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>());
         assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(7.0)]]), [0, 1]);
         assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(8.0)]]), [0]);
         assert_eq!(front(&[[about(100.0), known(7.0)], [about(111.0), known(7.0)]]), [0]);
@@ -184,7 +217,7 @@ mod tests {
                 .iter()
                 .map(|r| r.iter().map(|&value| Interval { value, low: value, high: value }).collect())
                 .collect();
-            prop_assert_eq!(surely_non_dominated(&exact), non_dominated(&costs));
+            prop_assert_eq!(plain(&exact), non_dominated(&costs));
         }
 
         #[test]

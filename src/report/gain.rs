@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::metric::{Family, Metric, Reading, Unit, digits};
 use crate::measure::recheck::{self, Standing};
-use crate::store::{Direction, Generation, Objective, TrialRecord};
+use crate::store::{Direction, Generation, Objective, TrialRecord, Verdicts};
 use crate::units::Bytes;
 
 /// Below this relative difference two byte counts are called the same.
@@ -65,6 +65,14 @@ impl Comparison {
 }
 
 impl Comparison {
+    /// Whether the preset is as good in everything that can be told apart, and better in something: to recommend the trial would refute
+    /// itself.
+    #[must_use]
+    pub fn is_dominated(&self) -> bool {
+        let any = |verdict| self.parts.iter().any(|p| p.verdict == verdict);
+        any(Verdict::Worse) && !any(Verdict::Better)
+    }
+
     /// Lets what turns at a study's end tell of the latency stand in place of what single measurements told, which others on the machine
     /// met unlike.
     pub fn hear_turns(&mut self, turns: &recheck::Comparison) {
@@ -150,6 +158,28 @@ impl Paired {
         paired
     }
 
+    /// Pairs the verdicts of two trials by task; none where they share no task.
+    #[must_use]
+    pub fn of_verdicts(trial: &Verdicts, other: &Verdicts) -> Option<Self> {
+        let mut paired = Self::default();
+        for (task, &passed) in trial {
+            match (passed, other.get(task)) {
+                (_, None) => continue,
+                (true, Some(false)) => paired.only_trial += 1,
+                (false, Some(true)) => paired.only_other += 1,
+                _ => {}
+            }
+            paired.both += 1;
+        }
+        (paired.both > 0).then_some(paired)
+    }
+
+    /// Whether the test says that the two differ.
+    #[must_use]
+    pub fn is_significant(&self) -> bool {
+        self.p_value() < SIGNIFICANT
+    }
+
     /// The two-sided exact McNemar test: the probability of a split at least as uneven if both were equally good (McNemar 1947, with
     /// the exact binomial in place of the normal approximation).
     #[must_use]
@@ -171,10 +201,10 @@ impl Paired {
 }
 
 /// What turns measure again.
-const LATENCY: &str = "request_latency_p50_ms";
+pub(super) const LATENCY: &str = "request_latency_p50_ms";
 
 /// The finest measure of quality there is: compared although it is no objective, so that a coarse score hides no loss.
-const FINE: &str = "kl_mean";
+pub(super) const FINE: &str = "kl_mean";
 
 /// Sets a trial beside a preset in the objectives, and in the divergence where both have it. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
 #[must_use]
@@ -206,7 +236,8 @@ pub fn compare(
     }
 }
 
-fn part(
+/// One metric's difference in words, and for whom it speaks.
+pub(super) fn part(
     metric: &Metric,
     direction: Direction,
     ours: Reading,
@@ -214,7 +245,7 @@ fn part(
     paired: Option<Paired>,
 ) -> Part {
     let same = match paired {
-        Some(paired) => paired.p_value() >= SIGNIFICANT,
+        Some(paired) => !paired.is_significant(),
         None if metric.unit == Unit::Bytes => {
             (ours.value - theirs.value).abs() <= SAME_BYTES * theirs.value.abs()
         }

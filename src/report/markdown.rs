@@ -37,6 +37,9 @@ pub fn markdown(analysis: &Analysis) -> String {
             analysis.commands(trial).export
         );
     }
+    for caution in &analysis.cautions {
+        let _ = writeln!(text, "\nCaution: {}.", cell(caution));
+    }
     text.push_str("\n## Front\n\n| trial |");
     for metric in &analysis.columns {
         let _ = write!(text, " {} |", metric.short);

@@ -1,6 +1,7 @@
 //! What the metrics mean: label, unit, which way is better, and how a value is printed.
 
 use crate::store::{Direction, TrialRecord};
+use crate::study::estimates::ESTIMATED;
 use crate::units::Bytes;
 
 /// What a metric speaks about; each figure sets two families against each other.
@@ -80,6 +81,7 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
     ("battery_share_per_1000_tokens", "battery for 1,000 tokens", "battery", Energy, Unit::Share, Min),
     ("artifact_bytes", "file size", "file", Memory, Unit::Bytes, Min),
     ("pass_at_1", "pass@1", "pass@1", Quality, Unit::Share, Max),
+    ("estimated_loss", "estimated loss of pass@k", "est. loss", Quality, Unit::Share, Min),
     ("pass_at_1_sampled", "pass@1 (drawn)", "pass@1 drawn", Quality, Unit::Share, Max),
     ("pass_at_5", "pass@5", "pass@5", Quality, Unit::Share, Max),
     ("pass_at_10", "pass@10", "pass@10", Quality, Unit::Share, Max),
@@ -117,6 +119,11 @@ impl Metric {
                 unit,
                 direction,
             };
+        }
+        if let Some(stem) = name.strip_prefix(ESTIMATED).filter(|stem| KNOWN.iter().any(|k| k.0 == *stem)) {
+            let raw = Self::of(stem);
+            let (label, short) = (format!("estimated {}", raw.label), format!("est. {}", raw.short));
+            return Self { name: name.into(), label, short, ..raw };
         }
         let (stem, family, unit, direction) = if let Some(stem) = name.strip_suffix("_ms") {
             (stem, Speed, Unit::Ms, Min)

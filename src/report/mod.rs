@@ -3,6 +3,8 @@
 //! [`Analysis`] reads a study once; [`recommend`](recommend()) is a pure function of its rows. Every number on the page was measured, unless
 //! it says "predicted".
 
+mod caution;
+mod choice;
 mod command;
 mod compare;
 mod detail;
@@ -12,6 +14,7 @@ mod figure;
 mod front;
 mod gain;
 mod influence;
+mod judged;
 mod markdown;
 mod metric;
 mod moved;
@@ -21,6 +24,8 @@ mod recommend;
 mod relative;
 mod short;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod text;
 mod write;
 
@@ -31,6 +36,7 @@ pub use draw::{figure_png, figure_svg};
 pub use export::{study_json, trial_json, trials_csv, trials_json};
 pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use influence::{Influence, Share};
+pub use judged::{Judged, write_estimates};
 pub use markdown::markdown;
 pub use metric::{Family, Metric, Reading, Unit};
 pub use moved::{IMPORTANCE_NOTE, REGION_NOTE};

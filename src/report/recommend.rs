@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use super::choice::Choice;
 use super::front::{cost, eligible, front_of};
-use super::gain::{Comparison, Paired, compare};
-use super::metric::{Family, Metric, PEAK, Reading};
-use crate::measure::recheck::{self, Recheck};
+use super::gain::{Comparison, Paired};
+use super::judged::Judged;
+use super::metric::{Family, Metric, PEAK, Reading, Unit};
 use crate::store::{Direction, Objective, TrialRecord, TrialState};
+use crate::study::estimates::{ESTIMATED, ESTIMATED_LOSS};
 
 /// What a trial is recommended for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -18,7 +20,7 @@ pub enum Title {
     Fastest,
     /// Best in the first objective of energy.
     LeastEnergy,
-    /// Best in the first objective of quality; among those within its error, best by a finer measure.
+    /// Least divergence from the reference, unless a higher quality is beyond doubt.
     BestQuality,
     /// Best in the first objective of memory.
     Smallest,
@@ -56,16 +58,6 @@ impl Pick {
     #[must_use]
     pub fn lead(&self) -> Option<&Comparison> {
         self.usual.as_ref().or(self.comparison.as_ref())
-    }
-
-    /// Lets the turns at the study's end speak of latency where both sides took part.
-    pub fn hear_turns(&mut self, rechecks: &[Recheck]) {
-        let number = self.number;
-        for beside in self.comparison.iter_mut().chain(&mut self.usual) {
-            if let Some(turns) = recheck::compare(rechecks, number, beside.number) {
-                beside.hear_turns(&turns);
-            }
-        }
     }
 
     /// Both comparisons, that with the nearest preset first.
@@ -116,24 +108,26 @@ pub struct Recommendation {
     pub floor: Option<String>,
 }
 
-/// Chooses from the trials of one study on one host. `paired` gives the paired verdicts of two trials by number where there are any.
+/// Chooses from the trials of one study on one host. `objectives` are those that were declared, which comparisons speak of; `judged` decides.
+/// `paired` gives the paired verdicts of two trials by number where there are any.
 #[must_use]
 pub fn recommend(
     trials: &[TrialRecord],
     objectives: &[Objective],
+    judged: &Judged<'_>,
     budget_bytes: u64,
-    mut paired: impl FnMut(u64, u64) -> Option<Paired>,
+    paired: &dyn Fn(u64, u64) -> Option<Paired>,
 ) -> Recommendation {
-    let rows: Vec<&TrialRecord> =
-        trials.iter().filter(|t| eligible(t, objectives, budget_bytes).is_ok()).collect();
-    let front: Vec<&TrialRecord> = front_of(&rows, objectives).into_iter().map(|i| rows[i]).collect();
+    let fits = |t: &TrialRecord| eligible(t, &judged.objectives, budget_bytes).is_ok();
+    let rows: Vec<&TrialRecord> = trials.iter().filter(|t| fits(t)).collect();
+    let front: Vec<&TrialRecord> = front_of(&rows, judged).into_iter().map(|i| rows[i]).collect();
     let presets: Vec<&TrialRecord> =
         rows.iter().copied().filter(|t| t.origin.preset_name().is_some()).collect();
 
-    let (region, floor) = region(&front, &presets, objectives);
+    let (region, floor) = region(&front, &presets, &judged.objectives);
+    let choice = Choice { objectives, judged, paired };
     let mut picks: Vec<Pick> = Vec::new();
-    for title in [Title::Knee, Title::Fastest, Title::LeastEnergy, Title::BestQuality, Title::Smallest] {
-        let Some(trial) = winner(title, &region, objectives) else { continue };
+    for (title, trial) in choice.winners(&region, &presets) {
         match picks.iter_mut().find(|p| p.number == trial.number) {
             Some(pick) => pick.titles.push(title),
             None => {
@@ -141,21 +135,17 @@ pub fn recommend(
             }
         }
     }
-    let space = Scale::of(front.iter().chain(&presets).copied(), objectives);
+    let space = Scale::of(front.iter().chain(&presets).copied(), &judged.objectives);
     for pick in &mut picks {
         let Some(trial) = front.iter().find(|t| t.number == pick.number) else { continue };
         if trial.origin.preset_name().is_none() {
-            pick.comparison = nearest(trial, trials, &presets, &space).map(|(preset, fits)| {
-                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
-            });
+            pick.comparison = nearest(trial, trials, &presets, &space)
+                .map(|(preset, fits)| choice.beside(trial, preset, fits));
         }
         let taken = pick.comparison.as_ref().map(|c| c.number);
         pick.usual = usual(trials)
             .filter(|preset| preset.number != trial.number && Some(preset.number) != taken)
-            .map(|preset| {
-                let fits = eligible(preset, objectives, budget_bytes).is_ok();
-                compare(trial, preset, fits, objectives, paired(trial.number, preset.number))
-            });
+            .map(|preset| choice.beside(trial, preset, fits(preset)));
     }
     let outcome = if front.is_empty() { why_nothing(trials, budget_bytes) } else { Outcome::Found };
     Recommendation { front: front.iter().map(|t| t.number).collect(), picks, outcome, floor }
@@ -191,7 +181,14 @@ fn region<'a>(
             .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
         let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
             (Some(r), _) => {
-                let (low, high) = r.interval().unwrap_or((r.value, r.value));
+                let (low, high) = match usual.and_then(|t| Reading::of(t, ESTIMATED_LOSS)) {
+                    // The tasks' difficulty, which all share, is not what tells candidates apart.
+                    Some(loss) if o.metric.starts_with(ESTIMATED) => {
+                        let end = r.value + loss.value - loss.high.unwrap_or(loss.value);
+                        (end, end)
+                    }
+                    _ => r.interval().unwrap_or((r.value, r.value)),
+                };
                 let end = if o.direction == Direction::Max { low } else { high };
                 Some((
                     end,
@@ -231,93 +228,45 @@ fn region<'a>(
     }
 }
 
-fn family(objective: &Objective) -> Family {
+pub(super) fn family(objective: &Objective) -> Family {
     Metric::of(&objective.metric).family
 }
 
-/// The holder of a title; ties go to the trial nearer to the ideal, then to the earlier one.
-fn winner<'a>(title: Title, region: &[&'a TrialRecord], objectives: &[Objective]) -> Option<&'a TrialRecord> {
-    let scale = Scale::of(region.iter().copied(), objectives);
-    let ideal = |trial: &TrialRecord| scale.position(trial).iter().map(|x| x * x).sum::<f64>();
-    let first = |wanted: Family| objectives.iter().find(|o| family(o) == wanted);
-    let (rows, decides): (Vec<&TrialRecord>, Option<(&str, Direction)>) = match title {
-        Title::Knee => (region.to_vec(), None),
-        Title::Fastest => {
-            let o = first(Family::Speed)?;
-            (region.to_vec(), Some((&o.metric, o.direction)))
-        }
-        Title::LeastEnergy => {
-            let o = first(Family::Energy)?;
-            (region.to_vec(), Some((&o.metric, o.direction)))
-        }
-        Title::Smallest => {
-            let o = first(Family::Memory);
-            (region.to_vec(), Some(o.map_or((PEAK, Direction::Min), |o| (&o.metric, o.direction))))
-        }
-        Title::BestQuality => best_quality(first(Family::Quality)?, region),
-    };
-    let key = |trial: &TrialRecord| {
-        let value = decides.map_or(0.0, |(metric, direction)| {
-            Reading::of(trial, metric).map_or(f64::INFINITY, |r| cost(direction, r.value))
-        });
-        (value, ideal(trial))
-    };
-    rows.into_iter().min_by(|a, b| {
-        let (a_key, b_key) = (key(a), key(b));
-        a_key.0.total_cmp(&b_key.0).then(a_key.1.total_cmp(&b_key.1)).then(a.number.cmp(&b.number))
-    })
-}
-
-/// Scores of generated code are coarse: the highest of many is mostly the luckiest. So all trials within one standard error of the
-/// highest count as equal (the one-standard-error rule of Breiman et al., 1984), and a finer measure of quality that all of them have decides.
-fn best_quality<'a, 'o>(
-    objective: &'o Objective,
-    region: &[&'a TrialRecord],
-) -> (Vec<&'a TrialRecord>, Option<(&'o str, Direction)>) {
-    const FINER: [&str; 4] = ["kl_mean", "canonical_nll", "top1_agreement", "codebleu"];
-    /// A 95 % interval is so many standard errors wide.
-    const WIDTH: f64 = 2.0 * 1.96;
-    let costs = |trial: &TrialRecord| {
-        Reading::of(trial, &objective.metric).map_or(f64::INFINITY, |r| cost(objective.direction, r.value))
-    };
-    let Some(best) = region.iter().min_by(|a, b| costs(a).total_cmp(&costs(b))) else {
-        return (Vec::new(), None);
-    };
-    let error = Reading::of(best, &objective.metric)
-        .and_then(|r| r.interval())
-        .map_or(0.0, |(low, high)| (high - low) / WIDTH);
-    let equal: Vec<&TrialRecord> =
-        region.iter().copied().filter(|t| costs(t) <= costs(best) + error).collect();
-    let finite = |t: &&TrialRecord, metric| Reading::of(t, metric).is_some_and(|r| r.value.is_finite());
-    let finer = FINER
-        .into_iter()
-        .find(|metric| *metric != objective.metric && equal.iter().all(|t| finite(t, metric)));
-    let decides = match finer {
-        Some(metric) if equal.len() > 1 => (metric, Metric::of(metric).direction),
-        _ => (objective.metric.as_str(), objective.direction),
-    };
-    (equal, Some(decides))
-}
-
-/// Places trials in a cube: each objective (its logarithm, where ratios matter) scaled so that 0 is the best and 1 the worst seen.
-struct Scale<'o> {
+/// Places trials in a cube: each objective (its logarithm, where ratios matter) scaled so that 0 is the best and 1 the worst seen. A range
+/// that is too small to matter is not stretched to the whole cube.
+pub(super) struct Scale<'o> {
     axes: Vec<(&'o Objective, f64, f64)>,
 }
 
+/// The least range of an axis: a quarter more time or memory, five points of a rate.
+const LEAST_RATIO: f64 = 1.25;
+const LEAST_POINTS: f64 = 0.05;
+
+fn least_range(objective: &Objective, best: f64) -> f64 {
+    match Metric::of(&objective.metric).unit {
+        _ if objective.log => LEAST_RATIO.ln(),
+        Unit::Ms | Unit::Bytes => (LEAST_RATIO - 1.0) * best.abs(),
+        Unit::Share => LEAST_POINTS,
+        _ => 0.0,
+    }
+}
+
 impl<'o> Scale<'o> {
-    fn of<'a>(trials: impl Iterator<Item = &'a TrialRecord>, objectives: &'o [Objective]) -> Self {
+    pub(super) fn of<'a>(trials: impl Iterator<Item = &'a TrialRecord>, objectives: &'o [Objective]) -> Self {
         let trials: Vec<&TrialRecord> = trials.collect();
         let axes = objectives
             .iter()
             .map(|o| {
                 let costs = || trials.iter().filter_map(|t| scaled_cost(t, o));
-                (o, costs().fold(f64::INFINITY, f64::min), costs().fold(f64::NEG_INFINITY, f64::max))
+                let best = costs().fold(f64::INFINITY, f64::min);
+                let worst = costs().fold(f64::NEG_INFINITY, f64::max);
+                (o, best, worst.max(best + least_range(o, best)))
             })
             .collect();
         Self { axes }
     }
 
-    fn position(&self, trial: &TrialRecord) -> Vec<f64> {
+    pub(super) fn position(&self, trial: &TrialRecord) -> Vec<f64> {
         self.axes
             .iter()
             .map(|&(o, best, worst)| match scaled_cost(trial, o) {
@@ -383,65 +332,28 @@ fn why_nothing(trials: &[TrialRecord], budget_bytes: u64) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
+    use super::super::judged::write_estimates;
+    use super::super::testing::{objectives, reading, trial as complete};
     use super::*;
-    use crate::space::{Candidate, Value};
-    use crate::store::{Measurement, Origin, Rung, StudyId, TrialId};
+    use crate::store::{Measurement, Origin, Verdicts};
+    use crate::study::estimates::Known;
 
     const BUDGET: u64 = 1000;
 
-    fn objectives() -> Vec<Objective> {
-        ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
-            .map(|name| Objective {
-                metric: name.into(),
-                direction: Metric::of(name).direction,
-                log: name.ends_with("_ms"),
-                bound: None,
-                share: None,
-            })
-            .to_vec()
-    }
-
-    fn reading(value: f64, low: Option<f64>, high: Option<f64>) -> Measurement {
-        Measurement { rung: Rung::Graded, unit: String::new(), value: Some(value), low, high, samples: 1 }
-    }
-
     /// Latency, peak, Pass@1; everything exact.
     fn trial(number: u64, preset: bool, state: TrialState, values: [f64; 3]) -> TrialRecord {
-        let name = format!("P{number}");
-        TrialRecord {
-            id: TrialId(number.cast_signed()),
-            study: StudyId(1),
-            number,
-            candidate: Candidate::default().with("n", Value::Int(number.cast_signed())),
-            hash: String::new(),
-            origin: if preset { Origin::preset(&name) } else { Origin::sampler("s") },
-            state,
-            rung: Some(Rung::Graded),
-            failure: None,
-            artifact: None,
-            unfinished_at_ask: Vec::new(),
-            attempts: 1,
-            worker: None,
-            created: Timestamp::UNIX_EPOCH,
-            started: None,
-            ended: None,
-            rungs: Vec::new(),
-            measurements: objectives()
-                .into_iter()
-                .zip(values)
-                .map(|(o, v)| (o.metric, reading(v, None, None)))
-                .collect::<BTreeMap<_, _>>(),
-            repeats: 0,
-        }
+        TrialRecord { state, ..complete(number, preset, values) }
     }
 
     fn done(number: u64, preset: bool, values: [f64; 3]) -> TrialRecord {
         trial(number, preset, TrialState::Complete, values)
+    }
+
+    /// By what was measured alone.
+    fn plain(trials: &[TrialRecord], objectives: &[Objective]) -> Recommendation {
+        recommend(trials, objectives, &Judged::plainly(objectives), BUDGET, &|_, _| None)
     }
 
     fn titled(recommendation: &Recommendation, title: Title) -> Option<u64> {
@@ -458,7 +370,7 @@ mod tests {
             done(5, false, [10.0, 1001.0, 0.99]),
             done(6, false, [20.0, 100.0, 0.10]),
         ];
-        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        let r = plain(&trials, &objectives());
         assert_eq!(r.front, [6, 2, 4, 1, 3], "5 is over the budget");
         assert_eq!(titled(&r, Title::Fastest), Some(2), "6 is worse than every preset");
         assert_eq!(titled(&r, Title::Smallest), Some(3));
@@ -486,7 +398,7 @@ mod tests {
             trial.measurements.insert("pass_at_1".into(), reading(pass, Some(pass - 0.1), Some(pass + 0.1)));
             trial.measurements.insert("kl_mean".into(), reading(kl, None, None));
         }
-        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        let r = plain(&trials, &objectives());
         assert_eq!(
             titled(&r, Title::BestQuality),
             Some(1),
@@ -499,9 +411,9 @@ mod tests {
         let trials = [done(1, true, [100.0, 500.0, 0.5]), done(2, false, [50.0, 600.0, 0.2])];
         let mut bounded = objectives();
         bounded[2].bound = Some(0.1);
-        assert_eq!(titled(&recommend(&trials, &bounded, BUDGET, |_, _| None), Title::Fastest), Some(2));
+        assert_eq!(titled(&plain(&trials, &bounded), Title::Fastest), Some(2));
         bounded[2].bound = Some(0.9);
-        let r = recommend(&trials, &bounded, BUDGET, |_, _| None);
+        let r = plain(&trials, &bounded);
         assert_eq!(titled(&r, Title::Fastest), Some(2));
         assert!(r.floor.unwrap().starts_with("nothing on the front has pass@1 no worse than 90.0 %"));
     }
@@ -509,9 +421,120 @@ mod tests {
     #[test]
     fn a_preset_over_the_budget_is_named_as_such() {
         let trials = [done(1, true, [100.0, 5000.0, 0.5]), done(2, false, [50.0, 600.0, 0.5])];
-        let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+        let r = plain(&trials, &objectives());
         let comparison = r.picks[0].comparison.as_ref().unwrap();
         assert!(!comparison.fits && comparison.sentence().contains("does not fit"), "{comparison:?}");
+    }
+
+    /// A study as it may come: verdicts paired with the reference's, divergences, intervals; one preset in two.
+    #[derive(Clone, Debug)]
+    struct Generated {
+        trials: Vec<TrialRecord>,
+        known: Known,
+    }
+
+    fn generated() -> impl Strategy<Value = Generated> {
+        let one = (
+            any::<bool>(),
+            50.0f64..150.0,
+            0.0f64..0.3,
+            prop_oneof![Just(400.0), 300.0f64..900.0],
+            prop_oneof![Just(0.01), 0.0005f64..0.5],
+            proptest::collection::vec(0u8..100, 24),
+        );
+        let rows = proptest::collection::vec(one, 1..12);
+        let graded = any::<bool>();
+        (rows, proptest::collection::vec(any::<bool>(), 24), graded).prop_map(|(rows, reference, graded)| {
+            let task = |i: usize| format!("t{i:02}");
+            let mut known = Known::default();
+            if graded {
+                known.apart = reference.iter().enumerate().map(|(i, p)| (task(i), *p)).collect();
+            }
+            let mut trials = Vec::new();
+            for (i, (preset, latency, wide, memory, kl, flips)) in rows.into_iter().enumerate() {
+                let number = i as u64 + 1;
+                // Verdicts flip more often the further a candidate is from the reference.
+                let own: Verdicts = reference
+                    .iter()
+                    .zip(&flips)
+                    .enumerate()
+                    .map(|(i, (solved, flip))| (task(i), solved ^ (f64::from(*flip) < 40.0 * kl + 3.0)))
+                    .collect();
+                let passed = own.values().filter(|p| **p).count() as f64 / 24.0;
+                let mut t = complete(number, preset, [latency, memory, passed]);
+                if preset && i == 0 {
+                    t.origin = Origin::preset(USUAL);
+                }
+                let row = |value: f64, by: f64| reading(value, Some(value - by), Some(value + by));
+                t.measurements.insert("request_latency_p50_ms".into(), row(latency, latency * wide));
+                t.measurements.insert("pass_at_1".into(), Measurement { samples: 24, ..row(passed, 0.19) });
+                t.measurements.insert("kl_mean".into(), row(kl, 0.1 * kl));
+                known.verdicts.insert(number, own);
+                trials.push(t);
+            }
+            Generated { trials, known }
+        })
+    }
+
+    fn by_estimate(trials: &[TrialRecord], known: &Known) -> (Vec<TrialRecord>, Recommendation, Vec<u64>) {
+        let (mut trials, objectives) = (trials.to_vec(), objectives());
+        let estimates = write_estimates(&mut trials, &objectives, known);
+        let judged = Judged::new(&objectives, estimates.as_ref(), &[]);
+        let paired = |a: u64, b: u64| Paired::of_verdicts(known.verdicts.get(&a)?, known.verdicts.get(&b)?);
+        let r = recommend(&trials, &objectives, &judged, BUDGET, &paired);
+        let front: Vec<&TrialRecord> = trials.iter().filter(|t| r.front.contains(&t.number)).collect();
+        let presets: Vec<&TrialRecord> = trials.iter().filter(|t| t.origin.preset_name().is_some()).collect();
+        let inside = region(&front, &presets, &judged.objectives).0.iter().map(|t| t.number).collect();
+        (trials, r, inside)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+
+        #[test]
+        fn no_pick_is_dominated_by_a_preset_and_luck_is_not_called_best(study in generated()) {
+            let (trials, r, inside) = by_estimate(&study.trials, &study.known);
+            let find = |n: u64| trials.iter().find(|t| t.number == n).unwrap();
+            let verdicts = &study.known.verdicts;
+            let paired = |a: u64, b: u64| Paired::of_verdicts(&verdicts[&a], &verdicts[&b]).unwrap();
+            for pick in &r.picks {
+                let trial = find(pick.number);
+                for comparison in pick.comparisons() {
+                    prop_assert!(!comparison.is_dominated(), "{}", comparison.headline());
+                    let headline = comparison.headline();
+                    prop_assert!(!(headline.starts_with("no better than") && headline.contains("; but ")));
+                }
+                for preset in trials.iter().filter(|t| t.origin.preset_name().is_some() && t.number != trial.number) {
+                    let pair = paired(trial.number, preset.number);
+                    let beside = super::super::gain::compare(trial, preset, true, &objectives(), Some(pair));
+                    prop_assert!(!beside.is_dominated(), "trial {}: {}", pick.number, beside.headline());
+                }
+            }
+            if let Some(best) = titled(&r, Title::BestQuality) {
+                let kl = |n: u64| Reading::of(find(n), "kl_mean").unwrap();
+                for other in inside {
+                    let less = kl(other).value < kl(best).value && !kl(other).overlaps(&kl(best));
+                    let pair = paired(best, other);
+                    let gain = pair.only_trial > pair.only_other && pair.is_significant();
+                    prop_assert!(!less || gain, "{best} is called best beside {other}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_of_trials_changes_no_pick(study in generated(), turn in 0usize..12) {
+            let (_, r, _) = by_estimate(&study.trials, &study.known);
+            let mut turned = study.trials.clone();
+            turned.rotate_left(turn % study.trials.len());
+            turned.reverse();
+            let (_, other, _) = by_estimate(&turned, &study.known);
+            let picks = |r: &Recommendation| {
+                r.picks.iter().map(|p| (p.number, p.titles.clone())).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(picks(&r), picks(&other));
+            let sorted = |mut front: Vec<u64>| { front.sort_unstable(); front };
+            prop_assert_eq!(sorted(r.front), sorted(other.front));
+        }
     }
 
     proptest! {
@@ -527,7 +550,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, (preset, state, values))| trial(i as u64 + 1, *preset, TrialState::ALL[*state], *values))
                 .collect();
-            let r = recommend(&trials, &objectives(), BUDGET, |_, _| None);
+            let r = plain(&trials, &objectives());
             let find = |n: u64| trials.iter().find(|t| t.number == n).unwrap();
             for n in &r.front {
                 let t = find(*n);

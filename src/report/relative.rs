@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::quality::passk::{Paired, mcnemar};
-use crate::store::{Result, Store, StudyId, TrialRecord, Verdicts};
+use crate::store::{TrialRecord, Verdicts};
+use crate::study::estimates::Known;
 
-/// The note that keeps the uncompressed model's verdicts where it is no trial, since it does not fit the budget: `{"task": true, ...}`.
-pub const REFERENCE_NOTE: &str = "reference_verdicts";
+pub use crate::study::estimates::REFERENCE_NOTE;
 
 /// What the trials of a study lost and gained, against one reference.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,29 +20,12 @@ pub struct Relative {
 }
 
 impl Relative {
-    /// Reads and pairs the verdicts of a study.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn load(store: &Store, study: StudyId, trials: &[TrialRecord]) -> Result<Self> {
-        let all = store.verdicts(study)?;
-        let graded = |number: u64| all.get(&number).filter(|v| !v.is_empty());
-        let preset = trials
-            .iter()
-            .filter(|t| t.origin.is_uncompressed())
-            .find_map(|t| Some((t.number, graded(t.number)?)));
-        let (reference, known) = match preset {
-            Some((number, verdicts)) => (Some(number), verdicts.clone()),
-            None => match store.note(study, REFERENCE_NOTE)? {
-                Some(text) => (None, serde_json::from_str::<Verdicts>(&text).unwrap_or_default()),
-                None => return Ok(Self::default()),
-            },
-        };
-        let others = all.iter().filter(|(number, _)| Some(**number) != reference);
-        Ok(Self {
-            reference,
-            trials: others.filter_map(|(number, v)| Some((*number, pair(&known, v)?))).collect(),
-        })
+    /// Pairs the verdicts of a study.
+    #[must_use]
+    pub fn of(known: &Known, trials: &[TrialRecord]) -> Self {
+        let Some((reference, verdicts)) = known.reference(trials) else { return Self::default() };
+        let others = known.verdicts.iter().filter(|(number, _)| Some(**number) != reference);
+        Self { reference, trials: others.filter_map(|(n, v)| Some((*n, pair(verdicts, v)?))).collect() }
     }
 
     /// A trial's losses in a sentence: `lost 3 of 41 solved tasks, p = 0.25`.

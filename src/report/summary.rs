@@ -7,18 +7,22 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::caution::cautions;
 use super::command::Commands;
 use super::detail::Detail;
 use super::front::objectives_or_default;
 use super::gain::{Comparison, Paired};
 use super::influence::Influence;
+use super::judged::{Judged, estimated, write_estimates};
 use super::metric::{Metric, PEAK, Reading};
 use super::recommend::{Outcome, Pick, Recommendation, Title, recommend};
 use super::relative::Relative;
 use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
+use crate::quality::estimate::Estimates;
 use crate::store::{DISTURBED_EVENT, Disturbed, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
+use crate::study::estimates::Known;
 
 /// Everything that a report says, before it is laid out.
 #[derive(Debug)]
@@ -31,10 +35,16 @@ pub struct Analysis {
     pub notes: BTreeMap<String, String>,
     /// What it optimises.
     pub objectives: Vec<Objective>,
+    /// The same as trials are judged by: a pass rate by its estimate, where there is one.
+    pub judged: Vec<Objective>,
+    /// The estimates of the pass rate among the objectives, which the trials hold beside what they measured.
+    pub estimates: Option<Estimates>,
     /// The metrics of a table's columns: the objectives, the peak, and then what else was measured that people compare.
     pub columns: Vec<Metric>,
     /// The front and the recommended few.
     pub recommendation: Recommendation,
+    /// What belongs beside the answer because its figures are wide, as fragments of sentences.
+    pub cautions: Vec<String>,
     /// Trials that were measured again in turns at the study's end.
     pub rechecks: Vec<Recheck>,
     /// Measurements that something disturbed.
@@ -70,38 +80,26 @@ impl Analysis {
     /// # Errors
     /// The store cannot be read, or the stored objectives are no list of objectives.
     pub fn load(store: &Store, study: StudyId) -> Result<Self> {
-        let trials = store.trials(study)?;
+        let mut trials = store.trials(study)?;
         let notes = store.notes(study)?;
         let study = store.study_by_id(study)?;
         let declared: Vec<Objective> = serde_json::from_str(&study.objectives_json)
             .map_err(|source| ReportError::Objectives { study: study.name.clone(), source })?;
         let declared = declared.iter().map(|o| o.resolved(&trials)).collect();
         let objectives = objectives_or_default(declared, &trials);
-        let ids: BTreeMap<u64, _> = trials.iter().map(|t| (t.number, t.id)).collect();
-        let mut failed = None;
-        let paired = |a: u64, b: u64| {
-            let pair = ids.get(&a).zip(ids.get(&b))?;
-            match store.generations(*pair.0).and_then(|a| Ok((a, store.generations(*pair.1)?))) {
-                Ok((a, b)) => Some(Paired::of(&a, &b)),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            }
-        };
-        let mut recommendation = recommend(&trials, &objectives, study.budget_bytes, paired);
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        let known = Known::load(store, study.id)?;
+        let estimates = write_estimates(Arc::make_mut(&mut trials).as_mut_slice(), &objectives, &known);
         let events = store.events(study.id, 0)?;
         let rechecks = told(&events, recheck::EVENT);
-        for pick in &mut recommendation.picks {
-            pick.hear_turns(&rechecks);
-        }
+        let paired = |a: u64, b: u64| Paired::of_verdicts(known.verdicts.get(&a)?, known.verdicts.get(&b)?);
+        let judged = Judged::new(&objectives, estimates.as_ref(), &rechecks);
+        let recommendation = recommend(&trials, &objectives, &judged, study.budget_bytes, &paired);
+        let judged = judged.objectives;
+        let cautions = cautions(&trials, &objectives, &recommendation, &paired);
         let disturbed = told(&events, DISTURBED_EVENT);
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
-        let relative = Relative::load(store, study.id, &trials)?;
+        let relative = Relative::of(&known, &trials);
         let results = store.path().parent().map(PathBuf::from).unwrap_or_default();
         let influence = super::moved::influence(&notes);
         let (details, reference) = (BTreeMap::new(), None);
@@ -110,8 +108,11 @@ impl Analysis {
             trials,
             notes,
             objectives,
+            judged,
+            estimates,
             columns,
             recommendation,
+            cautions,
             rechecks,
             disturbed,
             relative,
@@ -217,6 +218,7 @@ impl Analysis {
             trials: self.trials.len() as u64,
             outcome: self.recommendation.outcome.clone(),
             floor: self.recommendation.floor.clone(),
+            cautions: self.cautions.clone(),
             columns: self.columns.iter().map(|m| m.short.clone()).collect(),
             front,
             picks,
@@ -231,7 +233,12 @@ fn told<T: DeserializeOwned>(events: &[Event], kind: &str) -> Vec<T> {
 
 fn columns(objectives: &[Objective], trials: &[TrialRecord]) -> Vec<Metric> {
     let measured = |name: &str| trials.iter().any(|t| Reading::of(t, name).is_some());
-    let mut names: Vec<&str> = objectives.iter().map(|o| o.metric.as_str()).collect();
+    let estimates: Vec<String> = objectives.iter().map(|o| estimated(&o.metric)).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (objective, estimate) in objectives.iter().zip(&estimates) {
+        names.push(&objective.metric);
+        names.extend(measured(estimate).then_some(estimate.as_str()));
+    }
     for name in std::iter::once(PEAK).chain(MORE_COLUMNS) {
         if !names.contains(&name) && measured(name) {
             names.push(name);
@@ -253,6 +260,8 @@ pub struct FrontSummary {
     pub outcome: Outcome,
     /// What the picks had to meet.
     pub floor: Option<String>,
+    /// What belongs beside the answer because its figures are wide.
+    pub cautions: Vec<String>,
     /// The heads of the values.
     pub columns: Vec<String>,
     /// The front, in the order of the first objective.

@@ -92,6 +92,7 @@ impl FrontSummary {
         )];
         lines.extend(table(&head, &rows));
         lines.push(String::new());
+        lines.extend(self.cautions.iter().map(|caution| format!("caution: {caution}")));
         for pick in &self.picks {
             let gain = pick.gain.as_deref().unwrap_or("a preset that no trial dominates");
             lines.push(format!("{}: trial {}, {}", titles(&pick.titles), pick.number, pick.name));

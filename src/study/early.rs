@@ -1,5 +1,6 @@
 //! Early ends of a trial: not graded, since it has no chance to enter the front; or graded in part, since it has already lost.
 
+use super::estimates::Known;
 use super::problem::StudyProblem;
 use crate::measure::stats::fair_coin_tail;
 use crate::search::{self, History};
@@ -42,9 +43,10 @@ impl Early<'_> {
         }
         let trials = self.store.trials(trial.study)?;
         let problem = self.problem.knowing(&trials);
-        let history: History = problem.history(&trials).before(trial.number);
+        let known = Known::load(self.store, trial.study)?;
+        let history: History = problem.history(&trials, &known).before(trial.number);
         let seen = TrialRecord { state: TrialState::Stopped, ..trial.clone() };
-        let Some(seen) = problem.history(&[seen]).observations.pop() else { return Ok(None) };
+        let Some(seen) = problem.history(&[seen], &known).observations.pop() else { return Ok(None) };
         let Some(promise) = search::promise(&problem, &history, &seen) else { return Ok(None) };
         let (name, p) = (&search::Problem::objectives(&problem)[promise.objective].name, promise.predicted);
         Ok((promise.chance < LEAST_CHANCE).then(|| {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::estimates::Known;
 use super::stored::StoredProblem;
 use crate::search::{self, Problem};
 use crate::store::{StudyRecord, TrialRecord};
@@ -54,11 +55,15 @@ impl Importance {
 ///
 /// # Errors
 /// The stored space or objectives are not what this version reads.
-pub fn importance(study: &StudyRecord, trials: &[TrialRecord]) -> anyhow::Result<Option<Importance>> {
+pub fn importance(
+    study: &StudyRecord,
+    trials: &[TrialRecord],
+    known: &Known,
+) -> anyhow::Result<Option<Importance>> {
     let problem = StoredProblem::of(study, trials)?;
     let names: Vec<String> = problem.space().params.iter().map(|p| p.name.clone()).collect();
     let metrics: Vec<String> = problem.objectives().iter().map(|o| o.name.clone()).collect();
-    let history = problem.history(trials);
+    let history = problem.history(trials, known);
     let complete = history.complete(&problem).len();
     if complete < LEAST_TRIALS {
         return Ok(None);

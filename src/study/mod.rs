@@ -5,6 +5,7 @@ mod artifacts;
 mod builder;
 pub mod confirm;
 mod early;
+pub mod estimates;
 mod event;
 mod generated;
 mod grading;

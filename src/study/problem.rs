@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::estimates::Known;
 use super::kit::Kit;
 use super::lessons;
 use super::predict::{Ceiling, assumed_divergence, latency_from_rates_ms, latency_ms, peak_memory_bytes};
@@ -299,10 +300,10 @@ impl<'a> StudyProblem<'a> {
         self.space.candidate(&super::stored::place(candidate, self.space))
     }
 
-    /// What was tried so far, in the sampler's words.
+    /// What was tried so far, in the sampler's words; pass rates as they are estimated from what is known.
     #[must_use]
-    pub fn history(&self, trials: &[TrialRecord]) -> History {
-        super::stored::history(self.space, &self.declared, trials)
+    pub fn history(&self, trials: &[TrialRecord], known: &Known) -> History {
+        super::stored::history(self.space, &self.declared, trials, known)
     }
 
     /// The point of the space with the least predicted memory, by coordinate descent (the prediction grows with each parameter on

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::early::Early;
+use super::estimates::Known;
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::kit::Kit;
@@ -183,8 +184,10 @@ impl Study<'_> {
         worker: &WorkerIdentity,
     ) -> anyhow::Result<Next> {
         let mut other = Next::End(String::new());
+        // Of a trial that another process ends meanwhile the pass rate is known all the same.
+        let known = Known::load(self.store, self.id)?;
         let asked = self.store.ask_trial(self.id, worker, |trials| {
-            match self.decide(problem, presets, sampler, trials) {
+            match self.decide(problem, presets, sampler, trials, &known) {
                 Decision::New(new) => Some(*new),
                 Decision::Again(number) => {
                     other = Next::Again(number);
@@ -213,6 +216,7 @@ impl Study<'_> {
         presets: &[(String, Candidate)],
         sampler: &mut dyn Sampler,
         trials: &[TrialRecord],
+        known: &Known,
     ) -> Decision {
         let number = trials.len() as u64 + 1;
         let new = |candidate, origin| Decision::New(Box::new(new_trial(problem, candidate, origin, trials)));
@@ -229,7 +233,7 @@ impl Study<'_> {
             return Decision::End(format!("all {most} trials are done"));
         }
         let problem = &problem.knowing(trials);
-        let history = self.with_artifacts(problem.history(trials), trials);
+        let history = self.with_artifacts(problem.history(trials, known), trials);
         let minutes = minutes(trials);
         if let Some(stop) =
             search::should_stop(problem, &history, sampler, self.settings.seed, number, minutes)
@@ -349,7 +353,7 @@ impl Study<'_> {
     /// Frees disk space, sparing the front.
     fn clean(&self, problem: &StudyProblem<'_>) -> anyhow::Result<()> {
         let trials = self.store.trials(self.id)?;
-        let history = problem.history(&trials);
+        let history = problem.history(&trials, &Known::load(self.store, self.id)?);
         let complete = history.measured(problem);
         let estimates: Vec<Vec<search::Estimate>> =
             complete.iter().map(|(o, _)| o.objectives.iter().copied().flatten().collect()).collect();

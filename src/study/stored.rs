@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::estimates::Known;
 use super::presets;
+use crate::quality::estimate::Estimates;
 use crate::search::{self, Direction, Estimate, History, Observation, Problem, Region};
 use crate::space::{Candidate, Point, Space};
 use crate::store::{self, Objective, StudyRecord, TrialRecord};
@@ -45,12 +47,30 @@ pub(super) fn place(candidate: &Candidate, space: &Space) -> Point {
     space.nearest_point(&presets::in_space(candidate, space))
 }
 
-/// What was tried so far.
-pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialRecord]) -> History {
+/// What was tried so far. A pass rate is observed as it is estimated from everything `known`, with the error of the loss alone: that the
+/// tasks are hard or easy for all tells nothing of one candidate.
+pub(super) fn history(
+    space: &Space,
+    declared: &[Objective],
+    trials: &[TrialRecord],
+    known: &Known,
+) -> History {
+    let estimates: Vec<_> = declared.iter().map(|o| known.estimates(&o.metric, trials)).collect();
     let estimate = |trial: &TrialRecord, metric: &str| {
         let m = trial.measurements.get(metric)?;
         let value = m.value?;
         Some(Estimate { value, low: m.low.unwrap_or(value), high: m.high.unwrap_or(value) })
+    };
+    let objective = |trial: &TrialRecord, o: &Objective, estimates: &Option<Estimates>| match estimates
+        .as_ref()
+        .and_then(|e| e.get(trial.number))
+    {
+        Some(e) => Some(Estimate {
+            value: e.value,
+            low: e.value + e.loss - e.loss_high,
+            high: e.value + e.loss - e.loss_low,
+        }),
+        None => estimate(trial, &o.metric),
     };
     let observe = |trial: &TrialRecord| Observation {
         number: trial.number,
@@ -63,7 +83,7 @@ pub(super) fn history(space: &Space, declared: &[Objective], trials: &[TrialReco
             store::TrialState::Failed => search::TrialState::Failed,
             store::TrialState::Queued | store::TrialState::Running => search::TrialState::Running,
         },
-        objectives: declared.iter().map(|o| estimate(trial, &o.metric)).collect(),
+        objectives: declared.iter().zip(&estimates).map(|(o, e)| objective(trial, o, e)).collect(),
         proxies: vec![estimate(trial, PROXY)],
         repeats: (trial.state == store::TrialState::Complete && trial.artifact.is_some())
             .then_some(trial.repeats),
@@ -86,9 +106,13 @@ pub struct RegionBound {
 ///
 /// # Errors
 /// The stored space or objectives are not what this version reads.
-pub fn region(study: &StudyRecord, trials: &[TrialRecord]) -> anyhow::Result<Vec<RegionBound>> {
+pub fn region(
+    study: &StudyRecord,
+    trials: &[TrialRecord],
+    known: &Known,
+) -> anyhow::Result<Vec<RegionBound>> {
     let problem = StoredProblem::of(study, trials)?;
-    let Some(region) = Region::of(&problem, &problem.history(trials)) else { return Ok(Vec::new()) };
+    let Some(region) = Region::of(&problem, &problem.history(trials, known)) else { return Ok(Vec::new()) };
     let bound = |(i, o): (usize, &search::Objective)| RegionBound {
         metric: o.name.clone(),
         bound: o.value(region.reference[i]),
@@ -117,8 +141,8 @@ impl StoredProblem {
 
     /// Its trials.
     #[must_use]
-    pub fn history(&self, trials: &[TrialRecord]) -> History {
-        history(&self.space, &self.declared, trials)
+    pub fn history(&self, trials: &[TrialRecord], known: &Known) -> History {
+        history(&self.space, &self.declared, trials, known)
     }
 }
 

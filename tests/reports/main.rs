@@ -12,6 +12,7 @@ mod files;
 mod identity;
 mod limits;
 mod liveness;
+mod luck;
 mod not_numbers;
 mod old_database;
 mod tasks;

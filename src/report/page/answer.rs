@@ -7,6 +7,7 @@ use crate::measure::recheck::{self, Standing};
 use crate::report::metric::digits;
 use crate::report::{Analysis, Metric, Outcome, Pick, Reading, USUAL, titles};
 use crate::store::TrialState;
+use crate::study::estimates::ESTIMATED;
 
 /// Notes under this prefix are warnings that belong beside the answer (a source that is already quantized, a missing sandbox layer).
 const WARNING: &str = "warning";
@@ -48,6 +49,7 @@ fn lead(analysis: &Analysis, pick: &Pick) -> Markup {
                 None => ", a preset that nothing found so far dominates.",
             }
         }
+        @for caution in &analysis.cautions { p.caution { (sentence(caution)) } }
         (reason(analysis, pick))
         @if let Some(trial) = analysis.trial(pick.number) {
             @let commands = analysis.commands(trial);
@@ -128,8 +130,11 @@ fn how() -> Markup {
             summary { "How these were chosen" }
             p { "Balanced: nearest to the best of every objective at once, each scaled to the range that the front spans. "
                 "Fastest and smallest: best in the first objective of speed and of memory. "
-                "Best quality: scores within one standard error of the highest count as equal, and the divergence from the reference (or the next finer measure) decides among them." }
-            p { "What scores below the interval of " (USUAL) ", which most people take, is not recommended however fast or small it is; the figure and the table show it all the same." }
+                "Best quality: the least diverged from the uncompressed model; what diverged more, only where it solves more tasks beyond doubt than everything that diverged less. "
+                "Where nothing separates trials in quality, less memory is preferred, then less latency, then less divergence; a preset that is as good and cheaper is preferred to what was found." }
+            p { "Quality is estimated from the verdicts, paired by task with the uncompressed model's, and from the divergence, which together tell more than the tasks that happened to pass; "
+                "the pass rate as it was measured stands beside the estimate. Two trials are separated where one is better by a point or more, and better at all with a probability of 80 %." }
+            p { "What is estimated below the interval of " (USUAL) ", which most people take, is not recommended however fast or small it is; the figure and the table show it all the same." }
             p { "The nearest preset is the one with the most similar values that fits the budget. "
                 "Pass@1 is called indistinguishable when the exact McNemar test on the tasks that both were graded on gives p ≥ 0.05; "
                 "other measures when their 95 % intervals overlap; sizes within 0.5 % are called the same." }
@@ -152,9 +157,10 @@ fn command(line: &str) -> Markup {
     html! { pre { @for (i, group) in groups.iter().enumerate() { @if i > 0 { " " } span { (group) } } } }
 }
 
-/// The objectives and the peak.
+/// The objectives with their estimates, and the peak.
 fn shown(analysis: &Analysis) -> impl Iterator<Item = &Metric> {
-    analysis.columns.iter().take(analysis.objectives.len() + 1)
+    let estimates = analysis.columns.iter().filter(|m| m.name.starts_with(ESTIMATED)).count();
+    analysis.columns.iter().take(analysis.objectives.len() + estimates + 1)
 }
 
 fn sentence(fragment: &str) -> String {

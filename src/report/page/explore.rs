@@ -123,21 +123,21 @@ fn data(analysis: &Analysis, overlays: &[Overlay]) -> Value {
         .iter()
         .filter_map(|trial| {
             let key = front.contains(&trial.number) || trial.origin.preset_name().is_some();
-            let stands = eligible(trial, &analysis.objectives, analysis.study.budget_bytes).is_ok();
+            let stands = eligible(trial, &analysis.judged, analysis.study.budget_bytes).is_ok();
             let standing = if front.contains(&trial.number) { 2 } else { u8::from(stands) };
             (whole || key || stands).then(|| row(analysis, trial, standing, &metrics, &params, whole || key))
         })
         .collect();
     let of_family = |family| metrics.iter().find(|m| m.family == family).map(|m| m.name.clone());
     let objective = |family| {
-        let declared = analysis.objectives.iter().map(|o| Metric::of(&o.metric)).find(|m| m.family == family);
+        let declared = analysis.judged.iter().map(|o| Metric::of(&o.metric)).find(|m| m.family == family);
         declared.map(|m| m.name).or_else(|| of_family(family))
     };
     json!({
         "budget": analysis.study.budget_bytes,
         "x": objective(Family::Speed),
         "y": objective(Family::Quality).or_else(|| objective(Family::Memory)),
-        "objectives": analysis.objectives.iter().map(|o| &o.metric).collect::<Vec<_>>(),
+        "objectives": analysis.judged.iter().map(|o| &o.metric).collect::<Vec<_>>(),
         "metrics": metrics.iter().map(|m| json!({
             "name": m.name, "label": m.label, "short": m.short, "unit": format!("{:?}", m.unit),
             "usual": USUALLY_TOLD.contains(&m.name.as_str()), "max": m.direction == Direction::Max, "log": m.family == Family::Speed || m.name.starts_with("kl_"),

@@ -107,7 +107,7 @@ struct Sides {
 impl Sides {
     fn of(analysis: &Analysis) -> Self {
         let declared = |family: Family| {
-            analysis.objectives.iter().find(|o| Metric::of(&o.metric).family == family).map(side)
+            analysis.judged.iter().find(|o| Metric::of(&o.metric).family == family).map(side)
         };
         let measured = |names: &[&str]| {
             names.iter().find(|n| analysis.trials.iter().any(|t| t.measurements.contains_key(**n))).map(
@@ -142,7 +142,7 @@ fn point(
     let (x_reading, y_reading) = (Reading::of(trial, &x.metric.name)?, Reading::of(trial, &y.metric.name)?);
     let standing = if front.contains(&trial.number) {
         Standing::Front
-    } else if eligible(trial, &analysis.objectives, analysis.study.budget_bytes).is_ok() {
+    } else if eligible(trial, &analysis.judged, analysis.study.budget_bytes).is_ok() {
         Standing::Dominated
     } else {
         Standing::Excluded

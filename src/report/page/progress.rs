@@ -149,9 +149,9 @@ impl Analysis {
         let costs: Vec<Option<Vec<f64>>> = ended
             .iter()
             .map(|t| {
-                eligible(t, &self.objectives, self.study.budget_bytes)
+                eligible(t, &self.judged, self.study.budget_bytes)
                     .is_ok()
-                    .then(|| compare::costs(t, &self.objectives))
+                    .then(|| compare::costs(t, &self.judged))
             })
             .collect();
         let all: Vec<&Vec<f64>> = costs.iter().flatten().collect();
