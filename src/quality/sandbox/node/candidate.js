@@ -34,10 +34,19 @@
     has: (object, key) => key in object,
     delete: (object, key) => delete object[key],
     keys: (object) => Object.keys(object),
-    items: (object) => [...object],
+    owns: (object, key) => Object.prototype.propertyIsEnumerable.call(object, key),
   };
   const makePeer = vm.runInThisContext(process.env.AUTOTUNE_VALUES, { filename: 'values.js' });
-  const peer = makePeer(send, receive, operations, () => true);
+  // The prototype of a class that prompt and solution both define; for another class an empty one of its name.
+  const prototypes = new Map();
+  const rebuild = (name) => {
+    if (!/^[A-Za-z_$][\w$]*$/.test(name)) return Object.prototype;
+    const found = vm.runInThisContext(`typeof ${name} === 'function' ? ${name} : undefined`);
+    if (found && found.prototype) return found.prototype;
+    if (!prototypes.has(name)) prototypes.set(name, { constructor: { [name]: class {} }[name] });
+    return prototypes.get(name);
+  };
+  const peer = makePeer(send, receive, operations, () => true, rebuild);
   delete process.env.AUTOTUNE_VALUES;
 
   async function main() {

@@ -22,6 +22,19 @@ def examiner_may_export(value):
     return isinstance(value, FUNCTIONS) or (hasattr(value, "__next__") and type(value).__module__ in ("builtins", "itertools"))
 
 
+def by_value(peer, value, kind, table):
+    """An instance of a class of the prompt or the tests as its content: nothing of the tests can be reached through it."""
+    if kind.__module__ != "tests" or isinstance(value, BaseException) or isinstance(value, type):
+        return None
+    name = kind.__qualname__
+    if hasattr(kind, "__members__") and getattr(value, "_name_", None) in kind.__members__:
+        return {"t": "member", "v": [name, value._name_]}
+    base = next((base for base in BASES if isinstance(value, base)), None)
+    if base is not None:
+        return {"t": "instance", "v": [name, {"t": "value", "v": peer.encode(plain(base, value), table)}]}
+    return table.met(value) or {"t": "instance", "v": [name, peer.content(value, table)]}
+
+
 # Taken once: to walk over the built-in names is to write to the pages of all of them.
 BUILTINS = frozenset(vars(builtins))
 
