@@ -228,7 +228,7 @@ fn generated_values_of_python_arrive_as_what_they_are() {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let values: String = (0..25).map(|_| format!("    {},\n", python_value(&mut random, 4, false))).collect();
             let tests = format!(
-                "{head}def same(a, b):\n    assert a == b, (a, b)\n    assert repr(a) == repr(b), (a, b)\nvalues = [\n{values}]\nfor number, value in enumerate(values):\n    same(f(number), value)\n    same(echo(value), value)\n    kept = [value, value]\n    same(append(kept), None)\n    assert kept[2] is kept and kept[0] is kept[1] and kept[0] is value\n"
+                "{head}def shown(v):\n    if isinstance(v, (set, frozenset)):\n        return 'set', sorted(repr(shown(i)) for i in v)\n    if isinstance(v, dict):\n        return 'dict', [(shown(k), shown(w)) for k, w in v.items()]\n    if isinstance(v, (list, tuple, deque)):\n        return 'list', [shown(i) for i in v]\n    return repr(v)\ndef same(a, b):\n    assert a == b, (a, b)\n    assert shown(a) == shown(b), (a, b)\nvalues = [\n{values}]\nfor number, value in enumerate(values):\n    same(f(number), value)\n    same(echo(value), value)\n    kept = [value, value]\n    same(append(kept), None)\n    assert kept[2] is kept and (type(value) not in (list, dict, set, deque, defaultdict, OrderedDict) or kept[0] is kept[1] is value)\n"
             );
             let solution = format!(
                 "{head}values = [\n{values}]\ndef f(number):\n    return values[number]\ndef echo(value):\n    return value\ndef append(kept):\n    kept.append(kept)\n"

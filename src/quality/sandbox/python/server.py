@@ -370,17 +370,25 @@ class PipeEnd:
         os.close(self.writing)
 
 
-def pipe_pair(*_):
+def pipe_pair():
     (a, b), (c, d) = os.pipe(), os.pipe()
     return PipeEnd(a, d), PipeEnd(c, b)
 
 
-class SocketFinder:
-    """Gives the module `socket`, when it is first imported, pairs that are made of pipes."""
+def make_self_pipe(loop):
+    loop._ssock, loop._csock = pipe_pair()
+    loop._ssock.setblocking(False)
+    loop._csock.setblocking(False)
+    loop._internal_fds += 1
+    loop._add_reader(loop._ssock.fileno(), loop._read_from_self)
+
+
+class LoopFinder:
+    """Lets the event loops of `asyncio`, when it is first imported, wake themselves through pipes."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name != "socket":
+        if name != "asyncio.selector_events":
             return None
         from importlib.machinery import PathFinder
 
@@ -389,7 +397,7 @@ class SocketFinder:
 
         def exec_module(module):
             load(module)
-            module.socketpair = pipe_pair
+            module.BaseSelectorEventLoop._make_self_pipe = make_self_pipe
 
         spec.loader.exec_module = exec_module
         return spec
@@ -410,7 +418,7 @@ def serve():
     # What judged code draws is the same each time; what tests draw is another sequence, so that neither foretells the other's.
     if "random" in sys.modules:
         sys.modules["random"].seed(CANDIDATE_SEED)
-    sys.meta_path.insert(0, SocketFinder)
+    sys.meta_path.insert(0, LoopFinder)
     judge = Judge(Layers(init))
     warm_up()
     gc.collect()
