@@ -76,7 +76,7 @@ RARE = {
     ("datetime", "datetime"): lambda d: [d.year, d.month, d.day, d.hour, d.minute, d.second, d.microsecond, d.tzinfo],
     ("datetime", "time"): lambda d: [d.hour, d.minute, d.second, d.microsecond, d.tzinfo],
     ("datetime", "timedelta"): lambda d: [d.days, d.seconds, d.microseconds],
-    ("datetime", "timezone"): lambda z: [z.utcoffset(None), z.tzname(None)],
+    ("datetime", "timezone"): lambda z: list(z.__getinitargs__()),
     ("uuid", "UUID"): lambda u: [str(u)],
     ("pathlib", "PurePosixPath"): lambda p: [str(p)],
     ("pathlib", "PosixPath"): lambda p: [str(p)],
