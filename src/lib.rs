@@ -22,6 +22,7 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod compress;
+pub mod duration;
 pub mod engine;
 pub mod fault;
 pub mod handover;
@@ -33,6 +34,7 @@ pub mod model;
 pub mod quality;
 pub mod report;
 pub mod search;
+pub mod shell;
 pub mod space;
 pub mod store;
 pub mod study;

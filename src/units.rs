@@ -6,8 +6,25 @@ use std::fmt;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BytesError {
     /// No unit: `8` could be anything.
-    #[error("`{0}` has no unit; write for example `{0}GB` (10^9 bytes) or `{0}GiB` (2^30 bytes)")]
-    NoUnit(String),
+    #[error("`{found}` has no unit; write for example `{example}`")]
+    NoUnit {
+        /// The whole text.
+        found: String,
+        /// The same amount with a unit.
+        example: String,
+    },
+    /// `8G`: some programs read it as 10^9, others as 2^30.
+    #[error(
+        "`{found}` is ambiguous; write `{number}{prefix}B` (powers of 1000) or `{number}{prefix}iB` (powers of 1024)"
+    )]
+    Ambiguous {
+        /// The whole text.
+        found: String,
+        /// The number in it.
+        number: String,
+        /// The letter behind the number.
+        prefix: String,
+    },
     /// A unit that is none.
     #[error(
         "`{found}` has the unknown unit `{unit}`; use B, kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024)"
@@ -23,22 +40,24 @@ pub enum BytesError {
     NotPositive(String),
 }
 
-/// Reads `8GB`, `7.5 GiB`, `900MB`. Decimal units are powers of 1000, `i` units powers of 1024; case does not matter.
+/// Reads `8GB`, `7.5 GiB`, `900MB`, `8e9B`. Decimal units are powers of 1000, `i` units powers of 1024; case does not matter.
 ///
 /// # Errors
-/// No unit, an unknown unit, or a number that is not over zero.
+/// No unit, an unknown or ambiguous unit, or a number that is not over zero.
 pub fn parse_bytes(text: &str) -> Result<u64, BytesError> {
     let trimmed = text.trim();
-    let split = trimmed
-        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+' || c == '_'))
-        .unwrap_or(trimmed.len());
+    let split = number_length(trimmed);
     let (number, unit) = (trimmed[..split].replace('_', ""), trimmed[split..].trim());
     let value: f64 = number.parse().map_err(|_| BytesError::NotPositive(trimmed.to_owned()))?;
     if !value.is_finite() || value <= 0.0 {
         return Err(BytesError::NotPositive(trimmed.to_owned()));
     }
     let scale: f64 = match unit.to_ascii_lowercase().as_str() {
-        "" => return Err(BytesError::NoUnit(trimmed.to_owned())),
+        "" => {
+            // A small number means gigabytes, a large one is a count of bytes.
+            let unit = if value < 1e5 { "GB" } else { "B" };
+            return Err(BytesError::NoUnit { found: trimmed.to_owned(), example: format!("{number}{unit}") });
+        }
         "b" => 1.0,
         "kb" => 1e3,
         "mb" => 1e6,
@@ -48,6 +67,10 @@ pub fn parse_bytes(text: &str) -> Result<u64, BytesError> {
         "mib" => 1024f64.powi(2),
         "gib" => 1024f64.powi(3),
         "tib" => 1024f64.powi(4),
+        "k" | "m" | "g" | "t" => {
+            let (found, prefix) = (trimmed.to_owned(), unit.to_uppercase());
+            return Err(BytesError::Ambiguous { found, number, prefix });
+        }
         _ => {
             return Err(BytesError::UnknownUnit { found: trimmed.to_owned(), unit: unit.to_owned() });
         }
@@ -57,6 +80,18 @@ pub fn parse_bytes(text: &str) -> Result<u64, BytesError> {
         return Err(BytesError::NotPositive(trimmed.to_owned()));
     }
     Ok(bytes as u64)
+}
+
+/// Bytes of the number that a text begins with, an exponent included where digits follow it.
+fn number_length(text: &str) -> usize {
+    let plain = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+' || c == '_'))
+        .unwrap_or(text.len());
+    let rest = &text[plain..];
+    let Some(exponent) = rest.strip_prefix(['e', 'E']).filter(|_| plain > 0) else { return plain };
+    let signed = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    let digits = signed.find(|c: char| !c.is_ascii_digit()).unwrap_or(signed.len());
+    if digits == 0 { plain } else { plain + 1 + (exponent.len() - signed.len()) + digits }
 }
 
 /// Prints bytes in decimal units with three significant digits: `8.00 GB`, `212 MB`.
@@ -127,9 +162,19 @@ mod tests {
         assert_eq!(parse_bytes("8GB"), Ok(8_000_000_000));
         assert_eq!(parse_bytes("8GiB"), Ok(8 << 30));
         assert_eq!(parse_bytes(" 0.5 mib "), Ok(1 << 19));
-        assert_eq!(parse_bytes("8"), Err(BytesError::NoUnit("8".into())));
+        let no_unit = |found: &str, example: &str| {
+            Err(BytesError::NoUnit { found: found.into(), example: example.into() })
+        };
+        assert_eq!(parse_bytes("8"), no_unit("8", "8GB"));
+        assert_eq!(parse_bytes("8e9"), no_unit("8e9", "8e9B"));
+        assert_eq!(parse_bytes("8000000000"), no_unit("8000000000", "8000000000B"));
+        assert_eq!(parse_bytes("8e9B"), Ok(8_000_000_000));
+        assert_eq!(parse_bytes("8 gib"), Ok(8 << 30));
+        let ambiguous = parse_bytes("8g").unwrap_err().to_string();
+        assert!(ambiguous.contains("`8GB`") && ambiguous.contains("`8GiB`"), "{ambiguous}");
         assert!(matches!(parse_bytes("8XB"), Err(BytesError::UnknownUnit { .. })));
-        for bad in ["0", "0GB", "-8GB", "GB", "", "nanGB", "1e3GB", "."] {
+        for bad in ["0", "0GB", "-8GB", "GB", "", "nanGB", "infGB", "1e300GB", "1e-30GB", "e9B", ".", "7,5GB"]
+        {
             assert!(parse_bytes(bad).is_err(), "{bad}");
         }
     }

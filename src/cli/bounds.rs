@@ -2,6 +2,7 @@
 
 use super::args::TuneArgs;
 use super::exit::Expected;
+use crate::duration::parse_duration;
 use crate::study::{Bounds, Floor, Quality};
 
 /// Resolves the flags.
@@ -17,12 +18,9 @@ pub(super) fn resolve(args: &TuneArgs, quality: Quality) -> Result<Bounds, Expec
 }
 
 fn latency_ms(text: &str) -> Result<f64, Expected> {
-    match humantime::parse_duration(text.trim()) {
-        Ok(time) if !time.is_zero() => Ok(time.as_secs_f64() * 1e3),
-        _ => Err(Expected::usage(format!(
-            "--max-latency: `{text}` is no duration over zero; write for example 80ms or 2s"
-        ))),
-    }
+    let time = parse_duration(text)
+        .map_err(|e| Expected::usage(format!("--max-latency: {e}; a latency is for example 80ms or 2s")))?;
+    Ok(time.as_secs_f64() * 1e3)
 }
 
 fn floor(text: &str, quality: Quality) -> Result<Floor, Expected> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
 use super::bounds;
 use super::exit::Expected;
+use crate::duration::parse_duration;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind, find_device};
 use crate::measure::timing::{Share, TimingLimits};
@@ -208,11 +209,12 @@ pub fn budget_bytes(text: &str) -> Result<u64, Expected> {
 /// # Errors
 /// No duration.
 pub fn duration(flag: &str, text: &str) -> Result<Duration, Expected> {
-    match humantime::parse_duration(text.trim()) {
+    match parse_duration(text) {
         Ok(d) if d >= Duration::from_secs(1) => Ok(d),
-        _ => Err(Expected::usage(format!(
-            "{flag}: `{text}` is not a duration of at least a second; write for example 90s, 30m or 2h"
+        Ok(_) => Err(Expected::usage(format!(
+            "{flag}: `{text}` is less than a second; write for example 90s, 30m or 2h"
         ))),
+        Err(error) => Err(Expected::usage(format!("{flag}: {error}"))),
     }
 }
 
@@ -222,7 +224,7 @@ pub fn duration(flag: &str, text: &str) -> Result<Duration, Expected> {
 /// There is none.
 pub fn model_path(model: Option<&str>) -> Result<PathBuf, Expected> {
     let path = locate(model).map_err(|e| match e {
-        LocateError::Hub { .. } => Expected::environment(e.to_string()),
+        e if e.is_environment() => Expected::environment(e.to_string()),
         LocateError::Missing(_) if model.is_none() => Expected::usage(format!("{DEMO_VARIABLE}: {e}")),
         e => Expected::usage(e.to_string()),
     })?;

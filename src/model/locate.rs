@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::hub::Hub;
+
 /// The variable that names the demo model's file.
 pub const DEMO_VARIABLE: &str = "AUTOTUNE_DEMO_MODEL";
 /// Where `make` puts the demo model.
@@ -11,7 +13,7 @@ const DEMO_FOLDER: &str = ".deps/models";
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// No such file.
-    #[error("there is no model at {0}; give --model a GGUF file, or hf:owner/repo/file.gguf")]
+    #[error("there is no model at {}; give --model a GGUF file, or hf:owner/repo/file.gguf", .0.display())]
     Missing(PathBuf),
     /// An address, not a file.
     #[error(
@@ -38,7 +40,7 @@ pub enum LocateError {
     },
     /// A folder that is no checkpoint.
     #[error(
-        "{0} is a folder without config.json; give --model the GGUF file inside it, or a Hugging Face folder"
+        "{} is a folder without config.json; give --model the GGUF file inside it, or a Hugging Face folder", .0.display()
     )]
     Folder(PathBuf),
     /// Neither a model nor the demo.
@@ -52,20 +54,57 @@ pub enum LocateError {
     )]
     HubName(String),
     /// The hub did not deliver.
-    #[error(
-        "failed to fetch {file} of {repo}: {reason}; check the name and the network, or set HF_ENDPOINT to a mirror"
-    )]
+    #[error("failed to fetch {file} of {repo} from {endpoint}: {reason}; {}", remedy(reason))]
     Hub {
         /// `owner/repo`.
         repo: String,
         /// The file in it.
         file: String,
+        /// Where it was asked for.
+        endpoint: String,
         /// What went wrong.
         reason: String,
     },
+    /// The network may not be used, and the cache has not got the file.
+    #[error(
+        "{name} is not in the cache ({}), and {variable} forbids fetching it; unset {variable}, or name another cache with HF_HOME or \
+         HF_HUB_CACHE", cache.display()
+    )]
+    Offline {
+        /// `hf:owner/repo/file`.
+        name: String,
+        /// The cache that was looked into.
+        cache: PathBuf,
+        /// The variable that says so.
+        variable: &'static str,
+    },
+    /// There is no place to keep what is fetched.
+    #[error(
+        "there is no home directory to look for {name} in or to fetch it to; set HOME, HF_HOME or HF_HUB_CACHE to a folder"
+    )]
+    NoHubCache {
+        /// `hf:owner/repo/file`.
+        name: String,
+    },
 }
 
-/// Finds the file of a model, or its folder of Hugging Face; fetches it when it is on the hub and not in the cache (`HF_HOME`, `HF_ENDPOINT` are honoured).
+impl LocateError {
+    /// Whether the machine or the network is the cause, and not what was asked for.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        matches!(self, Self::Hub { .. } | Self::Offline { .. } | Self::NoHubCache { .. })
+    }
+}
+
+fn remedy(reason: &str) -> &'static str {
+    if ["401", "403"].iter().any(|code| reason.contains(code)) {
+        "the repository may be private or need its terms accepted: set HF_TOKEN to a token that may read it"
+    } else {
+        "check the name and the network, or set HF_ENDPOINT to a mirror"
+    }
+}
+
+/// Finds the file of a model, or its folder of Hugging Face; fetches it when it is on the hub and not in the cache (see [`Hub`]).
 ///
 /// # Errors
 /// There is no such model.
@@ -148,14 +187,7 @@ fn from_hub(name: &str) -> Result<PathBuf, LocateError> {
     if !(plain(owner) && plain(repo) && plain(file)) {
         return Err(bad());
     }
-    let repo = format!("{owner}/{repo}");
-    let fail = |reason: String| LocateError::Hub { repo: repo.clone(), file: file.to_owned(), reason };
-    // What was fetched before needs no network.
-    if let Some(cached) = hf_hub::Cache::from_env().model(repo.clone()).get(file) {
-        return Ok(cached);
-    }
-    let api = hf_hub::api::sync::ApiBuilder::from_env().build().map_err(|e| fail(e.to_string()))?;
-    api.model(repo.clone()).get(file).map_err(|e| fail(e.to_string()))
+    Hub::from_env().file(&format!("{owner}/{repo}"), file)
 }
 
 #[cfg(test)]
@@ -170,5 +202,10 @@ mod tests {
         for bad in ["hf:", "hf:owner", "hf:owner/repo", "hf:owner/repo/", "hf:owner//file", "hf:o/r/../x"] {
             assert!(text(bad).contains("hf:owner/repo/file.gguf"), "{bad}");
         }
+        for other in ["a/b", "https://example.org/x.gguf", "ollama:qwen2.5-coder", "hf:a/b:Q4_K_M"] {
+            assert!(text(other).contains("hf:owner/repo/file.gguf"), "{other}");
+        }
+        let address = text("https://huggingface.co/a/b/resolve/main/sub/c.gguf?download=true");
+        assert!(address.contains("hf:a/b/sub/c.gguf"), "{address}");
     }
 }

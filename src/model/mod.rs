@@ -11,6 +11,7 @@
 
 pub mod gguf;
 pub mod hf;
+pub mod hub;
 pub mod locate;
 pub mod rope;
 pub mod synthetic;
