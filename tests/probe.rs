@@ -67,8 +67,12 @@ fn ceilings(threads: u32, effort: Effort) -> Ceilings {
 
 /// Probes the container; counts how often the meter ran.
 fn ask(root: &Path, cache: &Path, refresh: bool, measured: &Cell<u32>) -> HostInfo {
-    let options =
-        ProbeOptions { refresh, cache_dir: Some(cache.to_owned()), disk_path: Some(cache.to_owned()) };
+    let options = ProbeOptions {
+        refresh,
+        cache_dir: Some(cache.to_owned()),
+        disk_path: Some(cache.to_owned()),
+        ..ProbeOptions::default()
+    };
     let meter = |threads, effort| {
         measured.set(measured.get() + 1);
         Ok(ceilings(threads, effort))

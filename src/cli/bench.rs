@@ -1,11 +1,13 @@
 //! `autotune bench`: the measuring protocol alone, one row for each combination of settings.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use super::args::BenchArgs;
+use super::converted::Converted;
 use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
@@ -14,6 +16,7 @@ use super::{preflight, settings, tune};
 use crate::engine::{EngineBuffer, EngineKind, Inspection};
 use crate::host::gpu_use::GpuUse;
 use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
+use crate::measure::carried::{carries, is_too_noisy, needed};
 use crate::measure::protocol::TimingPlan;
 use crate::measure::stats::Interval;
 use crate::measure::summary::TimingSummary;
@@ -103,9 +106,16 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         min_requests: args.requests,
         share: None,
     };
-    let configs = combinations(args, &workload)?;
+    let usable = tune::probe(Path::new("."))?.usable_threads();
+    let configs = combinations(args, &workload, usable)?;
+    if let Some(most) = args.threads.iter().copied().max().filter(|most| *most > usable) {
+        printer.remark(&format!(
+            "{most} threads are more than the {usable} cores that this process may use: they take turns, and times say little of a machine \
+             that has as many"
+        ));
+    }
     let scratch = Scratch::new("bench")?;
-    let converted = tune::Converted::of(&given, &scratch.0, printer)?;
+    let converted = Converted::of(&given, &scratch.0, printer)?;
     let path = converted.path.clone();
     let found = preflight::load(engine, &path, engine == EngineKind::LlamaCpp, printer)?;
     let configs: Vec<Config> = configs.into_iter().filter(|config| takes(&found, config, printer)).collect();
@@ -162,12 +172,8 @@ fn takes(found: &Inspection, config: &Config, printer: &mut Printer) -> bool {
 }
 
 /// Every combination of the listed settings, in the order in which they were listed.
-fn combinations(args: &BenchArgs, workload: &Workload) -> anyhow::Result<Vec<Config>> {
-    let threads = if args.threads.is_empty() {
-        vec![tune::probe(std::path::Path::new("."))?.usable_threads()]
-    } else {
-        args.threads.clone()
-    };
+fn combinations(args: &BenchArgs, workload: &Workload, usable: u32) -> anyhow::Result<Vec<Config>> {
+    let threads = if args.threads.is_empty() { vec![usable] } else { args.threads.clone() };
     let batches = if args.batch.is_empty() { vec![workload.requests.min(4)] } else { args.batch.clone() };
     let kv = args.kv.iter().map(|text| kv_pair(text)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
@@ -297,7 +303,7 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
     let head: Vec<(&str, Align)> =
         ["threads", "KV", "batch", "ubatch", "prompt tok/s", "decode tok/s", "TTFT", "TPOT"]
             .into_iter()
-            .chain(["p50", "p95", "p99", "peak", "anonymous", "file", "load", "requests"])
+            .chain(["p50", "p95", "p99", "n", "peak", "anonymous", "file", "load", "requests"])
             .map(|name| (name, Align::Right))
             .collect();
     let lines: Vec<Vec<String>> = rows.iter().filter_map(cells).collect();
@@ -306,8 +312,17 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
             printer.data(&line);
         }
         printer.data(
-            "Times are milliseconds; (low-high) and ± are 95 % intervals; p50, p95, p99 are request latencies, waits for a slot included.",
+            "Times are milliseconds; (low-high) and ± are 95 % intervals; p50, p95, p99 are request latencies, waits for a slot included, of n \
+             waves of requests that ran together.",
         );
+        let short_of = |q| rows_fall_short(rows, q);
+        if short_of(0.95) || short_of(0.99) {
+            printer.data(&format!(
+                "A percentile is stated where the samples carry it: p95 from n = {}, p99 from n = {} on; --requests and --cap give more.",
+                needed(0.95),
+                needed(0.99)
+            ));
+        }
     }
     match rows.iter().filter_map(|r| r.joules_per_token).reduce(f64::min) {
         None => printer.data("Energy: not measurable here."),
@@ -349,14 +364,27 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
     }
 }
 
+/// Whether a row's samples do not carry a percentile.
+fn rows_fall_short(rows: &[BenchRow], q: f64) -> bool {
+    rows.iter().filter_map(|r| r.summary.as_ref()).any(|s| !carries(q, s.latency_p50_ms.samples))
+}
+
 fn cells(row: &BenchRow) -> Option<Vec<String>> {
     let s = row.summary.as_ref()?;
     let bytes = |b: Option<u64>| b.map_or_else(|| "–".to_owned(), |b| Bytes(b).to_string());
-    let rate = |i: &Interval| format!("{:.1} ±{:.1} %", i.value, 100.0 * i.relative_half_width());
+    let too_noisy = |i: &Interval| {
+        is_too_noisy(i.low, i.high).then(|| format!("too noisy: {:.1}-{:.1}", i.low.max(0.0), i.high))
+    };
+    let rate = |i: &Interval| {
+        let stated = || format!("{:.1} ±{:.1} %", i.value, 100.0 * i.relative_half_width());
+        too_noisy(i).unwrap_or_else(stated)
+    };
     let time = |i: &Interval| {
         let digits = if i.value < 100.0 { 1 } else { 0 };
-        format!("{:.digits$} ({:.digits$}-{:.digits$})", i.value, i.low, i.high)
+        let stated = || format!("{:.digits$} ({:.digits$}-{:.digits$})", i.value, i.low, i.high);
+        too_noisy(i).unwrap_or_else(stated)
     };
+    let percentile = |i: &Option<Interval>| i.as_ref().map_or_else(|| "–".to_owned(), time);
     Some(vec![
         row.threads.to_string(),
         if row.kv_k == row.kv_v { row.kv_k.to_owned() } else { format!("{}/{}", row.kv_k, row.kv_v) },
@@ -367,8 +395,9 @@ fn cells(row: &BenchRow) -> Option<Vec<String>> {
         time(&s.ttft_p50_ms),
         time(&s.tpot_p50_ms),
         time(&s.latency_p50_ms),
-        time(&s.latency_p95_ms),
-        time(&s.latency_p99_ms),
+        percentile(&s.latency_p95_ms),
+        percentile(&s.latency_p99_ms),
+        s.latency_p50_ms.samples.to_string(),
         bytes(row.peak_memory_bytes),
         bytes(row.anonymous_memory_bytes),
         bytes(row.file_memory_bytes),

@@ -127,7 +127,9 @@ impl Graders {
         draws: Option<Draws>,
     ) -> anyhow::Result<Self> {
         if set.tasks.is_empty() {
-            return Err(Expected::environment("none of the tasks can be graded on this machine").into());
+            let why = if left_out.is_empty() { String::new() } else { format!(": {}", left_out.join("; ")) };
+            let text = format!("--tasks {tasks}: none of the tasks can be graded on this machine{why}");
+            return Err(Expected::environment(text).into());
         }
         let unexecuted = set.tasks.iter().filter(|task| !task.language.is_executed()).count();
         let told = (unexecuted > 0).then(|| {

@@ -255,7 +255,12 @@ impl Compared {
     ///
     /// # Errors
     /// What differs, with the remedies.
-    pub(super) fn refuse(&self, record: &StudyRecord, settings: &Settings) -> Result<(), Expected> {
+    pub(super) fn refuse(
+        &self,
+        record: &StudyRecord,
+        settings: &Settings,
+        results: &Path,
+    ) -> Result<(), Expected> {
         if self.refused.is_empty() {
             return Ok(());
         }
@@ -271,9 +276,10 @@ impl Compared {
         };
         let differences: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
         Err(Expected::usage(format!(
-            "{what}: {}. Put it back as it was, begin a new study, or write `autotune resume {study} --new-segment` to go on apart from the \
+            "{what}: {}. Put it back as it was, begin a new study, or write `{}` to go on apart from the \
              trials so far",
-            differences.join("; ")
+            differences.join("; "),
+            super::commands::resume(record.root, results, Some("--new-segment"))
         )))
     }
 

@@ -21,8 +21,9 @@ pub fn run(args: &ImportanceArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     let known = Known::load(&store, study.id).map_err(expected)?;
     let Some(found) = importance(&study, &trials, &known)? else {
         let text = format!(
-            "study {} has too few complete trials to tell what moved its objectives; `autotune resume {}` goes on",
-            study.name, study.root.0
+            "study {} has too few complete trials to tell what moved its objectives; `{}` goes on",
+            study.name,
+            super::commands::resume(study.root, &args.store.results, None)
         );
         return Err(Expected { exit: Exit::NoResult, text }.into());
     };

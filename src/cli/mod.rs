@@ -3,9 +3,11 @@
 pub mod args;
 mod bench;
 mod bounds;
+mod commands;
 mod compare;
 mod completions;
 mod convert;
+mod converted;
 mod database;
 mod evaluate;
 pub mod exit;
@@ -23,6 +25,7 @@ pub mod printer;
 mod probe;
 mod probe_sandbox;
 mod progress;
+mod rates;
 mod report;
 mod resume;
 mod salvage;
@@ -40,6 +43,7 @@ mod validate;
 use std::process::ExitCode;
 
 use crate::fault::told;
+use crate::host::limits;
 use args::{Cli, Command, ScoreCommand};
 use exit::Exit;
 use printer::Printer;
@@ -61,8 +65,9 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    limits::prepare();
     let mut printer = Printer::new(cli.quiet);
-    match run(cli, &mut printer) {
+    match check_limits(&cli, &printer).and_then(|()| run(cli, &mut printer)) {
         Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -70,6 +75,23 @@ pub fn main() -> ExitCode {
             Exit::of(&error).into()
         }
     }
+}
+
+/// Refuses to begin what this process has not the files or threads for, before anything is made; says which limits may end it later.
+fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
+    let jobs = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let (jobs, lasts) = match &cli.command {
+        None | Some(Command::Tune(_) | Command::Resume(_) | Command::Evaluate(_)) => (jobs, true),
+        Some(Command::Validate(_)) => (jobs, false),
+        Some(Command::Score(ScoreCommand::Passk(args))) => (args.jobs.unwrap_or(jobs), false),
+        Some(Command::Bench(_)) => (0, false),
+        Some(_) => return Ok(()),
+    };
+    limits::check(jobs).map_err(|e| exit::Expected::environment(e.to_string()))?;
+    for text in limits::remarks().into_iter().filter(|_| lasts) {
+        printer.remark(&text);
+    }
+    Ok(())
 }
 
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {

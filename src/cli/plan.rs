@@ -1,16 +1,16 @@
 //! `autotune plan`: what would fit, from sizes alone.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::args::PlanArgs;
+use super::converted::Outline;
 use super::exit::{Exit, Expected};
 use super::printer::Printer;
-use super::scratch::Scratch;
+use super::rates::{self, Basis};
 use super::{preflight, settings, tune};
 use crate::engine::Device;
 use crate::fault::told;
+use crate::host::{self, ProbeOptions};
 use crate::measure::workload::Workload;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
@@ -43,7 +43,11 @@ struct Plan {
     space_points: String,
     /// Share of the space predicted to fit, from a seeded draw.
     space_fits: f64,
+    /// What was changed in the space for this machine and model, in words.
+    space_remarks: Vec<String>,
     smallest: Option<Planned>,
+    /// What the latencies rest on.
+    latency: Basis,
 }
 
 /// Prints the plan; nothing is loaded but the model's header.
@@ -52,19 +56,21 @@ struct Plan {
 /// Wrong flags or a wrong model. When nothing fits, the plan is printed and the exit code says so.
 pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let asked_bytes = settings::budget_bytes(&args.budget)?;
-    let named = settings::model_path(args.model.as_deref())?;
+    let path = settings::model_path(args.model.as_deref())?;
+    // Of a folder the file that it would become, without its weights: sizes are exact, and nothing is converted.
+    let outline = Outline::of(&path)?;
+    let file = outline.as_ref().map_or(path.as_path(), Outline::path);
     let engine: crate::engine::EngineKind = args.engine.into();
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
-    let scratch = Scratch::new("plan")?;
-    let converted = tune::Converted::of(&named, &scratch.0, printer)?;
-    let path = converted.path.clone();
-    let kit = kit::open(engine, &path).map_err(|e| Expected::usage(told(&e)))?;
-    let host = tune::probe(Path::new("."))?;
+    let kit = kit::open(engine, file).map_err(|e| Expected::usage(told(&e)))?;
+    let options = ProbeOptions { brief: true, ..ProbeOptions::default() };
+    let host = host::probe(&options).map_err(|e| Expected::environment(told(&e.into())))?;
     let (budget_bytes, capped) = preflight::budget(asked_bytes, &host);
     if let Some(text) = capped {
         printer.remark(&text);
     }
+    let (kernel_rates, basis) = rates::kept(engine, kit.as_ref(), &host);
     let device_layers = tune::device_layers(engine, kit.as_ref());
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
@@ -78,8 +84,9 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         load_space(&settings::space_for(engine, Device::Cpu, &args.space), &facts)
             .map_err(|e| Expected::usage(told(&e.into())))?;
     let alike = leave_out_alike(&mut space, kit.as_ref());
-    for note in notes.iter().map(ToString::to_string).chain(alike) {
-        printer.remark(&format!("space: {note}"));
+    let remarks: Vec<String> = notes.iter().map(ToString::to_string).chain(alike).collect();
+    for remark in &remarks {
+        printer.remark(&format!("space: {remark}"));
     }
     tune::check_types(&space, kit.as_ref(), Device::Cpu)?;
     let problem = StudyProblem::new(
@@ -90,7 +97,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         budget_bytes,
         &objectives(Cost::default(), Quality::default(), &Bounds::default()),
     )
-    .with_rates(tune::rates(engine, kit.as_ref(), &host)?);
+    .with_rates(kernel_rates);
     let planned = |name: String, config: &Config| {
         let foreseen = problem.foresee(config)?;
         Some(Planned {
@@ -125,7 +132,9 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         space: space.name.clone(),
         space_points: space.size().to_string(),
         space_fits: fitting as f64 / DRAWN as f64,
+        space_remarks: remarks,
         smallest,
+        latency: basis,
     };
     if args.json {
         printer.data(&serde_json::to_string_pretty(&plan)?);
@@ -171,5 +180,8 @@ fn print(plan: &Plan, printer: &mut Printer) {
             smallest.name
         ));
     }
-    printer.data("All of these are predictions from exact tensor sizes; a study measures.");
+    printer.data(&format!(
+        "All of these are predictions: memory from exact tensor sizes; {}. A study measures.",
+        plan.latency.told()
+    ));
 }

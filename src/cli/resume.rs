@@ -9,10 +9,8 @@ use super::exit::{Exit, Expected};
 use super::graders::Graders;
 use super::identity::{self, Compared, Inputs};
 use super::printer::Printer;
-use super::settings;
-use super::tune::{
-    Run, as_begun, as_gguf, check_types, new_study, open_kit, probe, problem, rates, space_facts,
-};
+use super::tune::{Run, as_begun, check_types, new_study, open_kit, probe, problem, space_facts};
+use super::{commands, converted, rates, settings};
 use crate::fault::told;
 use crate::host::HostInfo;
 use crate::identity::{Component, Identity};
@@ -39,8 +37,9 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     let study = record.root.0;
     if record.segments.last().is_some_and(|newest| newest.number > record.segment) {
         let text = format!(
-            "segment {} of study {study} is closed; `autotune resume {study}` goes on with the newest one",
-            record.segment
+            "segment {} of study {study} is closed; `{}` goes on with the newest one",
+            record.segment,
+            commands::resume(record.root, &args.store.results, None)
         );
         return Err(Expected::usage(text).into());
     }
@@ -54,14 +53,14 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
     // What is wrong with the inputs is known before anything else is looked at.
     let compared = Compared::of(&inputs.identity, &only_inputs(&stored)).without_lost_source(&settings);
     if !args.new_segment {
-        compared.refuse(&record, &settings)?;
+        compared.refuse(&record, &settings, &args.store.results)?;
     }
     let host = probe(&args.store.results)?;
     let grading = Graders::resumed(&settings, &store, record.id, args.new_segment, printer)?;
     let now = inputs.with_surroundings(&settings, &host, &grading)?;
     let compared = Compared::of(&now, &stored).without_lost_source(&settings);
     if !args.new_segment {
-        compared.refuse(&record, &settings)?;
+        compared.refuse(&record, &settings, &args.store.results)?;
     }
     let opened = args.new_segment || !compared.segment.is_empty();
     if opened || record.model_hash == inputs.model_sha256 {
@@ -145,7 +144,7 @@ fn find_model(
         return Ok(());
     }
     match settings.model_source.as_ref().filter(|folder| folder.is_dir()) {
-        Some(folder) => settings.model_path = as_gguf(folder, &args.store.results, printer)?,
+        Some(folder) => settings.model_path = converted::as_gguf(folder, &args.store.results, printer)?,
         None => {
             let study = record.root.0;
             return Err(Expected::usage(format!(
@@ -190,7 +189,7 @@ impl Opening<'_> {
         printer: &mut Printer,
     ) -> anyhow::Result<(StudyRecord, Settings, Space)> {
         let (kit, host) = (self.kit, self.host);
-        settings.rates = rates(settings.engine, kit, host)?;
+        settings.rates = rates::for_study(settings.engine, kit, host, printer)?;
         let is_preset = preset_names().any(|name| name == settings.space);
         let file_is_as_it_was = now.part(Component::Space).is_some()
             && !compared.told.iter().any(|d| d.component == Component::Space);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use sha2::{Digest, Sha256};
 
 use super::args::TuneArgs;
+use super::converted::Converted;
 use super::database::open_for_writing;
 use super::exit::{Exit, Expected};
 use super::graders::Graders;
@@ -16,13 +16,11 @@ use super::interrupt::Interrupt;
 use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
-use super::{preflight, settings};
-use crate::compress::convert::convert;
+use super::{commands, preflight, rates, settings};
 use crate::engine::{Device, EngineKind};
 use crate::fault::told;
 use crate::host::{self, HostInfo, ProbeOptions, energy};
 use crate::identity::Guard;
-use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::Supervisor;
 use crate::report;
 use crate::search::SAMPLERS;
@@ -36,7 +34,7 @@ use crate::study::prepare::Preparation;
 use crate::study::sensitivity::Probing;
 use crate::study::{
     Ceilings, Cost, Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyEnd, StudyProblem,
-    TaskGrading, Unusable, check_budget, importance, kit, leave_out_alike, objectives, rates, region,
+    TaskGrading, Unusable, check_budget, importance, kit, leave_out_alike, objectives, region,
 };
 
 /// Artifacts may take this share of the disk that is free when the study begins.
@@ -95,7 +93,7 @@ impl Begun {
             return Err(Expected::environment(text.to_owned()).into());
         }
         settings.device_layers = device_layers(settings.engine, kit.as_ref());
-        settings.rates = rates(settings.engine, kit.as_ref(), &host)?;
+        settings.rates = rates::for_study(settings.engine, kit.as_ref(), &host, printer)?;
         let LoadedSpace { mut space, notes } =
             load_space(&settings.space, &space_facts(&settings, kit.as_ref(), &host))
                 .map_err(|e| Expected::usage(told(&e.into())))?;
@@ -198,9 +196,14 @@ impl Run<'_> {
             Err(error) => {
                 // What broke the study may refuse this, too; the first error is the one to tell.
                 let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
-                let text = format!("study {0} stopped; `autotune resume {0}` goes on", self.record.root.0);
+                let resume = commands::resume(self.record.root, self.results, None);
+                let text = format!("study {} stopped; `{resume}` goes on", self.record.root.0);
                 return Err(error.context(text));
             }
+        };
+        let end = match end {
+            StudyEnd::Paused(_) if interrupt.is_set() => StudyEnd::Paused(interrupt.reason().to_owned()),
+            end => end,
         };
         let (reason, paused) = match &end {
             StudyEnd::Finished(reason) => (reason.clone(), false),
@@ -350,11 +353,6 @@ impl Run<'_> {
             }
         }
         printer.remark(&format!("report: {}", report.display()));
-        let folder = if self.results == Path::new("results") {
-            String::new()
-        } else {
-            format!(" --results {}", self.results.display())
-        };
         let more = match (end, self.settings.trials) {
             (StudyEnd::Finished(_), Some(trials)) => {
                 // A limit below what is there already would do nothing.
@@ -362,7 +360,8 @@ impl Run<'_> {
             }
             _ => "--time 10m".to_owned(),
         };
-        printer.remark(&format!("go on: autotune resume {}{folder} {more}", self.record.root.0));
+        let resume = commands::resume(self.record.root, self.results, Some(&more));
+        printer.remark(&format!("go on: {resume}"));
         Ok(())
     }
 
@@ -418,82 +417,6 @@ pub(super) fn problem<'a>(
 pub(super) fn device_layers(engine: EngineKind, kit: &dyn Kit) -> u32 {
     let offloads = engine.open().is_ok_and(|e| e.offloads());
     if offloads { kit.facts().layers.saturating_add(1) } else { 0 }
-}
-
-/// How long the engine's kernels take here, which latency is predicted from.
-pub(super) fn rates(
-    engine: EngineKind,
-    kit: &dyn Kit,
-    host: &HostInfo,
-) -> anyhow::Result<Option<KernelRates>> {
-    let Some(request) = kit.rates_request(host.usable_threads()) else { return Ok(None) };
-    let supervisor = Supervisor::of_this_program()?;
-    let folder = host::default_cache_dir();
-    Ok(rates::obtain(&supervisor, engine, request, &host.fingerprint, folder.as_deref(), &|| false))
-}
-
-/// The GGUF of what the user named. One that was made now is removed again when this is dropped, unless it is to be kept.
-pub(super) struct Converted {
-    pub(super) path: PathBuf,
-    made: bool,
-}
-
-impl Converted {
-    pub(super) fn of(named: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<Self> {
-        let (path, made) = made_gguf(named, results, printer)?;
-        Ok(Self { path, made })
-    }
-
-    /// A study needs it from now on.
-    fn keep(mut self) {
-        self.made = false;
-    }
-}
-
-impl Drop for Converted {
-    fn drop(&mut self) {
-        if self.made {
-            preflight::discard(&self.path);
-        }
-    }
-}
-
-/// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
-pub(super) fn as_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<PathBuf> {
-    Ok(made_gguf(model, results, printer)?.0)
-}
-
-/// As [`as_gguf`]; also tells whether the file was made now.
-fn made_gguf(model: &Path, results: &Path, printer: &mut Printer) -> anyhow::Result<(PathBuf, bool)> {
-    if !model.is_dir() {
-        return Ok((model.to_owned(), false));
-    }
-    let mut files: Vec<String> = std::fs::read_dir(model)?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let data = entry.metadata().ok()?;
-            Some(format!("{:?} {} {:?}", entry.file_name(), data.len(), data.modified().ok()))
-        })
-        .collect();
-    files.sort();
-    let digest = Sha256::digest(format!("{} {}", model.display(), files.join("\n")).as_bytes());
-    let key: String = crate::hex::encode(&digest[..8]);
-    let name = model.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-    let folder = std::path::absolute(results)?.join("cache").join("converted");
-    let out = folder.join(format!("{name}-{key}.gguf"));
-    let made = !out.is_file();
-    if made {
-        printer.remark(&format!("turning {} into a GGUF", model.display()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        match convert(model, &out, None) {
-            Ok(done) => done.remarks.iter().for_each(|remark| printer.remark(remark)),
-            Err(error) => {
-                preflight::discard(&out);
-                return Err(Expected::usage(error.to_string()).into());
-            }
-        }
-    }
-    Ok((out, made))
 }
 
 /// Refuses a space of another engine's weight types, or of types that the device has no kernels for.
@@ -583,7 +506,7 @@ pub(super) fn new_study(
     });
     Ok(NewStudy {
         name: stem.unwrap_or_else(|| "model".to_owned()),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: crate::shell::line(std::env::args_os()),
         settings_json: serde_json::to_string(settings)?,
         space_json: serde_json::to_string(space)?,
         seed: settings.seed,

@@ -40,7 +40,7 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let converted = match &args.reference {
         Some(path) => {
             let named = settings::model_path(Some(path))?;
-            Some(tune::Converted::of(&named, &scratch.0, printer)?)
+            Some(super::converted::Converted::of(&named, &scratch.0, printer)?)
         }
         None => None,
     };

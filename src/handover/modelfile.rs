@@ -1,6 +1,7 @@
 //! Ollama's `Modelfile`.
 
 use super::{Facts, SourceFacts};
+use crate::shell;
 use crate::space::KvType;
 
 /// The text of the `Modelfile`. Ollama reads the chat template from the GGUF itself; what it takes from its server's environment alone
@@ -9,7 +10,7 @@ pub(super) fn modelfile(facts: &Facts<'_>, source: &SourceFacts) -> String {
     let c = &facts.config;
     let mut text = format!(
         "# ollama create {} -f Modelfile\n# The server that was measured: OLLAMA_NUM_PARALLEL={}",
-        facts.file.trim_end_matches(".gguf"),
+        shell::word(facts.file.trim_end_matches(".gguf")),
         c.batch
     );
     if c.kv_k != KvType::F16 || c.kv_v != KvType::F16 {

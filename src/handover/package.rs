@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::checksum::SUMS_FILE;
 use super::modelfile::modelfile;
 use super::readme::readme;
@@ -100,7 +102,7 @@ impl<'a> Package<'a> {
         if self.facts.commands.run.is_some() {
             texts.push((MODELFILE, modelfile(self.facts, &source)));
         }
-        let json = trial_json(self.facts.analysis, self.facts.trial);
+        let json = predictions_apart(trial_json(self.facts.analysis, self.facts.trial));
         texts.push((TRIAL, format!("{json:#}\n")));
         for (name, text) in texts {
             files.push(self.text(name, &text)?);
@@ -122,6 +124,22 @@ impl<'a> Package<'a> {
             .map_err(|source| PackageError::Write { path: path.clone(), source })?;
         Ok(path)
     }
+}
+
+/// Whether a metric was predicted and not measured.
+pub(super) fn is_prediction(metric: &str) -> bool {
+    ["predicted_", "corrected_"].iter().any(|beginning| metric.starts_with(beginning))
+}
+
+/// Moves what was predicted out of the measurements of a trial: beside them it would be taken for one of them.
+fn predictions_apart(mut trial: Value) -> Value {
+    if let Some(measurements) = trial.get_mut("measurements").and_then(Value::as_object_mut) {
+        let names: Vec<String> = measurements.keys().filter(|m| is_prediction(m)).cloned().collect();
+        let apart: serde_json::Map<String, Value> =
+            names.into_iter().filter_map(|name| measurements.remove_entry(&name)).collect();
+        trial["predictions"] = Value::Object(apart);
+    }
+    trial
 }
 
 /// Writes the model under its full metadata; an artifact of another format is copied as it is. Returns its size in bytes and what it

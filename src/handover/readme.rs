@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::package::is_prediction;
 use super::{Facts, SUMS_FILE, SourceFacts};
 use crate::measure::workload::Workload;
 use crate::report::{Family, Metric, Reading};
+use crate::shell;
 use crate::store::TrialRecord;
 use crate::units::Bytes;
 
@@ -24,19 +26,32 @@ fn head(text: &mut String, facts: &Facts<'_>, source: &SourceFacts, bytes: u64) 
     let pruned = facts.pruning().map_or("nothing pruned".to_owned(), |p| format!("without {p}"));
     let _ = writeln!(
         text,
-        "# {}\n\n{name}: weights {}, {pruned}; {} ({bytes} bytes). Trial {} of the autotune study `{}`.\n",
+        "# {}\n\n{name}: weights {}, {pruned}; {} ({bytes} bytes). Trial {} of the autotune study {}.\n",
         facts.file.trim_end_matches(".gguf"),
         facts.weights(),
         Bytes(bytes),
         facts.trial.number,
-        facts.analysis.study.name
+        code(&facts.analysis.study.name)
     );
     if let Some(comparison) = &facts.comparison {
         let _ = writeln!(text, "**{}.**\n", sentence(&comparison.sentence()));
     }
 }
 
-/// Measured values beside those of the presets that people use.
+/// What a deployer needs to know, in this order; `trial.json` has everything else that was measured.
+const TOLD: [&str; 9] = [
+    "request_latency_p50_ms",
+    "ttft_p50_ms",
+    "decode_tokens_per_s",
+    "peak_memory_bytes",
+    "device_memory_bytes",
+    "artifact_bytes",
+    "joules_per_token",
+    "pass_at_1",
+    "kl_mean",
+];
+
+/// Measured values beside those of the presets that people use. No prediction stands here.
 fn figures(text: &mut String, facts: &Facts<'_>) {
     let analysis = facts.analysis;
     let others: Vec<&TrialRecord> = ["Q4_K_M", "Q8_0"]
@@ -49,19 +64,13 @@ fn figures(text: &mut String, facts: &Facts<'_>) {
         let _ = write!(text, " {} |", other.origin.preset_name().unwrap_or_default());
     }
     let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(others.len()));
-    let mut names: Vec<&str> = facts
-        .trial
-        .measurements
-        .keys()
-        .map(String::as_str)
-        .filter(|n| !n.starts_with("predicted_"))
-        .collect();
-    names.sort_by_key(|n| (Metric::of(n).family, *n));
-    for metric in names.into_iter().map(Metric::of).filter(|m| m.family != Family::Other) {
-        let Some(reading) = Reading::of(facts.trial, &metric.name) else { continue };
-        let _ = write!(text, "| {} | {} |", metric.label, metric.show_interval(reading));
+    let also = analysis.objectives.iter().map(|o| o.metric.as_str());
+    let also = also.filter(|m| !TOLD.contains(m) && !is_prediction(m));
+    for metric in TOLD.into_iter().chain(also).map(Metric::of) {
+        let Some(shown) = figure(facts.trial, &metric) else { continue };
+        let _ = write!(text, "| {} | {shown} |", metric.label);
         for other in &others {
-            let shown = Reading::of(other, &metric.name).map_or("–".to_owned(), |r| metric.show(r.value));
+            let shown = figure(other, &metric).unwrap_or_else(|| "–".to_owned());
             let _ = write!(text, " {shown} |");
         }
         text.push('\n');
@@ -69,7 +78,8 @@ fn figures(text: &mut String, facts: &Facts<'_>) {
     let c = &facts.config;
     let _ = writeln!(
         text,
-        "\nIn brackets: 95 % intervals. Measured on the machine `{}` with {} threads, {} slots of {} tokens, KV cache {}/{}{}. \
+        "\nIn brackets: 95 % intervals; n: independent samples (waves of requests, tasks, positions of text). Everything else that was \
+         measured is in `trial.json`. Measured on the machine `{}` with {} threads, {} slots of {} tokens, KV cache {}/{}{}. \
          Other machines give other times.\n",
         facts.analysis.study.host.fingerprint,
         c.threads,
@@ -79,6 +89,22 @@ fn figures(text: &mut String, facts: &Facts<'_>) {
         c.kv_v.name(),
         conditions(&facts.analysis.study.settings_json)
     );
+}
+
+/// A value with its interval and the number of samples behind it; none where it was not measured.
+fn figure(trial: &TrialRecord, metric: &Metric) -> Option<String> {
+    let mut shown = metric.show_interval(Reading::of(trial, &metric.name)?);
+    if let Some(samples) =
+        trial.measurements.get(&metric.name).map(|m| m.samples).filter(|_| is_sampled(metric))
+    {
+        let _ = write!(shown, ", n = {samples}");
+    }
+    Some(shown)
+}
+
+/// Whether a metric is found from samples; memory and sizes are read once.
+fn is_sampled(metric: &Metric) -> bool {
+    matches!(metric.family, Family::Speed | Family::Quality)
 }
 
 /// `, workload 512:128:4 (prompt:output:requests), tasks warmup`, as far as the settings say.
@@ -99,7 +125,7 @@ fn run(text: &mut String, facts: &Facts<'_>) {
     let _ = writeln!(
         text,
         "## Run\n\nIn this folder, with the settings that were measured:\n\n```sh\n{server}\n{chat}\nollama create {} -f Modelfile\n```\n",
-        facts.file.trim_end_matches(".gguf")
+        shell::word(facts.file.trim_end_matches(".gguf"))
     );
 }
 
@@ -109,23 +135,46 @@ fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
         source.license.as_deref().unwrap_or("the source names none: find out before you pass this file on");
     let _ = writeln!(
         text,
-        "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {license} |\n| study | `{}`, seed {}, budget {} |\n\
-         | command | `{}` |\n| candidate | `{}` |\n| versions | `{}` |\n| SHA-256 of the artifact as measured | {} |\n",
-        study.model_path,
+        "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {} |\n| study | {}, seed {}, budget {} |\n\
+         | candidate | {} |\n| versions | {} |\n| SHA-256 of the artifact as measured | {} |\n\nThe command:\n\n{}\n",
+        code(&study.model_path),
         study.model_hash,
-        study.name,
+        cell(license),
+        code(&study.name),
         study.seed,
         Bytes(study.budget_bytes),
-        study.command,
-        serde_json::to_string(&facts.trial.candidate).unwrap_or_default(),
-        study.versions_json.replace('|', "\\|"),
+        code(&serde_json::to_string(&facts.trial.candidate).unwrap_or_default()),
+        code(&study.versions_json),
         match facts.trial.artifact.as_ref().and_then(|a| a.sha256.as_deref()) {
             Some(sha256) => format!("`{sha256}`, checked when this folder was written"),
             None => format!(
                 "not recorded by the version that built it; {SUMS_FILE} is of the file as it was found"
             ),
-        }
+        },
+        block(&study.command),
     );
+}
+
+/// A text that stays in its cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// A text as code in a cell, whatever it holds: the fence is longer than any run of backticks in it.
+fn code(text: &str) -> String {
+    let fence = "`".repeat(longest_run(text) + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    cell(&format!("{fence}{space}{text}{space}{fence}"))
+}
+
+/// A text as a block of code.
+fn block(text: &str) -> String {
+    let fence = "`".repeat(longest_run(text).max(2) + 1);
+    format!("{fence}sh\n{text}\n{fence}")
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
 fn limits(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
@@ -152,4 +201,17 @@ fn limits(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
 fn sentence(fragment: &str) -> String {
     let mut chars = fragment.chars();
     chars.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), chars.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_code_and_cells() {
+        assert_eq!(code("a"), "`a`");
+        assert_eq!(code("a`b``c|d\ne"), "```a`b``c\\|d e```");
+        assert_eq!(code("`x`"), "`` `x` ``");
+        assert_eq!(block("a ``` b"), "````sh\na ``` b\n````");
+    }
 }

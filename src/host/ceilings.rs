@@ -34,6 +34,15 @@ impl Effort {
     }
 }
 
+impl Effort {
+    /// A quick look: a tenth of the rounds over a buffer that is filled in milliseconds. Caches may hold a part of it.
+    #[must_use]
+    pub fn brief(usable_now_bytes: u64) -> Self {
+        let buffer_bytes = (64u64 << 20).min(usable_now_bytes / 4).max(1 << 20);
+        Self { round: Duration::from_millis(8), rounds: 3, buffer_bytes }
+    }
+}
+
 /// Words that a thread reads between two looks at the clock: 1 MiB.
 const BLOCK_WORDS: usize = 1 << 17;
 /// Multiply-add steps between two looks at the clock: well under a millisecond.

@@ -42,6 +42,12 @@ impl HostInfo {
         self.cpu.usable_threads
     }
 
+    /// Whether nothing much ran beside this process when it was probed, so that what is measured now can be believed.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.load.is_none_or(|load| !super::probe::is_busy(load.one, self.cpu.usable_threads))
+    }
+
     /// Bytes of memory that this process may really use when nothing else runs.
     #[must_use]
     pub fn usable_bytes(&self) -> u64 {

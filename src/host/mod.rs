@@ -18,6 +18,7 @@ mod fingerprint;
 mod gpu;
 pub mod gpu_use;
 mod info;
+pub mod limits;
 mod power;
 mod probe;
 mod tier;

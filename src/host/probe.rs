@@ -19,6 +19,8 @@ const BUSY: f64 = 0.5;
 pub struct ProbeOptions {
     /// Measure the ceilings again although they are cached.
     pub refresh: bool,
+    /// Answer at once: ceilings that are kept are taken as they are, and others are measured in a tenth of a second and not kept.
+    pub brief: bool,
     /// Where the ceilings are kept; [`default_cache_dir`] without it.
     pub cache_dir: Option<PathBuf>,
     /// The folder whose free disk is asked for; it need not exist yet. The current folder without it.
@@ -88,7 +90,10 @@ pub fn probe_with(options: &ProbeOptions, sources: &Sources<'_>) -> Result<HostI
     let power = power::read(sources.root);
 
     let mut warnings = Vec::new();
-    let effort = Effort::sized(cpu.last_level_cache_bytes(), memory.usable_now_bytes);
+    let effort = match options.brief {
+        true => Effort::brief(memory.usable_now_bytes),
+        false => Effort::sized(cpu.last_level_cache_bytes(), memory.usable_now_bytes),
+    };
     let meter = || {
         let ceilings = (sources.meter)(cpu.usable_threads, effort)?;
         Ok(Ceilings { load_before: load.map(|load| load.one), ..ceilings })
@@ -219,12 +224,15 @@ impl Kept<'_> {
         if let Some(cached) = cache::load(&folder, fingerprint, threads) {
             let was_busy = cached.load_before.is_some_and(|load| is_busy(load, threads));
             let was_cramped = cached.buffer_bytes < effort.buffer_bytes / 2;
-            let again = options.refresh || (was_busy && calm) || was_cramped;
+            let again = !options.brief && (options.refresh || (was_busy && calm) || was_cramped);
             if !again {
                 return Ok(cached);
             }
         }
         let fresh = measure()?;
+        if options.brief {
+            return Ok(fresh);
+        }
         if let Err(error) = cache::save(&folder, fingerprint, &fresh) {
             let path = cache::file(&folder, fingerprint);
             warnings.push(HostWarning::CacheNotWritten { path, reason: error.to_string() });
@@ -234,7 +242,7 @@ impl Kept<'_> {
 }
 
 /// Whether so many runnable tasks disturb a measurement.
-fn is_busy(load: f64, threads: u32) -> bool {
+pub(super) fn is_busy(load: f64, threads: u32) -> bool {
     load > BUSY * f64::from(threads)
 }
 
@@ -292,6 +300,26 @@ mod tests {
         assert_eq!(ask(100, false, 5.0, 4.0), (true, 3.0), "whatever comes");
         assert_eq!(ask(200, true, 0.1, 4.0), (true, 3.0), "nearly as large a buffer as there could be");
         assert_eq!(ask(300, true, 0.1, 5.0), (false, 5.0), "a cramped buffer");
+    }
+
+    #[test]
+    fn a_brief_probe_takes_what_is_kept_and_keeps_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |brief, calm, load, rate| {
+            let options =
+                ProbeOptions { brief, cache_dir: Some(folder.path().to_owned()), ..ProbeOptions::default() };
+            let effort = Effort { buffer_bytes: 100, ..Effort::sized(None, 0) };
+            let kept = Kept { options: &options, fingerprint: "f", threads: 2, effort, calm };
+            kept.or_measured(|| Ok(ceilings(load, rate)), &mut Vec::new()).unwrap().read_bytes_per_s
+        };
+        assert_eq!(ask(true, true, 0.1, 1.0), 1.0);
+        assert_eq!(ask(true, true, 0.1, 2.0), 2.0, "the first was not kept");
+        assert_eq!(ask(false, false, 5.0, 3.0), 3.0);
+        assert_eq!(
+            ask(true, true, 0.1, 4.0),
+            3.0,
+            "figures of a busy machine are good enough for a quick answer"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Measuring: the worker process, the timing protocol, statistics, peak memory.
 
 pub mod artifact;
+pub mod carried;
 pub mod memory;
 pub mod protocol;
 pub mod rates;

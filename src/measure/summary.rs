@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::carried::carries;
 use super::stats::{Interval, block_mean, quantile_interval};
 use super::timing::{TimingSamples, Wave, waves_of};
 use super::workload::Workload;
@@ -20,16 +21,16 @@ const STEP_BLOCKS: usize = 12;
 pub struct TimingSummary {
     /// Time to first token, median.
     pub ttft_p50_ms: Interval,
-    /// Time to first token, 95th percentile.
-    pub ttft_p95_ms: Interval,
+    /// Time to first token, 95th percentile; none where the samples do not carry it ([`super::carried`]).
+    pub ttft_p95_ms: Option<Interval>,
     /// Time per output token of one sequence, median.
     pub tpot_p50_ms: Interval,
     /// Request latency, median.
     pub latency_p50_ms: Interval,
-    /// Request latency, 95th percentile.
-    pub latency_p95_ms: Interval,
-    /// Request latency, 99th percentile.
-    pub latency_p99_ms: Interval,
+    /// Request latency, 95th percentile; none where the samples do not carry it.
+    pub latency_p95_ms: Option<Interval>,
+    /// Request latency, 99th percentile; none where the samples do not carry it.
+    pub latency_p99_ms: Option<Interval>,
     /// Prompt tokens per second.
     pub prompt_tokens_per_s: Interval,
     /// Tokens per second of one sequence while decoding.
@@ -149,19 +150,19 @@ impl TimingSamples {
                 samples: samples as u64,
             }
         };
-        let percentile = |values: &[f64], q: f64| {
-            let samples = values.len().min(usize::try_from(self.requests()).unwrap_or(usize::MAX));
-            widen(quantile_interval(values, q).value, q, samples)
-        };
+        // Requests of a wave run together and end together: they are one sample.
+        let samples = self.waves.len();
+        let percentile = |values: &[f64], q: f64| widen(quantile_interval(values, q).value, q, samples);
+        let carried = |values: &[f64], q: f64| carries(q, samples as u64).then(|| percentile(values, q));
         let output = f64::from(workload.output_tokens) * f64::from(workload.requests);
         let pass = passes.pass_ms.iter().sum::<f64>() / passes.pass_ms.len() as f64;
         TimingSummary {
             ttft_p50_ms: percentile(&passes.ttft_ms, 0.5),
-            ttft_p95_ms: percentile(&passes.ttft_ms, 0.95),
+            ttft_p95_ms: carried(&passes.ttft_ms, 0.95),
             tpot_p50_ms: self.step_median(),
             latency_p50_ms: percentile(&passes.latency_ms, 0.5),
-            latency_p95_ms: percentile(&passes.latency_ms, 0.95),
-            latency_p99_ms: percentile(&passes.latency_ms, 0.99),
+            latency_p95_ms: carried(&passes.latency_ms, 0.95),
+            latency_p99_ms: carried(&passes.latency_ms, 0.99),
             prompt_tokens_per_s: invert(block_mean(&self.prompt_token_ms(), PROMPT_BLOCKS), 1.0),
             decode_tokens_per_s: invert(block_mean(&self.step_ms, STEP_BLOCKS), 1.0),
             throughput_tokens_per_s: invert(widen(pass, 0.5, self.waves.len()), output),
@@ -278,7 +279,26 @@ mod tests {
             (96.0, 100.0, 104.0)
         );
         assert_eq!(s.latency_p50_ms.samples, 7);
-        assert!(s.latency_p99_ms.value > 103.0 && s.latency_p99_ms.high >= s.latency_p99_ms.value);
+        assert_eq!((s.latency_p95_ms, s.latency_p99_ms, s.ttft_p95_ms), (None, None, None), "of seven waves");
         assert!(samples.method().starts_with("order"));
+        let many = |n: usize| TimingSamples {
+            waves: (0..n).map(|i| wave(100.0 + (i % 10) as f64)).collect(),
+            ..samples.clone()
+        };
+        let s = many(20).summary(&"100:60:1".parse().unwrap());
+        assert!(
+            s.latency_p95_ms.is_some_and(|i| i.value > 108.0 && i.samples == 20)
+                && s.latency_p99_ms.is_none()
+        );
+        let s = many(100).summary(&"100:60:1".parse().unwrap());
+        assert!(s.latency_p99_ms.is_some_and(|i| i.value > 108.0));
+    }
+
+    #[test]
+    fn requests_of_one_wave_are_one_sample() {
+        let samples = timed(4, "100:11:4", &TimingLimits { max_passes: 1, ..TimingLimits::default() });
+        let summary = samples.summary(&"100:11:4".parse().unwrap());
+        assert_eq!(summary.latency_p50_ms.samples, samples.waves.len() as u64);
+        assert!(samples.requests() > summary.latency_p50_ms.samples);
     }
 }

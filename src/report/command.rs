@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
+use crate::shell;
 use crate::space::{Config, KvType};
 use crate::store::{StudyRecord, TrialRecord};
 
@@ -27,17 +29,18 @@ impl Commands {
         let selector = if is_newest && is_plain(&study.name) { study.name.clone() } else { study.selector() };
         let mut export = format!("autotune export {selector} --trial {} --to {stem}", trial.number);
         if results != Path::new("results") && !results.as_os_str().is_empty() {
-            export.push_str(&format!(" --results {}", quote(&results.display().to_string())));
+            export.push_str(&format!(" --results {}", shell::path(results)));
         }
         Self { export, run: None, chat: None }.for_file(study, trial, &format!("{stem}/{stem}.gguf"))
     }
 
     /// The same, running another file.
     #[must_use]
-    pub fn for_file(mut self, study: &StudyRecord, trial: &TrialRecord, file: &str) -> Self {
+    pub fn for_file(mut self, study: &StudyRecord, trial: &TrialRecord, file: impl AsRef<Path>) -> Self {
+        let file = shell::path(file.as_ref());
         let config = Config::from_candidate(&trial.candidate).ok().filter(|_| study.engine == "llama.cpp");
-        self.run = config.as_ref().map(|config| llama_server(config, &quote(file)));
-        self.chat = config.as_ref().map(|config| llama_cli(config, &quote(file)));
+        self.run = config.as_ref().map(|config| llama_server(config, &file));
+        self.chat = config.as_ref().map(|config| llama_cli(config, &file));
         self
     }
 }
@@ -76,27 +79,33 @@ fn shared_flags(config: &Config) -> String {
     command
 }
 
-/// A study's name as the stem of a file: what is no letter, digit, `-`, `_` or `.` becomes `-`.
+/// Longest stem, in bytes: file systems take names of 255, and a trial's number, an ending and a temporary mark come behind it.
+const LONGEST_STEM: usize = 80;
+
+/// A study's name as the stem of a file: what is no letter, digit, `-`, `_` or `.` becomes `-`. A long name is cut, and a piece of its hash
+/// tells it from others that begin alike.
 #[must_use]
 pub fn file_stem(name: &str) -> String {
     let stem: String = name
         .chars()
         .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
-        .take(80)
         .collect();
     let stem = stem.trim_matches(['.', '-']);
-    if stem.is_empty() { "study".into() } else { stem.to_owned() }
+    if stem.is_empty() {
+        return "study".into();
+    }
+    if stem.len() <= LONGEST_STEM {
+        return stem.to_owned();
+    }
+    let hash: String = Sha256::digest(name.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let cut = stem.floor_char_boundary(LONGEST_STEM - hash.len() - 1);
+    format!("{}-{hash}", stem[..cut].trim_end_matches(['.', '-']))
 }
 
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('-')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
-}
-
-/// A word for a POSIX shell.
-fn quote(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -127,7 +136,10 @@ mod tests {
     fn odd_names_make_safe_words() {
         assert_eq!(file_stem("../../etc/pass wd"), "etc-pass-wd");
         assert_eq!(file_stem("..."), "study");
-        assert_eq!(quote("a'b"), r"'a'\''b'");
+        let long = |end: &str| file_stem(&format!("{}{end}", "λ".repeat(200)));
+        assert!(long("a").len() <= LONGEST_STEM && long("a").starts_with("λλ"), "{}", long("a"));
+        assert_ne!(long("a"), long("b"), "names that begin alike stay apart");
+        assert_eq!(long("a"), long("a"));
         assert!(!is_plain("-rf"));
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Analysis;
+use super::metric::withheld;
 use crate::store::{Measurement, Segment, StudyRecord, TrialRecord};
 
 /// A number as JSON: finite ones as they are, the others as the strings `NaN`, `Infinity`, `-Infinity`, a missing one as null.
@@ -70,15 +71,22 @@ fn segment_json(segment: &Segment) -> Value {
     })
 }
 
-fn measurement_json(m: &Measurement) -> Value {
-    json!({
+fn measurement_json(name: &str, m: &Measurement) -> Value {
+    let mut json = json!({
         "unit": m.unit,
         "value": number(m.value),
         "low": number(m.low),
         "high": number(m.high),
         "samples": m.samples,
         "rung": m.rung,
-    })
+    });
+    if let Some(why) = withheld(name, m) {
+        for end in ["value", "low", "high"] {
+            json[end] = Value::Null;
+        }
+        json["withheld"] = Value::String(why);
+    }
+    json
 }
 
 /// One trial: candidate, state, rungs, every measurement with its interval.
@@ -106,7 +114,7 @@ pub fn trial_json(analysis: &Analysis, trial: &TrialRecord) -> Value {
             "started": r.started.to_string(),
             "duration_ms": r.duration.as_millis() as u64,
         })).collect::<Vec<_>>(),
-        "measurements": trial.measurements.iter().map(|(name, m)| (name.clone(), measurement_json(m))).collect::<Map<_, _>>(),
+        "measurements": trial.measurements.iter().map(|(name, m)| (name.clone(), measurement_json(name, m))).collect::<Map<_, _>>(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the metrics mean: label, unit, which way is better, and how a value is printed.
 
-use crate::store::{Direction, TrialRecord};
+use crate::measure::carried::{self, is_too_noisy};
+use crate::store::{Direction, Measurement, TrialRecord};
 use crate::study::estimates::ESTIMATED;
 use crate::units::Bytes;
 
@@ -163,10 +164,24 @@ impl Metric {
     /// The value with its interval, where there is one: `812 ms [790 to 835]`.
     #[must_use]
     pub fn show_interval(&self, reading: Reading) -> String {
+        if let Some(warning) = self.too_noisy(reading) {
+            return warning;
+        }
         match self.ends(reading) {
             Some((low, high)) => format!("{} [{low} to {high}]", self.show(reading.value)),
             None => self.show(reading.value),
         }
+    }
+
+    /// The warning that stands in place of a time, a rate or an energy whose interval is too wide for a figure
+    /// ([`crate::measure::carried`]); other quantities are always stated with their interval.
+    #[must_use]
+    pub fn too_noisy(&self, reading: Reading) -> Option<String> {
+        let (low, high) = reading.interval()?;
+        let positive = matches!(self.family, Family::Speed | Family::Energy);
+        (positive && is_too_noisy(low, high)).then(|| {
+            format!("too noisy to state: between {} and {}", self.show(low.max(0.0)), self.show(high))
+        })
     }
 
     /// The ends of the interval, without the unit where it is that of the value: `790`, `835`; but `9990 ms` beside `10.1 s`.
@@ -193,6 +208,13 @@ impl Metric {
             Max => a > b,
         }
     }
+}
+
+/// Why a stored percentile of a time is not stated: its samples do not carry it. None for all that is stated.
+#[must_use]
+pub fn withheld(metric: &str, measurement: &Measurement) -> Option<String> {
+    let timed = metric.ends_with("_ms");
+    carried::withheld(metric, measurement.samples).filter(|_| timed)
 }
 
 /// A number with three significant digits and no exponent in the usual range.
@@ -227,10 +249,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What a trial measured of a metric; the file size also from the artifact itself. Missing and NaN give none.
+    /// What a trial measured of a metric; the file size also from the artifact itself. Missing and NaN give none, and so does a percentile
+    /// that its samples do not carry (older versions stored those).
     #[must_use]
     pub fn of(trial: &TrialRecord, metric: &str) -> Option<Self> {
         match trial.measurements.get(metric) {
+            Some(m) if withheld(metric, m).is_some() => None,
             Some(m) => Some(Self { value: m.value.filter(|v| !v.is_nan())?, low: m.low, high: m.high }),
             None if metric == "artifact_bytes" => {
                 trial.artifact.as_ref().map(|a| Self { value: a.bytes as f64, low: None, high: None })
@@ -276,6 +300,17 @@ mod tests {
         let across = Reading { value: 10_100.0, low: Some(9_990.0), high: Some(10_300.0) };
         assert_eq!(Metric::of("ttft_p50_ms").show_interval(across), "10.1 s [9990 ms to 10.3 s]");
         assert_eq!(show("joules_per_token", 0.512), "0.512 J");
+    }
+
+    #[test]
+    fn a_figure_with_an_interval_of_a_factor_of_two_is_a_warning() {
+        let noisy = Reading { value: 41.0, low: Some(3.5), high: Some(293.0) };
+        assert_eq!(
+            Metric::of("decode_tokens_per_s").show_interval(noisy),
+            "too noisy to state: between 3.50 tok/s and 293 tok/s"
+        );
+        let few_tasks = Reading { value: 0.1, low: Some(0.02), high: Some(0.3) };
+        assert_eq!(Metric::of("pass_at_1").show_interval(few_tasks), "10.0 % [2.0 to 30.0]");
     }
 
     #[test]

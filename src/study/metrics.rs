@@ -73,10 +73,7 @@ pub fn of_timing(
     let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
     let mut rows = vec![
         with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &passes.latency_ms),
-        row("request_latency_p95_ms", "ms", &summary.latency_p95_ms),
-        row("request_latency_p99_ms", "ms", &summary.latency_p99_ms),
         with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &passes.ttft_ms),
-        row("ttft_p95_ms", "ms", &summary.ttft_p95_ms),
         with_raw(row("tpot_p50_ms", "ms", &summary.tpot_p50_ms), &samples.step_ms),
         with_raw(row("prompt_tokens_per_s", "tokens/s", &summary.prompt_tokens_per_s), &samples.prompt_ms),
         row("decode_tokens_per_s", "tokens/s", &summary.decode_tokens_per_s),
@@ -85,6 +82,13 @@ pub fn of_timing(
         NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
         NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),
     ];
+    for (metric, percentile) in [
+        ("request_latency_p95_ms", &summary.latency_p95_ms),
+        ("request_latency_p99_ms", &summary.latency_p99_ms),
+        ("ttft_p95_ms", &summary.ttft_p95_ms),
+    ] {
+        rows.extend(percentile.as_ref().map(|i| row(metric, "ms", i)));
+    }
     if let Some((ms, info)) = &measured.loaded {
         rows.push(NewMeasurement::exact("load_ms", "ms", *ms));
         // The engine's own account.

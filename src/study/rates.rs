@@ -1,4 +1,4 @@
-//! Kernel rates for a model on a host: from a file of an earlier run, else measured in a worker, in a second or two.
+//! Kernel rates for a model on a host: from a file of an earlier run, else measured in a worker, in a second or two on an idle machine.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::EngineKind;
+use crate::host::busy::Look;
 use crate::measure::protocol::{Job, Message};
 use crate::measure::rates::{KernelRates, RatesRequest};
 use crate::measure::supervisor::{Limits, Supervisor};
@@ -14,44 +15,78 @@ use crate::measure::supervisor::{Limits, Supervisor};
 /// Raised whenever the kernels or the file change.
 const FORMAT: u32 = 2;
 /// Far more than it takes on a slow machine; beside another program that computes with all cores it would take minutes, and say nothing.
-const LIMIT: Duration = Duration::from_secs(40);
+pub const LIMIT: Duration = Duration::from_secs(40);
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     format: u32,
     engine: String,
     rates: KernelRates,
+    /// What disturbed the measurement, in words. Rates of a busy machine are used, and replaced when a calm one measures again.
+    #[serde(default)]
+    disturbed: Option<String>,
 }
 
-/// The rates; none where the engine has no kernels to measure, or they cannot be measured: predictions then rest on the ceilings.
-#[must_use]
-pub fn obtain(
-    supervisor: &Supervisor,
-    engine: EngineKind,
-    request: RatesRequest,
-    fingerprint: &str,
-    folder: Option<&Path>,
-    cancelled: &dyn Fn() -> bool,
-) -> Option<KernelRates> {
-    let version = engine.open().ok()?.version();
-    let file = folder.map(|f| file(f, fingerprint, &request));
-    if let Some(kept) = file.as_deref().and_then(|f| load(f, &version, &request)) {
-        return Some(kept);
+/// Rates with what is known of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The rates.
+    pub rates: KernelRates,
+    /// Whether an earlier run measured them.
+    pub kept: bool,
+    /// What disturbed the measurement, in words.
+    pub disturbed: Option<String>,
+}
+
+/// Where rates are kept, and of which machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Cache<'a> {
+    /// The folder; none where this process has no place for a cache.
+    pub folder: Option<&'a Path>,
+    /// The host's fingerprint.
+    pub fingerprint: &'a str,
+}
+
+impl Cache<'_> {
+    /// The rates that an earlier run kept; none where the engine, its version or the shape differ.
+    #[must_use]
+    pub fn kept(&self, engine: EngineKind, request: &RatesRequest) -> Option<Found> {
+        let version = engine.open().ok()?.version();
+        load(&file(self.folder?, self.fingerprint, request), &version, request)
     }
-    let mut rates = None;
-    let limits = Limits { time: LIMIT, memory_bytes: None };
-    let run = supervisor.run(&Job::Rates { engine, request }, &limits, cancelled, &mut |message| {
-        if let Message::Rates(found) = message {
-            rates = Some(*found);
+
+    /// Measures in a worker, and keeps what was found. None where the engine has no kernels to measure, or not one whole pass over them
+    /// ended within [`LIMIT`]: predictions then rest on the ceilings. `each` is told how far it is, in parts of a whole.
+    #[must_use]
+    pub fn measured(
+        &self,
+        supervisor: &Supervisor,
+        engine: EngineKind,
+        request: RatesRequest,
+        cancelled: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(u64, u64),
+    ) -> Option<Found> {
+        let version = engine.open().ok()?.version();
+        let before = Look::now();
+        let mut rates = None;
+        let limits = Limits { time: LIMIT, memory_bytes: None };
+        let run = supervisor.run(&Job::Rates { engine, request }, &limits, cancelled, &mut |message| {
+            match message {
+                // Sent after every pass: what a worker had when it was stopped is worth keeping.
+                Message::Rates(found) => rates = Some(*found),
+                Message::Progress { done, total, .. } => each(done, total),
+                _ => {}
+            }
+        });
+        let own = run.ok()?.cpu;
+        let disturbed = Look::now().since(&before, own).told();
+        let found = Found { rates: rates?, kept: false, disturbed };
+        if let Some(folder) = self.folder {
+            // Kept where it can be; otherwise it is measured again next time.
+            let _ = save(&file(folder, self.fingerprint, &request), &version, &found);
         }
-    });
-    run.ok()?;
-    let rates = rates?;
-    if let Some(file) = file {
-        // Kept where it can be; otherwise it is measured again next time.
-        let _ = save(&file, &version, &rates);
+        Some(found)
     }
-    Some(rates)
 }
 
 fn file(folder: &Path, fingerprint: &str, request: &RatesRequest) -> PathBuf {
@@ -60,26 +95,35 @@ fn file(folder: &Path, fingerprint: &str, request: &RatesRequest) -> PathBuf {
     folder.join(format!("kernels-{fingerprint}-{key}.json"))
 }
 
-fn load(file: &Path, version: &str, request: &RatesRequest) -> Option<KernelRates> {
+fn load(file: &Path, version: &str, request: &RatesRequest) -> Option<Found> {
     let kept: Kept = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
     let sound = kept.format == FORMAT && kept.engine == version && kept.rates.request == *request;
-    sound.then_some(kept.rates)
+    sound.then_some(Found { rates: kept.rates, kept: true, disturbed: kept.disturbed })
 }
 
-fn save(file: &Path, version: &str, rates: &KernelRates) -> anyhow::Result<()> {
-    let kept = Kept { format: FORMAT, engine: version.to_owned(), rates: rates.clone() };
+fn save(file: &Path, version: &str, found: &Found) -> anyhow::Result<()> {
+    let kept = Kept {
+        format: FORMAT,
+        engine: version.to_owned(),
+        rates: found.rates.clone(),
+        disturbed: found.disturbed.clone(),
+    };
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
     Ok(crate::atomic_file::write(file, serde_json::to_string_pretty(&kept)?.as_bytes())?)
 }
 
-/// Measures, in a worker.
+/// Measures, in a worker. Says how far it is, and the rates after every pass, the best of all so far.
 ///
 /// # Errors
-/// The engine has no kernels of this kind, or refuses.
+/// The engine has no kernels of this kind, or refuses; or `say` fails.
 #[cfg(feature = "llama")]
-pub(super) fn measure(engine: EngineKind, request: RatesRequest) -> anyhow::Result<KernelRates> {
+pub(super) fn measure(
+    engine: EngineKind,
+    request: RatesRequest,
+    say: &mut dyn FnMut(&Message) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     use crate::engine::rates::Kernels;
     use crate::measure::rates::MatmulRate;
     use crate::model::GgmlType;
@@ -120,7 +164,10 @@ pub(super) fn measure(engine: EngineKind, request: RatesRequest) -> anyhow::Resu
             break;
         }
         let mut next = 0;
-        for ty in TYPES {
+        for (place, ty) in TYPES.into_iter().enumerate() {
+            let done = (pass * (TYPES.len() + 1) + place) as u64;
+            let total = (PASSES * (TYPES.len() + 1)) as u64;
+            say(&Message::Progress { what: "kernel rates".to_owned(), done, total })?;
             for repacked in [false, true] {
                 for (all, bytes) in [(&[1, 4][..], STREAMED_BYTES), (&[128], RESIDENT_BYTES)] {
                     let found = kernels.matmul_ns(ty, columns, all, bytes, repacked)?;
@@ -135,8 +182,9 @@ pub(super) fn measure(engine: EngineKind, request: RatesRequest) -> anyhow::Resu
             }
         }
         layers(&kernels, pass == 0, &mut rates)?;
+        say(&Message::Rates(Box::new(rates.clone())))?;
     }
-    Ok(rates)
+    Ok(())
 }
 
 /// Measures the rest of a layer for every pair of cache types; a later pass only improves what the first has found.
@@ -183,7 +231,11 @@ fn layers(
 /// # Errors
 /// Always.
 #[cfg(not(feature = "llama"))]
-pub(super) fn measure(engine: EngineKind, _request: RatesRequest) -> anyhow::Result<KernelRates> {
+pub(super) fn measure(
+    engine: EngineKind,
+    _request: RatesRequest,
+    _say: &mut dyn FnMut(&Message) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     anyhow::bail!("{} has no kernels to measure", engine.name())
 }
 
@@ -196,9 +248,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let request = RatesRequest { threads: 2, hidden: 64, ..RatesRequest::default() };
         let rates = KernelRates { request, ..KernelRates::default() };
+        let busy = Some("other programs used 60 % of the cores".to_owned());
+        let found = Found { rates, kept: false, disturbed: busy };
         let path = file(folder.path(), "f", &request);
-        save(&path, "v1", &rates).unwrap();
-        assert_eq!(load(&path, "v1", &request), Some(rates));
+        save(&path, "v1", &found).unwrap();
+        // Also that the machine was busy: a calm one will measure again.
+        assert_eq!(load(&path, "v1", &request), Some(Found { kept: true, ..found }));
         assert_eq!(load(&path, "v2", &request), None);
         let other = RatesRequest { threads: 1, ..request };
         assert_ne!(file(folder.path(), "f", &other), path);

@@ -203,7 +203,7 @@ fn work<W: Write>(
             Ok(Scripted::default())
         }
         Job::Rates { engine, request } => {
-            line.say(&Message::Rates(Box::new(super::rates::measure(engine, request)?)))?;
+            super::rates::measure(engine, request, &mut |message| line.say(message))?;
             Ok(Scripted::default())
         }
         Job::Reference { engine, artifact, run, texts, windows, window_tokens, out } => {

@@ -83,6 +83,19 @@ pub fn convert(source: &Path, out: &Path, ty: Option<GgmlType>) -> Result<Conver
     }
 }
 
+/// Writes the GGUF that a folder of Hugging Face would become, with a hole in place of the weights: names, types, shapes and metadata are
+/// there, which is all that a prediction needs.
+///
+/// # Errors
+/// As for [`convert`].
+pub fn outline(source: &Path, out: &Path) -> Result<(), ConvertError> {
+    let checkpoint = Checkpoint::open(source)?;
+    match &checkpoint {
+        Checkpoint::Gguf { .. } => Err(ConvertError::Occupied(source.to_owned())),
+        Checkpoint::Hf(model) => to_gguf::outline(&checkpoint, model, out),
+    }
+}
+
 /// Which way the rows of a head go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::{ConvertError, Converted, Order, result_type, rewritten};
 use crate::compress::CompressError;
-use crate::model::gguf::{GgufWriter, MetaArray, MetaValue, Metadata, TensorDecl};
+use crate::model::gguf::{
+    DEFAULT_ALIGNMENT, GgufWriter, MetaArray, MetaValue, Metadata, TensorDecl, header_bytes, padded,
+};
 use crate::model::hf::{HfFault, HfModel, hf_name};
 use crate::model::rope::{Rope, RopeScaling, yarn_temperature};
 use crate::model::tokenizer::gguf_entries;
@@ -18,9 +20,47 @@ pub(super) fn write(
     out: &Path,
     asked: Option<GgmlType>,
 ) -> Result<Converted, ConvertError> {
+    let order = if checkpoint.arch().kind == ArchKind::Qwen2 { Order::Same } else { Order::ToNeighbours };
+    let Header { metadata, names, decls, factors } = header(checkpoint, model, asked)?;
+    let mut writer = GgufWriter::create(out, &metadata, &decls).map_err(CompressError::from)?;
+    for (name, decl) in names.iter().zip(&decls) {
+        let raw = checkpoint.require(name)?;
+        let bytes = rewritten(name, &raw, decl.ty, order, checkpoint)?;
+        writer.write(&bytes).map_err(CompressError::from)?;
+    }
+    for (_, factors) in &factors {
+        writer.write(&float_bytes(factors, GgmlType::F32)).map_err(CompressError::from)?;
+    }
+    let bytes = writer.finish(true).map_err(CompressError::from)?;
+    let remarks = model.config.remarks.clone();
+    Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0, remarks })
+}
+
+/// The file that [`write`] would make, with a hole in place of the weights.
+pub(super) fn outline(checkpoint: &Checkpoint, model: &HfModel, out: &Path) -> Result<(), ConvertError> {
+    let Header { metadata, decls, .. } = header(checkpoint, model, None)?;
+    let head = header_bytes(&metadata, &decls, DEFAULT_ALIGNMENT);
+    let data: u64 = decls.iter().map(|d| padded(d.bytes().unwrap_or(0), DEFAULT_ALIGNMENT)).sum();
+    let written = std::fs::File::create(out).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, &head)?;
+        file.set_len((head.len() as u64).saturating_add(data))
+    });
+    written.map_err(|e| ConvertError::Write { path: out.to_owned(), cause: e.to_string() })
+}
+
+/// What comes before the weights, and what they are made from.
+struct Header {
+    metadata: Metadata,
+    /// Tensors of the checkpoint, in order.
+    names: Vec<String>,
+    /// Their declarations, those of the factors behind them.
+    decls: Vec<TensorDecl>,
+    factors: Vec<(&'static str, Vec<f32>)>,
+}
+
+fn header(checkpoint: &Checkpoint, model: &HfModel, asked: Option<GgmlType>) -> Result<Header, ConvertError> {
     let arch = checkpoint.arch();
     let facts = checkpoint.tokenizer()?;
-    let order = if arch.kind == ArchKind::Qwen2 { Order::Same } else { Order::ToNeighbours };
     let mut metadata = architecture(model);
     for (key, value) in gguf_entries(&facts, arch.vocab)? {
         metadata.set(&key, value);
@@ -48,18 +88,7 @@ pub(super) fn write(
         _ => 1,
     };
     metadata.set("general.file_type", MetaValue::U32(file_type));
-    let mut writer = GgufWriter::create(out, &metadata, &decls).map_err(CompressError::from)?;
-    for (name, decl) in names.iter().zip(&decls) {
-        let raw = checkpoint.require(name)?;
-        let bytes = rewritten(name, &raw, decl.ty, order, checkpoint)?;
-        writer.write(&bytes).map_err(CompressError::from)?;
-    }
-    for (_, factors) in &factors {
-        writer.write(&float_bytes(factors, GgmlType::F32)).map_err(CompressError::from)?;
-    }
-    let bytes = writer.finish(true).map_err(CompressError::from)?;
-    let remarks = model.config.remarks.clone();
-    Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0, remarks })
+    Ok(Header { metadata, names, decls, factors })
 }
 
 /// The checkpoint's tensors by their GGUF names, in the order of a file. The model's opening has seen that each is one of these.

@@ -94,7 +94,7 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
                     @if let Some(reading) = Reading::of(trial, &metric.name) {
                         dt { (metric.short) }
                         dd {
-                            (metric.show(reading.value))
+                            @if metric.too_noisy(reading).is_some() { "too noisy" } @else { (metric.show(reading.value)) }
                             @if let Some((low, high)) = metric.ends(reading) {
                                 small { (low) " to " (high) }
                             }

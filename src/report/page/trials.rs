@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
+use crate::report::metric::withheld;
 use crate::report::{Analysis, Metric, Reading, titles};
 use crate::store::{TrialRecord, TrialState};
 
@@ -68,7 +69,7 @@ fn cell(metric: &Metric, reading: Option<Reading>) -> Markup {
         None => html! { td.n { "–" } },
         Some(r) => html! {
             td.n data-v=(r.value) {
-                (metric.show(r.value))
+                @if metric.too_noisy(r).is_some() { span.muted { "too noisy" } } @else { (metric.show(r.value)) }
                 @if let Some((low, high)) = metric.ends(r) { small { (low) " to " (high) } }
             }
         },
@@ -89,7 +90,10 @@ fn details(analysis: &Analysis, trial: &TrialRecord) -> Markup {
                     dd {
                         @match Reading::of(trial, name) {
                             Some(reading) => { (metric.show_interval(reading)) },
-                            None => { @if m.value.is_some() { "not a number" } @else { "missing" } },
+                            None => {
+                                @if let Some(why) = withheld(name, m) { (why) }
+                                @else if m.value.is_some() { "not a number" } @else { "missing" }
+                            },
                         }
                         @if m.samples > 1 { span.muted { " from " (m.samples) " samples" } }
                     }

@@ -1,0 +1,120 @@
+//! Folders of Hugging Face where a GGUF is worked with: converted for a study and for `bench`, outlined for `plan`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::exit::Expected;
+use super::preflight;
+use super::printer::Printer;
+use crate::compress::convert::{ConvertError, convert, outline};
+use crate::report::file_stem;
+
+/// The GGUF of what the user named. One that was made now is removed again when this is dropped, unless it is to be kept.
+pub(super) struct Converted {
+    pub(super) path: PathBuf,
+    made: bool,
+}
+
+impl Converted {
+    pub(super) fn of(named: &Path, results: &Path, printer: &Printer) -> anyhow::Result<Self> {
+        let (path, made) = made_gguf(named, results, printer)?;
+        Ok(Self { path, made })
+    }
+
+    /// A study needs it from now on.
+    pub(super) fn keep(mut self) {
+        self.made = false;
+    }
+}
+
+impl Drop for Converted {
+    fn drop(&mut self) {
+        if self.made {
+            preflight::discard(&self.path);
+        }
+    }
+}
+
+/// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
+///
+/// # Errors
+/// The folder cannot be converted, or the disk refuses.
+pub(super) fn as_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<PathBuf> {
+    Ok(made_gguf(model, results, printer)?.0)
+}
+
+/// As [`as_gguf`]; also tells whether the file was made now.
+fn made_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<(PathBuf, bool)> {
+    if !model.is_dir() {
+        return Ok((model.to_owned(), false));
+    }
+    let mut files: Vec<String> = std::fs::read_dir(model)?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let data = entry.metadata().ok()?;
+            Some(format!("{:?} {} {:?}", entry.file_name(), data.len(), data.modified().ok()))
+        })
+        .collect();
+    files.sort();
+    let digest = Sha256::digest(format!("{} {}", model.display(), files.join("\n")).as_bytes());
+    let key: String = crate::hex::encode(&digest[..8]);
+    let name = model.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+    let folder = std::path::absolute(results)?.join("cache").join("converted");
+    let out = folder.join(format!("{}-{key}.gguf", file_stem(&name)));
+    let made = !out.is_file();
+    if made {
+        printer.remark(&format!("turning {} into a GGUF", model.display()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+        match convert(model, &out, None) {
+            Ok(done) => done.remarks.iter().for_each(|remark| printer.remark(remark)),
+            Err(error) => {
+                preflight::discard(&out);
+                return Err(refused(error));
+            }
+        }
+    }
+    Ok((out, made))
+}
+
+/// A file that is removed when it is no longer needed: the GGUF that a folder would become, without its weights.
+#[derive(Debug)]
+pub(super) struct Outline(PathBuf);
+
+impl Outline {
+    /// Writes the outline of a folder of Hugging Face among the temporary files; none for any other path.
+    ///
+    /// # Errors
+    /// The folder cannot be converted, or the disk refuses.
+    pub(super) fn of(model: &Path) -> anyhow::Result<Option<Self>> {
+        if !model.is_dir() {
+            return Ok(None);
+        }
+        let path = crate::model::gguf::temp_beside(&std::env::temp_dir().join("autotune-outline"));
+        // Made first, so that a half-written file is removed, too.
+        let made = Self(path);
+        outline(model, &made.0).map_err(refused)?;
+        Ok(Some(made))
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Outline {
+    fn drop(&mut self) {
+        // A temporary file that stays behind is the system's to clear.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The disk's fault told apart from the folder's.
+fn refused(error: ConvertError) -> anyhow::Error {
+    if crate::fault::is_machines(&error) || matches!(error, ConvertError::Write { .. }) {
+        return Expected::environment(error.to_string()).into();
+    }
+    Expected::usage(error.to_string()).into()
+}
