@@ -89,7 +89,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             printer.data(&model.display().to_string());
         }
     }
-    let commands = analysis.commands(&trial).for_file(&study, &trial, &model.display().to_string());
+    let commands = analysis.commands(&trial).for_file(&study, &trial, &model);
     for line in [commands.run, commands.chat].into_iter().flatten() {
         printer.data(&line);
     }

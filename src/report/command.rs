@@ -31,7 +31,7 @@ impl Commands {
         if results != Path::new("results") && !results.as_os_str().is_empty() {
             export.push_str(&format!(" --results {}", shell::path(results)));
         }
-        Self { export, run: None, chat: None }.for_file(study, trial, &format!("{stem}/{stem}.gguf"))
+        Self { export, run: None, chat: None }.for_file(study, trial, format!("{stem}/{stem}.gguf"))
     }
 
     /// The same, running another file.
