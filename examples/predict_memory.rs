@@ -28,7 +28,7 @@ use autotune::space::{Config, LoadedSpace, SpaceFacts, load_space};
 use autotune::study::kit::{self, Materials};
 use autotune::study::predict::{Ceiling, peak_memory_bytes};
 use autotune::study::prepare::timing_text;
-use autotune::study::rates::obtain;
+use autotune::study::rates::Cache;
 use autotune::study::{Bounds, Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
 use autotune::units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,10 @@ fn main() -> Result<()> {
     };
     let host = probe(&ProbeOptions::default())?;
     let request = kit.rates_request(2).context("a model without kernels")?;
-    let cache = default_cache_dir();
-    let rates =
-        obtain(&supervisor, EngineKind::LlamaCpp, request, &host.fingerprint, cache.as_deref(), &|| false);
+    let folder = default_cache_dir();
+    let cache = Cache { folder: folder.as_deref(), fingerprint: &host.fingerprint };
+    let measure = || cache.measured(&supervisor, EngineKind::LlamaCpp, request, &|| false, &mut |_, _| {});
+    let rates = cache.kept(EngineKind::LlamaCpp, &request).or_else(measure).map(|found| found.rates);
     let c = &host.ceilings;
     let ceilings = Ceilings {
         one: Ceiling {
