@@ -101,8 +101,8 @@ fn main() -> Result<()> {
     let request = kit.rates_request(2).context("a model without kernels")?;
     let folder = default_cache_dir();
     let cache = Cache { folder: folder.as_deref(), fingerprint: &host.fingerprint };
-    let measure = || cache.measured(&supervisor, EngineKind::LlamaCpp, request, &|| false, &mut |_, _| {});
-    let rates = cache.kept(EngineKind::LlamaCpp, &request).or_else(measure).map(|found| found.rates);
+    let fresh = || cache.measured(&supervisor, EngineKind::LlamaCpp, request, &|| false, &mut |_, _| {});
+    let rates = cache.kept(EngineKind::LlamaCpp, &request).or_else(fresh).map(|found| found.rates);
     let c = &host.ceilings;
     let ceilings = Ceilings {
         one: Ceiling {

@@ -2,6 +2,7 @@
 
 use super::args::StoreArgs;
 use super::exit::{Exit, Expected};
+use super::printer::Printer;
 use crate::store::{DATABASE_FILE, Store, StoreError};
 
 /// Opens the database of the results folder for reading; it must exist.
@@ -9,7 +10,14 @@ use crate::store::{DATABASE_FILE, Store, StoreError};
 /// # Errors
 /// An [`Expected`] failure that names the file and the remedy.
 pub fn open_for_reading(args: &StoreArgs) -> anyhow::Result<Store> {
-    Store::open_existing(&args.results.join(DATABASE_FILE)).map_err(expected)
+    let store = Store::open_existing(&args.results.join(DATABASE_FILE)).map_err(expected)?;
+    if store.is_copy() {
+        Printer::new(false).warn(&format!(
+            "{} cannot be written, and its last writer left a write-ahead log behind: a copy with that log worked in is read",
+            store.path().display()
+        ));
+    }
+    Ok(store)
 }
 
 /// Opens the database of the results folder for writing; creates it where it is missing.

@@ -21,6 +21,7 @@ pub mod mock;
 pub mod quantize;
 #[cfg(feature = "llama")]
 pub mod rates;
+pub(crate) mod sqlite;
 pub mod sys;
 
 pub use inspect::Inspection;

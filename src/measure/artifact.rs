@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Job, Message, TimingPlan};
+use super::run_clock::RunClock;
 use super::summary::TimingSummary;
 use super::supervisor::{End, Limits, Outcome, SpawnError, Supervisor};
 use super::timing::TimingSamples;
@@ -52,6 +53,8 @@ pub struct Measured {
     pub machine: Option<MachineState>,
     /// Energy that the machine used meanwhile, loading included; none where it cannot be read.
     pub energy: Option<Energy>,
+    /// For how long this process was stopped meanwhile; what else was stopped with it is not known, so that the times are in doubt.
+    pub stopped: Duration,
 }
 
 /// The machine around one measurement.
@@ -98,7 +101,9 @@ impl Measured {
     #[must_use]
     pub fn doubt(&self, usual: Option<Pace>) -> Option<String> {
         let gpu = self.outcome.gpu.as_ref().and_then(GpuUse::told);
-        let said = [self.machine.and_then(|m| m.doubt(usual)), gpu].map(|text| text.into_iter());
+        let stopped = (!self.stopped.is_zero())
+            .then(|| format!("this process was stopped for {:.0} s", self.stopped.as_secs_f64()));
+        let said = [stopped, self.machine.and_then(|m| m.doubt(usual)), gpu].map(|text| text.into_iter());
         let said: Vec<String> = said.into_iter().flatten().collect();
         (!said.is_empty()).then(|| said.join(", "))
     }
@@ -161,6 +166,7 @@ pub fn measure(
     let real = request.engine != EngineKind::Mock;
     let threads = request.run.threads;
     let offloads = request.run.gpu_layers > 0;
+    let clock = RunClock::start();
     let before = real.then(|| (pace(threads), energy::machine(offloads), Look::now()));
     let limits = Limits { time: request.timeout, memory_bytes: request.budget_bytes };
     // Energy is counted over the whole run, so that all of every request must be in it.
@@ -181,7 +187,8 @@ pub fn measure(
     })?;
     let energy =
         outcome.scripted_joules.map(|joules| Energy { joules, counters: vec!["scripted".to_owned()] });
-    let mut measured = Measured { outcome, samples, loaded, machine: None, energy };
+    let stopped = if real { clock.stopped() } else { Duration::ZERO };
+    let mut measured = Measured { outcome, samples, loaded, machine: None, energy, stopped };
     if let Some((pace_before, counters, look)) = before {
         let disturbance = Look::now().since(&look, measured.outcome.cpu);
         measured.energy = energy::between(&counters, &energy::machine(offloads));
@@ -232,11 +239,15 @@ mod tests {
             warning: None,
         };
         let energy = Some(Energy { joules: 6.0, counters: vec!["package-0".to_owned()] });
-        let measured = Measured { outcome, samples: None, loaded: None, machine: Some(busy), energy };
+        let stopped = Duration::ZERO;
+        let measured =
+            Measured { outcome, samples: None, loaded: None, machine: Some(busy), energy, stopped };
         assert_eq!(
             measured.doubt(None).unwrap(),
             "other programs used 30 % of the cores, 2 other processes were on the GPU, the GPU was throttled by its power limit"
         );
         assert_eq!(measured.mean_power_w(), Some(1.5));
+        let slept = Measured { stopped: Duration::from_secs(12), ..measured };
+        assert!(slept.doubt(None).unwrap().starts_with("this process was stopped for 12 s, other programs"));
     }
 }

@@ -6,6 +6,7 @@ pub mod memory;
 pub mod protocol;
 pub mod rates;
 pub mod recheck;
+pub mod run_clock;
 pub mod stats;
 pub mod summary;
 pub mod supervisor;

@@ -45,6 +45,18 @@ pub enum StoreError {
     /// File or folder may not be written (or not even opened).
     #[error("`{}` cannot be opened or written; the database and its folder must both be writable (check permissions, or name another folder with --results)", .0.display())]
     ReadOnly(PathBuf),
+    /// A read-only database whose log must be worked in, and no place for a copy.
+    #[error(
+        "`{}` cannot be written, and its write-ahead log, which its last writer left behind, could not be worked into a copy among the \
+         temporary files: {source}; set TMPDIR to a folder with space, or copy the database and its -wal file to where they can be written",
+        path.display()
+    )]
+    NoCopy {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// No space.
     #[error("no space is left for `{}`; free some and run `autotune resume`, everything finished so far is kept", .0.display())]
     DiskFull(PathBuf),
@@ -57,7 +69,7 @@ pub enum StoreError {
         detail: String,
     },
     /// Pages that contradict each other.
-    #[error("`{}` is damaged ({detail}); `autotune salvage {0}` saves what can be read", path.display())]
+    #[error("`{}` is damaged ({detail}); `autotune salvage {}` saves what can be read", path.display(), crate::shell::path(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -175,6 +187,7 @@ impl StoreError {
             self,
             Self::Folder { .. }
                 | Self::ReadOnly(_)
+                | Self::NoCopy { .. }
                 | Self::DiskFull(_)
                 | Self::Disk { .. }
                 | Self::Corrupt { .. }

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod migrate;
 mod open;
+mod reach;
 mod read;
 mod real;
 mod repeat;

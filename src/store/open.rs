@@ -1,6 +1,7 @@
 //! Opening: creating, recognising, migrating, and saying what is wrong with a file.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::cache::Cache;
-use super::{Result, StoreError, migrate};
+use super::{Result, StoreError, migrate, reach};
 
 /// How long a write waits for another process. A sampler may think for seconds inside its ask.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,6 +19,10 @@ pub struct Store {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     pub(super) cache: Cache,
+    /// Whether a copy is read in place of the file.
+    copied: bool,
+    /// Dropped behind the connection, which reaches its files through it.
+    _folder: Option<File>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
 }
 
@@ -56,6 +61,8 @@ impl Store {
         let store = match store.check() {
             // WAL needs a file beside the database; in a read-only folder without one nobody writes either.
             Err(StoreError::ReadOnly(_)) if !has_wal(path) => Self::connect_immutable(path)?,
+            // What the log holds is newer than the file: it is worked in where that can be done.
+            Err(StoreError::ReadOnly(_)) => return reach::copy_with_log(path),
             other => other.map(|()| store)?,
         };
         store.check()?;
@@ -89,6 +96,12 @@ impl Store {
         self
     }
 
+    /// Whether a copy is read, since the file lies on a read-only file system and its write-ahead log was left behind.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.copied
+    }
+
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -114,8 +127,13 @@ impl Store {
         self.sql(Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred))
     }
 
-    fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
-        Self::prepare(path, Connection::open_with_flags(path, flags))
+    pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
+        Self::prepare(path, reach::connect(path, flags))
+    }
+
+    /// The same, told as a copy of the file at a path.
+    pub(super) fn as_copy_of(self, path: &Path) -> Self {
+        Self { path: path.to_owned(), copied: true, ..self }
     }
 
     fn connect_immutable(path: &Path) -> Result<Self> {
@@ -130,15 +148,17 @@ impl Store {
         uri.push_str("?immutable=1");
         let flags =
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        Self::prepare(path, Connection::open_with_flags(uri, flags))
+        Self::prepare(path, Connection::open_with_flags(uri, flags).map(|connection| (connection, None)))
     }
 
-    fn prepare(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Self> {
-        let connection = opened.map_err(|e| StoreError::from_sqlite(path, e))?;
+    fn prepare(path: &Path, opened: rusqlite::Result<(Connection, Option<File>)>) -> Result<Self> {
+        let (connection, folder) = opened.map_err(|e| StoreError::from_sqlite(path, e))?;
         let store = Self {
             connection,
             path: path.to_owned(),
             cache: Cache::default(),
+            copied: false,
+            _folder: folder,
             clock: Box::new(Timestamp::now),
         };
         store.sql(store.connection.busy_timeout(PATIENCE))?;
@@ -148,7 +168,7 @@ impl Store {
     }
 
     /// Reads the first page: is this ours, and not from the future?
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         // One view: another process may be creating the schema at this moment.
         let view = self.read()?;
         let found = self.sql(migrate::application_id(&view))?;

@@ -40,7 +40,9 @@ pub(super) struct Doubt {
 impl Doubt {
     /// None where nothing disturbed the measurement.
     pub(super) fn of(measured: &Measured, earlier: &Earlier) -> Option<Self> {
-        measured.doubt(earlier.usual()).map(|why| Self { why, again: earlier.allows_another() })
+        // A stop is no habit of the machine, and spoils the times whatever the pace.
+        let again = earlier.allows_another() || !measured.stopped.is_zero();
+        measured.doubt(earlier.usual()).map(|why| Self { why, again })
     }
 }
 
@@ -49,7 +51,8 @@ impl Doubt {
 pub(super) fn better(first: Measured, second: Measured, usual: Option<Pace>) -> Measured {
     let pace = |m: &Measured| m.machine.map(|state| state.pace());
     let faster = pace(&second).zip(pace(&first)).is_some_and(|(second, first)| second.of(&first) >= 1.0);
-    if faster || second.doubt(usual).is_none() { second } else { first }
+    let ran_on = second.stopped < first.stopped;
+    if ran_on || faster || second.doubt(usual).is_none() { second } else { first }
 }
 
 #[cfg(test)]
@@ -76,7 +79,7 @@ mod tests {
         let pace = Pace { rounds_per_s };
         let disturbance = Disturbance { others_share, ..Disturbance::default() };
         let machine = Some(MachineState { disturbance, pace_before: pace, pace_after: pace });
-        Measured { outcome, samples: None, loaded: None, machine, energy: None }
+        Measured { outcome, samples: None, loaded: None, machine, energy: None, stopped: Duration::ZERO }
     }
 
     fn earlier(paces: &[f64], remeasured: u64) -> Earlier {
@@ -110,6 +113,15 @@ mod tests {
         assert!(!again(4, 2));
         assert!(!again(19, 5));
         assert!(again(20, 5));
+    }
+
+    #[test]
+    fn a_measurement_across_a_stop_is_always_taken_again() {
+        let slept = Measured { stopped: Duration::from_secs(12), ..measured(100.0, 0.0) };
+        let doubt = Doubt::of(&slept, &earlier(&[100.0; 4], 4)).unwrap();
+        assert_eq!(doubt, Doubt { why: "this process was stopped for 12 s".to_owned(), again: true });
+        let after = measured(80.0, 0.5);
+        assert_eq!(better(slept, after.clone(), Some(Pace { rounds_per_s: 100.0 })), after);
     }
 
     #[test]

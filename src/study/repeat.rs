@@ -62,6 +62,9 @@ impl Study<'_> {
         if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
             return Ok(Err(reason));
         }
+        if !measured.stopped.is_zero() {
+            return Ok(Err("this process was stopped meanwhile".to_owned()));
+        }
         let Some(rows) = self.rows(&measured) else { return Ok(Err("no timing was reported".to_owned())) };
         Ok(match rows.iter().find_map(NewMeasurement::fault) {
             Some(fault) => Err(format!("what was measured is no number: {fault}")),

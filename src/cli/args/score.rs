@@ -50,8 +50,8 @@ pub struct PasskArgs {
     #[arg(long, default_value_t = 3.0)]
     pub timeout_s: f64,
     /// Programs that run at once; default: the usable cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), allow_hyphen_values = true)]
-    pub jobs: Option<u32>,
+    #[arg(long)]
+    pub jobs: Option<usize>,
     /// Which protection the sandbox must have.
     #[arg(long, value_enum, default_value = "auto")]
     pub sandbox: SandboxMode,

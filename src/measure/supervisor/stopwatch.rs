@@ -1,21 +1,5 @@
 //! The clock that time limits are held against.
 
-use std::time::{Duration, Instant};
-
-/// Time since a start. Every limit on a worker's time reads it here, so that what counts as elapsed is decided in one place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stopwatch {
-    started: Instant,
-}
-
-impl Stopwatch {
-    /// Starts now.
-    pub(super) fn start() -> Self {
-        Self { started: Instant::now() }
-    }
-
-    /// Time that counts against a limit.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-}
+/// Time since a start. Every limit on a worker's time reads it here, so that what counts as elapsed is decided in one place: the time for
+/// which this process ran, so that a study that was stopped does not end its workers when it goes on.
+pub(super) type Stopwatch = crate::measure::run_clock::RunClock;
