@@ -128,7 +128,7 @@ impl Graders {
     ) -> anyhow::Result<Self> {
         if set.tasks.is_empty() {
             let why = if left_out.is_empty() { String::new() } else { format!(": {}", left_out.join("; ")) };
-            let text = format!("--tasks {tasks}: none of the tasks can be graded on this machine{why}");
+            let text = format!("--tasks {}: none of the tasks can be graded on this machine{why}", set.name);
             return Err(Expected::environment(text).into());
         }
         let unexecuted = set.tasks.iter().filter(|task| !task.language.is_executed()).count();

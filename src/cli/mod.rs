@@ -83,7 +83,9 @@ fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
     let (jobs, lasts) = match &cli.command {
         None | Some(Command::Tune(_) | Command::Resume(_) | Command::Evaluate(_)) => (jobs, true),
         Some(Command::Validate(_)) => (jobs, false),
-        Some(Command::Score(ScoreCommand::Passk(args))) => (args.jobs.and_then(|n| u32::try_from(n).ok()).unwrap_or(jobs), false),
+        Some(Command::Score(ScoreCommand::Passk(args))) => {
+            (args.jobs.and_then(|n| u32::try_from(n).ok()).unwrap_or(jobs), false)
+        }
         Some(Command::Bench(_)) => (0, false),
         Some(_) => return Ok(()),
     };
