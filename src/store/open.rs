@@ -132,7 +132,7 @@ impl Store {
     }
 
     /// The same, told as a copy of the file at a path.
-    pub(super) fn as_copy_of(self, path: &Path) -> Self {
+    pub(super) fn into_copy_of(self, path: &Path) -> Self {
         Self { path: path.to_owned(), copied: true, ..self }
     }
 

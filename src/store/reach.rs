@@ -74,7 +74,7 @@ pub(super) fn copy_with_log(path: &Path) -> Result<Store> {
             Ok(store)
         });
     remove();
-    opened.map(|store| store.as_copy_of(path))
+    opened.map(|store| store.into_copy_of(path))
 }
 
 /// The file beside a database.
