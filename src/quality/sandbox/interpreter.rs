@@ -115,6 +115,14 @@ fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> 
     Err(last.or(first).unwrap_or_else(|| "it gave no answer".to_owned()))
 }
 
+/// Where a Python finds installed packages. One that cannot tell has none.
+fn packages(candidate: &Path) -> Vec<PathBuf> {
+    let said = answer(Command::new(candidate).args(["-E", "-B", "-c", ASK_PACKAGES]), PATIENCE);
+    let Some(said) = said.ok().filter(|said| said.success) else { return Vec::new() };
+    let text = String::from_utf8_lossy(&said.stdout);
+    text.lines().map(PathBuf::from).filter(|folder| folder.is_absolute()).collect()
+}
+
 /// What a program said.
 struct Answer {
     success: bool,
@@ -199,15 +207,4 @@ mod tests {
         let error = ask(TaskLanguage::Python, &path).unwrap_err();
         assert!(error.contains("Python 3.6.1"), "{error}");
     }
-}
-
-/// Where a Python finds installed packages. One that cannot tell has none.
-fn packages(candidate: &Path) -> Vec<PathBuf> {
-    let output = Command::new(candidate).args(["-E", "-B", "-c", ASK_PACKAGES]).stdin(Stdio::null()).output();
-    let Ok(output) = output.map_err(drop).and_then(|o| if o.status.success() { Ok(o) } else { Err(()) })
-    else {
-        return Vec::new();
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().map(PathBuf::from).filter(|folder| folder.is_absolute()).collect()
 }
