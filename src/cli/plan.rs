@@ -125,7 +125,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         planned(describe(&candidate), &Config::from_candidate(&candidate).ok()?)
     });
     let plan = Plan {
-        model: format!("{} ({})", named.display(), kit.describe()),
+        model: format!("{} ({})", path.display(), kit.describe()),
         budget_bytes,
         workload: workload.to_string(),
         presets,
