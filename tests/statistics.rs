@@ -41,7 +41,7 @@ fn bench_states_percentiles_from_enough_waves_on() {
     let row = |requests: &str| -> Value {
         let said = bench.run(&[
             "bench",
-            "mock.json",
+            "artifact.json",
             "--engine",
             "mock",
             "--workload",
