@@ -167,7 +167,7 @@ mod tests {
         let pair = Paired { only_trial: 2, only_other: 2, both: 40 };
         assert_eq!(
             cautions(&same, &objectives(), &first(1), &|_, _| Some(pair)),
-            ["40 tasks tell pass rates apart from about 15 points on, not less"]
+            ["40 tasks tell pass rates apart from about 18 points on, not less"]
         );
         assert!(cautions(&trials, &objectives(), &first(1), &|_, _| None).is_empty());
     }
