@@ -121,6 +121,7 @@ fn few_open_files_are_named_before_anything_is_made() {
     assert!(!bench.has_study());
     // A soft limit is raised to the hard one.
     limited("ulimit -Sn 32").code(0);
+    limited("rm -r results; ulimit -s 256").code(0);
     limited("rm -r results; ulimit -f 20000").code(0).names("ulimit -f");
 }
 

@@ -21,7 +21,9 @@ pub enum LocateError {
     )]
     Address(String),
     /// The address of a file on the hub.
-    #[error("{address} is an address; write {name} for it")]
+    #[error(
+        "{address} is an address; write {name} for it (files of the hub are named hf:owner/repo/file.gguf)"
+    )]
     HubAddress {
         /// What was given.
         address: String,
@@ -206,6 +208,9 @@ mod tests {
             assert!(text(other).contains("hf:owner/repo/file.gguf"), "{other}");
         }
         let address = text("https://huggingface.co/a/b/resolve/main/sub/c.gguf?download=true");
-        assert!(address.contains("hf:a/b/sub/c.gguf"), "{address}");
+        assert!(
+            address.contains("hf:a/b/sub/c.gguf") && address.contains("hf:owner/repo/file.gguf"),
+            "{address}"
+        );
     }
 }
