@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DurationError {
     /// No unit: `90` could be seconds or minutes.
-    #[error("`{0}` has no unit; write `{0}s` for seconds or `{0}m` for minutes")]
+    #[error("`{0}` has no unit; write `{0}s` for seconds or `{0}m` for minutes, as in 90s, 30m or 2h")]
     NoUnit(String),
     /// `30M`: minutes or months.
     #[error("`{found}` is ambiguous: `M` could be minutes or months; write `{number}m` for minutes")]
