@@ -1,4 +1,4 @@
-//! How often the recommendation is right where the true qualities are known: `cargo bench --bench quality -- [STUDIES]` prints a table.
+//! How often the recommendation is right where the true qualities are known: `cargo bench --bench quality -- [STUDIES [FIRST_SEED]]` prints a table.
 #![allow(clippy::print_stdout)]
 
 mod simulation;
@@ -8,7 +8,8 @@ use simulation::{Tally, World, simulate};
 fn main() {
     // `cargo test --benches` runs this too, without the flag: a few studies then.
     let usual = if std::env::args().any(|a| a == "--bench") { 400 } else { 4 };
-    let studies = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(usual);
+    let mut numbers = std::env::args().skip(1).filter_map(|a| a.parse::<u64>().ok());
+    let (studies, first_seed) = (numbers.next().unwrap_or(usual), numbers.next().unwrap_or(1));
     println!(
         "| {studies} studies each | tasks | called best within a point | off by, mean | non-dominated lost | lost by over a point | on the front (truly) |"
     );
@@ -19,7 +20,7 @@ fn main() {
         (World::OneImproves, "one truly improves"),
     ] {
         for tasks in [40, 80, 164] {
-            let [before, after] = simulate(world, tasks, studies, 1);
+            let [before, after] = simulate(world, tasks, studies, first_seed);
             let both = |of: &dyn Fn(&Tally) -> f64, digits: usize, unit: &str| {
                 format!("{:.digits$} → {:.digits$}{unit}", of(&before), of(&after))
             };

@@ -29,8 +29,9 @@ const TRIALS: [(&str, f64, f64, f64, usize); 4] = [
 ];
 const REFERENCE_PASSED: usize = 11;
 
-/// The study, with latencies known to such a share.
-fn study(folder: &Path, latency_error: f64) -> (Store, StudyId) {
+/// The study, with latencies known to such a share. Only the numbers of passed tasks were recorded, not which: so many of the reference's
+/// tasks are taken to be lost by Q4_K_M and Q4_0, the rest is gained.
+fn study(folder: &Path, latency_error: f64, flips: usize) -> (Store, StudyId) {
     let store = Store::open(&folder.join(DATABASE_FILE)).unwrap();
     let json = || "{}".to_owned();
     let id = store
@@ -62,8 +63,8 @@ fn study(folder: &Path, latency_error: f64) -> (Store, StudyId) {
         };
         let Added::New(number) = store.add_trial(id, &new).unwrap() else { panic!() };
         let mut live = store.claim(id, number, &WorkerIdentity::current()).unwrap().unwrap();
-        // One task of the reference's is lost, as flips go both ways; the rest is gained. Q8_0 answers as the reference does.
-        let lost = usize::from(passed > REFERENCE_PASSED && name != "Q6_K");
+        // Q8_0 answers as the reference does.
+        let lost = if matches!(name, "Q4_K_M" | "Q4_0") { flips } else { 0 };
         let solves = |i: usize| i >= lost && i < passed + lost;
         let mut graded = FinishedRung::new(Rung::Graded, Timestamp::UNIX_EPOCH, Duration::from_secs(210));
         let pass = passed as f64 / TASKS as f64;
@@ -100,24 +101,24 @@ fn name_of(analysis: &Analysis, title: Title) -> String {
 
 #[test]
 fn the_luckiest_of_forty_tasks_is_recommended_for_nothing() {
-    for latency_error in [0.0, 0.02, 0.1, 0.3] {
+    for (latency_error, flips) in [(0.0, 1), (0.02, 1), (0.02, 2), (0.02, 3), (0.1, 1), (0.3, 2)] {
         let folder = tempfile::tempdir().unwrap();
-        let (store, id) = study(folder.path(), latency_error);
+        let (store, id) = study(folder.path(), latency_error, flips);
         let analysis = Analysis::load(&store, id).unwrap();
         let names =
             |numbers: &[u64]| -> Vec<&str> { numbers.iter().map(|n| TRIALS[*n as usize - 1].0).collect() };
         let front = names(&analysis.recommendation.front);
         for kept in ["Q8_0", "Q6_K", "Q4_K_M"] {
-            assert!(front.contains(&kept), "{latency_error}: {front:?}");
+            assert!(front.contains(&kept), "{latency_error} {flips}: {front:?}");
         }
         // The least memory at a quality that nothing separates; the least diverged; as fast as any and hardly diverged.
-        assert_eq!(name_of(&analysis, Title::Knee), "Q4_K_M", "{latency_error}");
-        assert_eq!(name_of(&analysis, Title::Smallest), "Q4_K_M", "{latency_error}");
-        assert_eq!(name_of(&analysis, Title::BestQuality), "Q8_0", "{latency_error}");
+        assert_eq!(name_of(&analysis, Title::Knee), "Q4_K_M", "{latency_error} {flips}");
+        assert_eq!(name_of(&analysis, Title::Smallest), "Q4_K_M", "{latency_error} {flips}");
+        assert_eq!(name_of(&analysis, Title::BestQuality), "Q8_0", "{latency_error} {flips}");
         let fastest = name_of(&analysis, Title::Fastest);
-        assert_ne!(fastest, "Q4_0", "{latency_error}");
+        assert_ne!(fastest, "Q4_0", "{latency_error} {flips}");
         for pick in &analysis.recommendation.picks {
-            assert_ne!(names(&[pick.number]), ["Q4_0"], "{latency_error}: {:?}", pick.titles);
+            assert_ne!(names(&[pick.number]), ["Q4_0"], "{latency_error} {flips}: {:?}", pick.titles);
         }
         // Fifteen passed tasks do not make it better than what eleven of the reference's say.
         let loss = |n: u64| analysis.estimates.as_ref().unwrap().get(n).unwrap().loss;
@@ -125,10 +126,25 @@ fn the_luckiest_of_forty_tasks_is_recommended_for_nothing() {
     }
 }
 
+/// Which tasks passed was not recorded. Had the most damaged file lost none and gained four (p = 0.13), nothing would separate it from the
+/// one that is as fast, and less memory would decide about that title; about no other.
+#[test]
+fn four_tasks_gained_and_none_lost_decide_about_speed_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, id) = study(folder.path(), 0.02, 0);
+    let analysis = Analysis::load(&store, id).unwrap();
+    assert_eq!(name_of(&analysis, Title::Fastest), "Q4_0");
+    assert_eq!(name_of(&analysis, Title::Knee), "Q4_K_M");
+    assert_eq!(name_of(&analysis, Title::Smallest), "Q4_K_M");
+    assert_eq!(name_of(&analysis, Title::BestQuality), "Q8_0");
+    let loss = |n: u64| analysis.estimates.as_ref().unwrap().get(n).unwrap().loss;
+    assert!(loss(3) > loss(2) && loss(3) > loss(4), "still no better than what hardly diverged");
+}
+
 #[test]
 fn what_was_measured_stands_beside_what_is_estimated() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, id) = study(folder.path(), 0.02);
+    let (store, id) = study(folder.path(), 0.02, 1);
     let analysis = Analysis::load(&store, id).unwrap();
     let json = report::trials_json(&analysis);
     let of = |metric: &str| json["trials"][2]["measurements"][metric]["value"].as_f64();
@@ -143,7 +159,7 @@ fn what_was_measured_stands_beside_what_is_estimated() {
 #[test]
 fn too_few_tasks_are_said_beside_the_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, id) = study(folder.path(), 0.02);
+    let (store, id) = study(folder.path(), 0.02, 1);
     let lines = report::front_rows(&store, id).unwrap().lines().join("\n");
     let said = "caution: too few tasks to tell 30.0 % from 37.5 % (trials 1 and 3 on 40 tasks, p = 0.25): --task-limit ";
     assert!(lines.contains(said), "{lines}");
