@@ -66,7 +66,17 @@ fn written(bench: &Bench, shapes: &Shapes, ty: GgmlType, change: impl FnOnce(&mu
 fn tune(bench: &Bench, more: &[&str]) -> Said {
     let mut command =
         bench.command(&["tune", "--model", "m.gguf", "--budget", "1GB", "--results", "results"]);
-    command.args(["--reports", "reports", "--workload", "32:8:2", "--timing-cap", "1s", "--tasks"]);
+    command.args([
+        "--reports",
+        "reports",
+        "--workload",
+        "32:8:2",
+        "--timing-cap",
+        "1s",
+        "--task-limit",
+        "1",
+        "--tasks",
+    ]);
     command.arg(crate::bench::tasks()).args(more);
     Said::of(&command.output().unwrap())
 }
