@@ -95,7 +95,9 @@ fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
         None | Some(Command::Tune(_) | Command::Resume(_) | Command::Evaluate(_)) => (jobs, true),
         Some(Command::Validate(_)) => (jobs, false),
         Some(Command::Score(ScoreCommand::Passk(args))) => {
-            (args.jobs.and_then(|n| u32::try_from(n).ok()).unwrap_or(jobs), false)
+            // A number of jobs out of range is wrong input, whatever the limits are.
+            let given = score_passk::jobs(args.jobs)?;
+            (u32::try_from(given).ok().filter(|&n| n > 0).unwrap_or(jobs), false)
         }
         Some(Command::Bench(_)) => (0, false),
         Some(_) => return Ok(()),

@@ -137,7 +137,10 @@ fn sound(
 }
 
 /// How many programs run at once; 0 stands for the usable processors.
-fn jobs(given: Option<usize>) -> anyhow::Result<usize> {
+///
+/// # Errors
+/// No program at once, or more than the processors can serve.
+pub(super) fn jobs(given: Option<usize>) -> anyhow::Result<usize> {
     let most = JOBS_PER_PROCESSOR * std::thread::available_parallelism().map_or(1, usize::from);
     match given {
         Some(jobs) if jobs == 0 || jobs > most => Err(usage(format!(
