@@ -11,6 +11,7 @@ struct Row {
     #[serde(default)]
     task_id: Value,
     prompt: Option<String>,
+    #[serde(default, deserialize_with = "solution")]
     canonical_solution: Option<String>,
     test: Option<String>,
     entry_point: Option<String>,
@@ -23,6 +24,7 @@ struct Row {
     complete_prompt: Option<String>,
     // MBPP
     text: Option<String>,
+    #[serde(default, deserialize_with = "solution")]
     code: Option<String>,
     test_list: Option<Vec<String>>,
     test_setup_code: Option<String>,
@@ -59,6 +61,11 @@ pub(super) fn task(row: Map<String, Value>) -> Result<Parsed, String> {
         task.refusal = Some(Refusal::Field(field));
     }
     Ok((task, fields.unknown))
+}
+
+/// A solution that holds no code is none: rows without one are often written with an empty text.
+fn solution<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty()))
 }
 
 fn expected() -> &'static str {
@@ -253,6 +260,17 @@ mod tests {
 
     fn parse(text: &str) -> Result<Task, String> {
         task(serde_json::from_str(text).unwrap()).map(|(task, _)| task)
+    }
+
+    #[test]
+    fn an_empty_solution_is_no_solution() {
+        for empty in ["", " \n\t"] {
+            let row = serde_json::json!({
+                "task_id": "a", "prompt": "def f(x):\n", "canonical_solution": empty, "entry_point": "f",
+                "test": "def check(c):\n    assert c(1) == 1\n",
+            });
+            assert_eq!(parse(&row.to_string()).unwrap().canonical, None);
+        }
     }
 
     #[test]
