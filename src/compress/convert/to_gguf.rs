@@ -36,7 +36,7 @@ pub(super) fn write(
     Ok(Converted { path: out.to_owned(), tensors: decls.len(), bytes, dequantized: 0, remarks })
 }
 
-/// The file that [`write`] would make, with a hole in place of the weights.
+/// The file that [`write()`] would make, with a hole in place of the weights.
 pub(super) fn outline(checkpoint: &Checkpoint, model: &HfModel, out: &Path) -> Result<(), ConvertError> {
     let Header { metadata, decls, .. } = header(checkpoint, model, None)?;
     let head = header_bytes(&metadata, &decls, DEFAULT_ALIGNMENT);

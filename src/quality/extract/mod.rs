@@ -1,6 +1,6 @@
 //! From what a model wrote to the completion that is graded.
 //!
-//! Base models continue the prompt and run on: the text is cut where the function or program ends ([`cut`]). Chat models answer with prose
+//! Base models continue the prompt and run on: the text is cut where the function or program ends ([`cut()`]). Chat models answer with prose
 //! and code: the program that defines the function under test is taken, and merged with the prompt (`chat`). What is code, a literal, a
 //! comment or prose is decided by a tokenizer and the grammar of the language, not by looking for texts.
 

@@ -1,6 +1,6 @@
 //! Whether tasks can tell right from wrong, found out before anything is graded by them.
 //!
-//! A task proves itself when its own solution passes its tests, and programs that are wrong whatever the task is ([`stubs`]) fail them. Tests
+//! A task proves itself when its own solution passes its tests, and programs that are wrong whatever the task is (`stubs`) fail them. Tests
 //! that nobody calls, that compare nothing or swallow every exception pass the wrong programs; tests that need a missing package, or more time
 //! than they get, fail the right one. Either way a score would say nothing about the model, so such tasks are left out, each with its
 //! [`Reason`]. What was found is kept ([`Cache`]), so that it costs once.
