@@ -204,6 +204,7 @@ impl Lab {
             run,
             reference: Some(self.folder.join("predictions.bin")),
             prompts: Vec::new(),
+            tasks: Vec::new(),
         };
         let mut found = None;
         self.run(&job, |message| {

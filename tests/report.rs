@@ -15,8 +15,8 @@ use assert_cmd::Command;
 use autotune::report::{self, Analysis, Outcome, Overlay};
 use autotune::space::{Candidate, Value};
 use autotune::store::{
-    Asked, DATABASE_FILE, EndState, Failure, NewMeasurement, NewTrial, Origin, Store, StudyId, TrialState,
-    WorkerIdentity,
+    Asked, DATABASE_FILE, EndState, EventKind, Failure, NewMeasurement, NewTrial, Origin, Store, StudyId,
+    TrialState, WorkerIdentity,
 };
 use predicates::prelude::*;
 
@@ -451,21 +451,21 @@ fn what_was_measured_again_and_what_disturbed_is_told() {
     let recommended = Analysis::load(&store, study).unwrap().recommendation;
     let pick = recommended.picks.iter().find(|p| p.comparison.is_some()).unwrap();
     let beside = pick.comparison.as_ref().unwrap();
-    let tell = |kind: &str, json: serde_json::Value| {
-        let event = autotune::store::NewEvent { kind: kind.into(), json: json.to_string() };
+    let tell = |kind: EventKind, json: serde_json::Value| {
+        let event = autotune::store::NewEvent { kind, json: json.to_string() };
         store.append_event(study, &event).unwrap();
     };
     for round in 0..8 {
         for (trial, latency) in [(pick.number, 1000.0), (beside.number, 1300.0)] {
             let latency = latency * (1.0 + 0.01 * f64::from(round % 2));
             tell(
-                autotune::measure::recheck::EVENT,
+                EventKind::Rechecked,
                 serde_json::json!({ "round": round, "trial": trial, "latency_ms": latency, "peak_bytes": null }),
             );
         }
     }
     tell(
-        autotune::store::DISTURBED_EVENT,
+        EventKind::Disturbed,
         serde_json::json!({ "trial": 3, "again": true, "why": "others used <b>30 %</b>" }),
     );
     let (_, html) = written(&folder, study);

@@ -1,10 +1,10 @@
-//! One suite for every sampler. A new sampler is added to `SAMPLERS` and inherits it.
+//! One suite for every sampler. A new sampler is added to `SamplerKind` and inherits it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::HashSet;
 
 use autotune::search::{
-    Ask, Direction, Estimate, History, Objective, Observation, Problem, SAMPLERS, TrialState, sampler,
+    Ask, Direction, Estimate, History, Objective, Observation, Problem, SamplerKind, TrialState,
 };
 use autotune::space::{Param, ParamKind, Point, Space, Value};
 
@@ -115,11 +115,11 @@ fn odd(task: &Task, number: u64, point: Point) -> Observation {
 /// Asks until exhausted or `trials`; checks that every answer fits and is new.
 fn search(
     task: &Task,
-    name: &str,
+    name: SamplerKind,
     trials: u64,
     tell: impl Fn(&Task, u64, Point) -> Observation,
 ) -> (History, bool) {
-    let mut sampler = sampler(name).unwrap();
+    let mut sampler = name.sampler();
     let mut history = History::default();
     let mut seen = HashSet::new();
     for number in 0..trials {
@@ -139,7 +139,7 @@ fn search(
 
 #[test]
 fn small_spaces_are_exhausted_exactly() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task =
             Task::new(&[(3, ORDINAL), (2, CATEGORICAL), (4, ORDINAL), (1, ORDINAL)], |p| p[0] + p[2] != 2);
         let (history, exhausted) = search(&task, name, 100, Task::observe);
@@ -154,7 +154,7 @@ fn small_spaces_are_exhausted_exactly() {
 
 #[test]
 fn odd_trials_are_survived_and_small_spaces_still_exhausted() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let (history, exhausted) = search(&mixed(), name, 50, odd);
         assert!(!exhausted && history.observations.len() == 50, "{name}");
         let small = Task::new(&[(3, CATEGORICAL), (3, ORDINAL), (2, ORDINAL)], |_| true);
@@ -165,7 +165,7 @@ fn odd_trials_are_survived_and_small_spaces_still_exhausted() {
 
 #[test]
 fn nothing_but_failures_is_survived() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let fail = |_: &Task, number, point| Observation {
             number,
             point,
@@ -182,12 +182,12 @@ fn nothing_but_failures_is_survived() {
 
 #[test]
 fn equal_history_gives_the_equal_question_in_a_fresh_sampler() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task = mixed();
         let (history, _) = search(&task, name, 40, odd);
         for number in [0, 1, 5, 13, 27, 39] {
             let before = history.before(number);
-            let fresh = sampler(name).unwrap().ask(&task, &before, 11, number);
+            let fresh = name.sampler().ask(&task, &before, 11, number);
             let asked = history.observations[number as usize].point.clone();
             assert_eq!(fresh, Ask::Point(asked), "{name} at {number}");
         }
@@ -197,17 +197,17 @@ fn equal_history_gives_the_equal_question_in_a_fresh_sampler() {
 #[test]
 fn the_expected_gain_is_that_of_the_question_also_in_a_fresh_sampler() {
     let task = mixed();
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let (history, _) = search(&task, name, 30, odd);
-        let mut asked = sampler(name).unwrap();
+        let mut asked = name.sampler();
         asked.ask(&task, &history, 11, 30);
         let gain = asked.expected_gain(&task, &history, 11, 30);
-        assert_eq!(gain, sampler(name).unwrap().expected_gain(&task, &history, 11, 30), "{name}");
-        assert_eq!(gain.is_some(), name == "autotune", "{name}");
+        assert_eq!(gain, name.sampler().expected_gain(&task, &history, 11, 30), "{name}");
+        assert_eq!(gain.is_some(), name == SamplerKind::Autotune, "{name}");
         assert!(gain.is_none_or(|g| g >= 0.0), "{name}: {gain:?}");
         // Another history under the same number is another question.
         let earlier = history.before(20);
-        let fresh = sampler(name).unwrap().expected_gain(&task, &earlier, 11, 30);
+        let fresh = name.sampler().expected_gain(&task, &earlier, 11, 30);
         assert_eq!(asked.expected_gain(&task, &earlier, 11, 30), fresh, "{name}");
     }
 }
@@ -215,12 +215,12 @@ fn the_expected_gain_is_that_of_the_question_also_in_a_fresh_sampler() {
 #[test]
 fn histories_longer_than_the_models_take_give_equal_questions() {
     let task = Task::new(&[(6, ORDINAL), (5, CATEGORICAL), (6, ORDINAL), (4, ORDINAL)], |_| true);
-    let (history, _) = search(&task, "random", 600, Task::observe);
-    let mut used = sampler("autotune").unwrap();
+    let (history, _) = search(&task, SamplerKind::Random, 600, Task::observe);
+    let mut used = SamplerKind::Autotune.sampler();
     for number in [200, 400, 600] {
         let before = history.before(number);
         let first = used.ask(&task, &before, 1, number);
-        assert_eq!(first, sampler("autotune").unwrap().ask(&task, &before, 1, number), "{number}");
+        assert_eq!(first, SamplerKind::Autotune.sampler().ask(&task, &before, 1, number), "{number}");
         assert!(matches!(first, Ask::Point(p) if !before.visited().contains(&p)), "{number}");
     }
 }
@@ -228,17 +228,17 @@ fn histories_longer_than_the_models_take_give_equal_questions() {
 #[test]
 fn seeds_differ() {
     let task = mixed();
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let (history, _) = search(&task, name, 30, Task::observe);
-        let first = |seed| sampler(name).unwrap().ask(&task, &History::default(), seed, 0);
-        let later = |seed| sampler(name).unwrap().ask(&task, &history, seed, 30);
+        let first = |seed| name.sampler().ask(&task, &History::default(), seed, 0);
+        let later = |seed| name.sampler().ask(&task, &history, seed, 30);
         assert!((1..12).any(|seed| first(0) != first(seed) || later(0) != later(seed)), "{name}");
     }
 }
 
 #[test]
 fn a_needle_in_a_trillion_points_is_searched() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task = Task::new(&[(10, ORDINAL); 12], |p| p[0] == 3 && p[1] == 1 && p[2] == 4 && p[3] == 1);
         assert_eq!(search(&task, name, 4, Task::observe).0.observations.len(), 4, "{name}");
     }
@@ -246,7 +246,7 @@ fn a_needle_in_a_trillion_points_is_searched() {
 
 #[test]
 fn presets_beside_the_space_are_used_and_their_nearest_points_may_be_asked() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task = Task::new(&[(2, ORDINAL), (2, ORDINAL)], |_| true);
         let mut history = History::default();
         for number in 0..6 {
@@ -254,7 +254,7 @@ fn presets_beside_the_space_are_used_and_their_nearest_points_may_be_asked() {
             preset.exact = false;
             history.observations.push(preset);
         }
-        let mut sampler = sampler(name).unwrap();
+        let mut sampler = name.sampler();
         let mut asked = HashSet::new();
         for number in 6.. {
             match sampler.ask(&task, &history, 1, number) {
@@ -271,7 +271,7 @@ fn presets_beside_the_space_are_used_and_their_nearest_points_may_be_asked() {
 
 #[test]
 fn a_preset_without_a_place_is_to_be_beaten_and_nobodys_parent() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task = mixed();
         let mut history = History::default();
         for number in 0..8 {
@@ -291,7 +291,7 @@ fn a_preset_without_a_place_is_to_be_beaten_and_nobodys_parent() {
         for (o, e) in task.objectives.iter().zip(&mut ideal.observations[0].objectives) {
             *e = e.map(|e| best(o, e));
         }
-        let mut sampler = sampler(name).unwrap();
+        let mut sampler = name.sampler();
         for number in 8..20 {
             let Ask::Point(point) = sampler.ask(&task, &history, 5, number) else { panic!("{name}") };
             assert!(task.feasible(&point) && task.space.candidate(&point).is_some(), "{name}: {point:?}");
@@ -304,10 +304,10 @@ fn a_preset_without_a_place_is_to_be_beaten_and_nobodys_parent() {
 
 #[test]
 fn eight_workers_never_get_the_same_point() {
-    for name in SAMPLERS {
+    for name in SamplerKind::ALL {
         let task = mixed();
         let (mut history, _) = search(&task, name, 20, Task::observe);
-        let mut sampler = sampler(name).unwrap();
+        let mut sampler = name.sampler();
         let mut running = HashSet::new();
         for number in 20..28 {
             let Ask::Point(point) = sampler.ask(&task, &history, 11, number) else {
@@ -324,6 +324,6 @@ fn eight_workers_never_get_the_same_point() {
 
 #[test]
 fn unknown_names_are_refused() {
-    let error = sampler("tpe").err().map(|e| e.to_string());
+    let error = "tpe".parse::<SamplerKind>().err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("unknown sampler `tpe`; use autotune, nsga2, anneal or random"));
 }

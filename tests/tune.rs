@@ -62,7 +62,7 @@ fn a_study_survives_crashes_hangs_and_greed() {
             _ => ("complete", "", ""),
         };
         assert_eq!(trial.state.to_string(), state, "{preset}");
-        let failure = trial.failure.as_ref().map_or(("", ""), |f| (f.kind.as_str(), f.text.as_str()));
+        let failure = trial.failure.as_ref().map_or(("", ""), |f| (f.kind.name(), f.text.as_str()));
         assert_eq!(failure.0, kind, "{preset}: {failure:?}");
         assert!(failure.1.contains(text), "{preset}: {failure:?}");
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use autotune::search::{Ask, History, Observation, Problem, Random, TrialState, sampler};
+use autotune::search::{Ask, History, Observation, Problem, Random, SamplerKind, TrialState};
 use autotune::store::{
     Added, EndState, FinishedRung, NewMeasurement, NewStudy, NewTrial, Origin, Rung, Store, StudyId,
     WorkerIdentity,
@@ -28,7 +28,7 @@ pub fn questions(landscape: &Landscape, lengths: &[usize], seeds: u64) {
         let mut next = Vec::new();
         for seed in 1..=seeds {
             let mut history = tried(landscape, seed, length);
-            let mut sampler = sampler("autotune").unwrap();
+            let mut sampler = SamplerKind::Autotune.sampler();
             let mut took = |history: &History| {
                 let before = cpu_seconds();
                 let ask = sampler.ask(landscape, history, seed, history.observations.len() as u64);
@@ -97,7 +97,7 @@ pub fn database(landscape: &Landscape, folder: &Path) {
     let history = problem.history(&trials, &Known::load(&store, study).unwrap());
     let (read, read_cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - processor);
     let processor = cpu_seconds();
-    let ask = sampler("autotune").unwrap().ask(landscape, &history, 1, history.observations.len() as u64);
+    let ask = SamplerKind::Autotune.sampler().ask(landscape, &history, 1, history.observations.len() as u64);
     let asked = cpu_seconds() - processor;
     assert!(matches!(ask, Ask::Point(_)));
     println!(

@@ -25,8 +25,8 @@ mod landscape;
 use std::io::{BufRead, Write};
 
 use autotune::search::{
-    Ask, History, Observation, Problem, Random, SAMPLERS, TrialState, hypervolume, nondominated_sort,
-    pareto_front, predict, sampler,
+    Ask, History, Observation, Problem, Random, SamplerKind, TrialState, hypervolume, nondominated_sort,
+    pareto_front, predict,
 };
 use landscape::{Cheap, Landscape, SHAPES};
 
@@ -51,7 +51,7 @@ struct Options {
 fn options() -> Options {
     let mut o = Options {
         landscapes: SHAPES.iter().map(|s| s.name.to_owned()).collect(),
-        samplers: SAMPLERS.iter().map(|s| (*s).to_owned()).collect(),
+        samplers: SamplerKind::ALL.iter().map(ToString::to_string).collect(),
         seeds: 5,
         trials: 100,
         derived: false,
@@ -178,7 +178,7 @@ fn cpu_seconds() -> f64 {
 }
 
 fn run(landscape: &Landscape, name: &str, seed: u64, trials: u64, warm: bool) -> (History, f64) {
-    let mut sampler = sampler(name).unwrap();
+    let mut sampler = name.parse::<SamplerKind>().unwrap().sampler();
     let mut history = History::default();
     let presets = if warm { landscape.presets() } else { Vec::new() };
     let started = cpu_seconds();

@@ -7,13 +7,12 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::args::BenchArgs;
-use super::converted::Converted;
-use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::scratch::Scratch;
-use super::{preflight, settings, tune};
+use super::settings;
 use crate::engine::{EngineBuffer, EngineKind, Inspection};
+use crate::exit::{Exit, Expected};
 use crate::host::gpu_use::GpuUse;
 use crate::measure::artifact::{MachineState, Measured, Request, measure, timing_run};
 use crate::measure::carried::{carries, is_too_noisy, needed};
@@ -28,6 +27,8 @@ use crate::space::{Candidate, Config, KvType};
 use crate::study::metrics::battery_share;
 use crate::study::prepare::timing_text;
 use crate::study::presets;
+use crate::tuner::converted::Converted;
+use crate::tuner::{parts, preflight};
 use crate::units::Bytes;
 
 /// No combination is worth waiting longer for.
@@ -106,7 +107,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         min_requests: args.requests,
         share: None,
     };
-    let usable = tune::probe(Path::new("."))?.usable_threads();
+    let usable = parts::probe(Path::new("."))?.usable_threads();
     let configs = combinations(args, &workload, usable)?;
     if let Some(most) = args.threads.iter().copied().max().filter(|most| *most > usable) {
         printer.remark(&format!(

@@ -1,8 +1,8 @@
 //! `--max-latency`, `--min-quality`, `--max-energy`: what the user declares of the objectives besides the budget.
 
 use super::args::TuneArgs;
-use super::exit::Expected;
 use crate::duration::parse_duration;
+use crate::exit::Expected;
 use crate::study::{Bounds, Floor, Quality};
 
 /// Resolves the flags.

@@ -2,9 +2,9 @@
 
 use super::args::CompareArgs;
 use super::database::{expected, open_for_reading};
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::trials::report_error;
+use crate::exit::{Exit, Expected};
 use crate::report::{Analysis, compare_studies};
 
 /// Prints both fronts, their hypervolumes, and who dominates whom.

@@ -3,8 +3,8 @@
 use clap::CommandFactory;
 
 use super::args::Cli;
-use super::exit::Exit;
 use super::printer::Printer;
+use crate::exit::Exit;
 
 /// Prints the completion script of a shell.
 ///

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::args::{ConvertArgs, FloatType};
-use super::exit::{Exit, Expected};
-use super::preflight;
 use super::printer::Printer;
 use crate::compress::convert::{ConvertError, convert};
 use crate::engine::EngineKind;
+use crate::exit::{Exit, Expected};
 use crate::model::GgmlType;
+use crate::tuner::preflight;
 use crate::units::Bytes;
 
 /// Loads a GGUF that was made as llama.cpp will load it; one that it refuses is removed.

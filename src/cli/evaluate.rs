@@ -10,26 +10,28 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::args::TuneArgs;
-use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::live::Ends;
 use super::printer::Printer;
 use super::progress::Progress;
-use super::tune::{Begun, Run};
+use super::settings;
+use crate::exit::Exit;
 use crate::fault::told;
 use crate::quality::proof::Summary;
 use crate::report;
 use crate::space::{Candidate, Config, ParamKind};
 use crate::store::{Direction, Objective, StudyState, TrialRecord};
 use crate::study::{Observer, Stopped, Study, TaskGrading};
+use crate::tuner::begin::Begun;
+use crate::tuner::run::Run;
 
 /// Runs the command.
 ///
 /// # Errors
 /// As for `tune`; what is wrong with one line is answered on its own.
 pub fn run(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let (begun, graders) = Begun::new(args, printer)?;
-    let run = begun.run();
+    let (begun, graders) = Begun::new(settings::resolve(args)?, &args.store.results, printer)?;
+    let run = Run { searches: false, ..begun.run() };
     let id = run.record.id;
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;
     let cancelled = || interrupt.is_set();
@@ -116,7 +118,7 @@ fn answer(
     if only_fits {
         let foreseen = study.problem.foresee(&config);
         return Ok(json!({
-            "fits": foreseen.is_some_and(|f| f.peak_bytes <= study.settings.budget_bytes),
+            "fits": foreseen.is_some_and(|f| f.peak_bytes <= study.cx.settings.budget_bytes),
             "predicted_peak_memory_bytes": foreseen.map(|f| f.peak_bytes),
             "predicted_latency_ms": foreseen.map(|f| f.latency_ms),
             "assumed_kl": foreseen.and_then(|f| f.divergence),

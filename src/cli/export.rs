@@ -7,11 +7,10 @@ use anyhow::Context;
 
 use super::args::{ExportArgs, ExportFormat};
 use super::database::{expected, open_for_reading};
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::trials::report_error;
-use super::tune;
 use crate::compress::convert::{ConvertError, convert};
+use crate::exit::{Exit, Expected};
 use crate::handover::{Facts, Package, PackageError, torchscript, write_model};
 use crate::host;
 use crate::identity::{Hashes, sha256_file};
@@ -21,9 +20,10 @@ use crate::model::Checkpoint;
 use crate::model::gguf::temp_beside;
 use crate::report::Analysis;
 use crate::space::Config;
-use crate::store::{Artifact, StudyRecord, TrialRecord, TrialState};
+use crate::store::{Artifact, Store, StudyRecord, TrialRecord, TrialState};
 use crate::study::prepare::Preparation;
-use crate::study::{Event, Kept, MachineFault, Settings};
+use crate::study::{Event, Kept, MachineFault, Settings, StudyContext};
+use crate::tuner::parts;
 
 /// Copies the artifact out; builds it again when it was cleaned away.
 ///
@@ -60,7 +60,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         None => None,
     };
     let model = package.as_ref().map(Package::model).or_else(|| args.out.clone()).unwrap_or_default();
-    let built = source(&study, &trial, artifact, &model, args, printer)?;
+    let built = source(&store, &study, &trial, artifact, &model, args, printer)?;
     if args.format != ExportFormat::Gguf {
         make_folder(&model)?;
         let failed = |e: ConvertError| match e {
@@ -98,6 +98,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 
 /// The artifact that was measured: as it was kept, else built again. Nothing else is handed over.
 fn source(
+    store: &Store,
     study: &StudyRecord,
     trial: &TrialRecord,
     artifact: &Artifact,
@@ -125,7 +126,7 @@ fn source(
             artifact.sha256.as_deref().unwrap_or_default()
         )),
     }
-    let built = Source::Built(rebuild(study, trial, model, args, printer)?);
+    let built = Source::Built(rebuild(store, study, trial, model, args, printer)?);
     let found = sha256_file(built.path())?;
     match &artifact.sha256 {
         Some(measured) if *measured != found => Err(Expected::usage(format!(
@@ -179,6 +180,7 @@ fn make_folder(file: &Path) -> anyhow::Result<()> {
 
 /// Builds the artifact again beside where it goes; returns its path.
 fn rebuild(
+    store: &Store,
     study: &StudyRecord,
     trial: &TrialRecord,
     model: &Path,
@@ -187,7 +189,7 @@ fn rebuild(
 ) -> anyhow::Result<PathBuf> {
     let settings: Settings = serde_json::from_str(&study.settings_json)
         .with_context(|| format!("the settings of study {} are damaged", study.root.0))?;
-    let mut kit = tune::open_kit(&settings)?;
+    let mut kit = parts::open_kit(&settings)?;
     let sha256 = Hashes::kept_in(host::default_cache_dir()).of(&settings.model_path)?.sha256;
     if study.model_hash == sha256 {
         kit.set_hash(sha256);
@@ -203,18 +205,21 @@ fn rebuild(
     }
     make_folder(model)?;
     let built = temp_beside(model);
-    let host = tune::probe(&args.store.results)?;
+    let host = parts::probe(&args.store.results)?;
     let supervisor = Supervisor::of_this_program()?;
     let never = || false;
-    let preparation = Preparation {
-        kit: kit.as_ref(),
+    let cx = StudyContext {
+        store,
+        id: study.id,
         settings: &settings,
+        kit: kit.as_ref(),
         supervisor: &supervisor,
         results: &args.store.results,
         threads: host.usable_threads(),
+        machine_bytes: host.usable_bytes(),
         cancelled: &never,
     };
-    let prepared = preparation.run(&mut |event: &Event| {
+    let prepared = Preparation { cx }.run(&mut |event: &Event| {
         if let Event::Preparing { what } = event {
             printer.remark(&format!("making {what}"));
         }

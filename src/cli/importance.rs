@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::args::ImportanceArgs;
 use super::database::{expected, open_for_reading};
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::exit::{Exit, Expected};
 use crate::report::{Align, Metric, table};
 use crate::study::estimates::Known;
 use crate::study::{Importance, importance};
@@ -23,7 +23,7 @@ pub fn run(args: &ImportanceArgs, printer: &mut Printer) -> anyhow::Result<Exit>
         let text = format!(
             "study {} has too few complete trials to tell what moved its objectives; `{}` goes on",
             study.name,
-            super::commands::resume(study.root, &args.store.results, None)
+            crate::tuner::commands::resume(study.root, &args.store.results, None)
         );
         return Err(Expected { exit: Exit::NoResult, text }.into());
     };

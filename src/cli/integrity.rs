@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::exit::{Exit, Expected};
+use crate::exit::{Exit, Expected};
 use crate::handover::damaged_tensors;
 use crate::identity::sha256_file;
 use crate::model::gguf::Gguf;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
 
-use super::exit::Exit;
+use crate::exit::Exit;
 
 /// What pauses, and why, in words.
 const PAUSING: [(i32, &str); 4] = [

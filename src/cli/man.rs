@@ -3,8 +3,8 @@
 use clap::CommandFactory;
 
 use super::args::{Cli, ManArgs};
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::exit::{Exit, Expected};
 
 /// Prints the page of the program, or writes a page for it and for each command.
 ///

@@ -3,31 +3,23 @@
 pub mod args;
 mod bench;
 mod bounds;
-mod commands;
 mod compare;
 mod completions;
 mod convert;
-mod converted;
 mod database;
 mod evaluate;
-pub mod exit;
 mod export;
-mod graders;
-mod identity;
 mod importance;
 mod integrity;
 mod interrupt;
 mod live;
 mod man;
 mod plan;
-mod preflight;
 pub mod printer;
 mod probe;
 mod probe_sandbox;
 mod progress;
-mod rates;
 mod report;
-mod resume;
 mod salvage;
 mod score_codebleu;
 mod score_passk;
@@ -35,17 +27,16 @@ mod scratch;
 mod settings;
 mod simulate;
 mod studies;
-mod task_checks;
 mod trials;
 mod tune;
 mod validate;
 
 use std::process::ExitCode;
 
+use crate::exit::Exit;
 use crate::fault::told;
 use crate::host::limits;
 use args::{Cli, Command, ScoreCommand};
-use exit::Exit;
 use printer::Printer;
 
 /// Stack of the thread that works, in bytes: the main thread's is what `ulimit -s` leaves it, which may be too little to parse a line.
@@ -102,7 +93,7 @@ fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
         Some(Command::Bench(_)) => (0, false),
         Some(_) => return Ok(()),
     };
-    limits::check(jobs).map_err(|e| exit::Expected::environment(e.to_string()))?;
+    limits::check(jobs).map_err(|e| crate::exit::Expected::environment(e.to_string()))?;
     for text in limits::remarks().into_iter().filter(|_| lasts) {
         printer.remark(&text);
     }
@@ -112,7 +103,7 @@ fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
         Command::Tune(args) => tune::tune(&args, printer),
-        Command::Resume(args) => resume::resume(&args, printer),
+        Command::Resume(args) => tune::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(args) => bench::run(&args, printer),

@@ -3,12 +3,10 @@
 use serde::Serialize;
 
 use super::args::PlanArgs;
-use super::converted::Outline;
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
-use super::rates::{self, Basis};
-use super::{preflight, settings, tune};
+use super::settings;
 use crate::engine::Device;
+use crate::exit::{Exit, Expected};
 use crate::fault::told;
 use crate::host::{self, ProbeOptions};
 use crate::measure::workload::Workload;
@@ -17,6 +15,9 @@ use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
 use crate::study::{
     Bounds, Cost, Quality, StudyProblem, describe, kit, leave_out_alike, objectives, presets,
 };
+use crate::tuner::converted::Outline;
+use crate::tuner::rates::{self, Basis};
+use crate::tuner::{parts, preflight};
 use crate::units::Bytes;
 
 /// Points drawn to estimate which share of the space fits.
@@ -71,7 +72,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         printer.remark(&text);
     }
     let (kernel_rates, basis) = rates::kept(engine, kit.as_ref(), &host);
-    let device_layers = tune::device_layers(engine, kit.as_ref());
+    let device_layers = parts::device_layers(engine, kit.as_ref());
     let facts = SpaceFacts {
         usable_threads: host.usable_threads(),
         model: Some(kit.facts()),
@@ -88,12 +89,12 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     for remark in &remarks {
         printer.remark(&format!("space: {remark}"));
     }
-    tune::check_types(&space, kit.as_ref(), Device::Cpu)?;
+    parts::check_types(&space, kit.as_ref(), Device::Cpu)?;
     let problem = StudyProblem::new(
         &space,
         kit.as_ref(),
         workload,
-        tune::ceilings(&host),
+        parts::ceilings(&host),
         budget_bytes,
         &objectives(Cost::default(), Quality::default(), &Bounds::default()),
     )

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::study::{Event, Observer};
+
 /// Writes data to stdout and remarks to stderr. A closed pipe on stdout is remembered, not an error: whoever closed it has read enough.
 #[derive(Debug, Default)]
 pub struct Printer {
@@ -66,5 +68,14 @@ impl Printer {
     /// An error on stderr, shown even when quiet.
     pub fn error(&self, line: &str) {
         let _ = writeln!(io::stderr().lock(), "error: {line}");
+    }
+}
+
+/// Before a study exists, its remarks are all that there is to show.
+impl Observer for Printer {
+    fn hear(&mut self, event: &Event) {
+        if let Event::Remark { text } = event {
+            self.remark(text);
+        }
     }
 }

@@ -6,9 +6,9 @@
 use serde::Serialize;
 
 use super::args::ProbeArgs;
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
 use super::probe_sandbox::SandboxState;
+use crate::exit::{Exit, Expected};
 use crate::fault::told;
 use crate::host::{self, CacheInfo, CacheKind, HostInfo, ProbeOptions};
 use crate::units::Bytes;

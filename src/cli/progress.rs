@@ -112,9 +112,8 @@ impl Observer for Progress<'_> {
             // Plain data always serializes.
             let json = serde_json::to_string(event).unwrap_or_default();
             if let Some((store, study)) = self.log {
-                let kind = json.split('"').nth(3).unwrap_or("event").to_owned();
                 // The log is a convenience; the rungs themselves are stored by the study, whose errors do count.
-                let _ = store.append_event(study, &NewEvent { kind, json: json.clone() });
+                let _ = store.append_event(study, &NewEvent { kind: event.kind(), json: json.clone() });
             }
             if self.json {
                 self.printer.data(&json);

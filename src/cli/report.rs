@@ -7,10 +7,10 @@ use anyhow::Context;
 
 use super::args::{ReportArgs, ReportFormat};
 use super::database::{expected, open_for_reading};
-use super::exit::{Exit, Expected};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::trials::report_error;
+use crate::exit::{Exit, Expected};
 use crate::report::{self, Analysis, Live, Overlay, ReportError};
 use crate::store::{Store, StudyRecord, StudyState};
 

@@ -2,8 +2,8 @@
 
 use super::args::SalvageArgs;
 use super::database::expected;
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::exit::{Exit, Expected};
 use crate::report::{Align, table};
 use crate::store::salvage;
 

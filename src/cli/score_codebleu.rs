@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::args::CodebleuArgs;
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::exit::{Exit, Expected};
 use crate::quality::codebleu::{CodeBleu, CodeBleuError, Language, Mode, References, Weights};
 
 /// A line of the input. Other keys are the user's own.

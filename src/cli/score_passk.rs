@@ -14,10 +14,9 @@ use serde_json::json;
 
 use super::{
     args::{AnswerStyle, PasskArgs, SandboxMode},
-    exit::{Exit, Expected},
     printer::Printer,
-    task_checks,
 };
+use crate::exit::{Exit, Expected};
 use crate::quality::{
     extract::{Style, completion},
     passk::{Method, PassAtK, PasskError, TaskCount, pass_at_k},
@@ -25,6 +24,7 @@ use crate::quality::{
     sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict},
     tasks::{self, Answer, Sample, TaskLanguage, TaskSet},
 };
+use crate::tuner::task_checks;
 
 /// The word in place of a samples file that grades the tasks' own solutions.
 const CANONICAL: &str = "canonical";
@@ -107,7 +107,7 @@ fn sound(
     set: &TaskSet,
     executed: &dyn Fn(usize) -> bool,
     sandbox: &mut Sandbox,
-    printer: &Printer,
+    printer: &mut Printer,
 ) -> anyhow::Result<(Vec<bool>, Summary)> {
     let places: Vec<usize> = (0..set.tasks.len()).filter(|&place| executed(place)).collect();
     let tasks: Vec<_> = places.iter().map(|&place| set.tasks[place].clone()).collect();

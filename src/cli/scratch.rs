@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::exit::Expected;
+use crate::exit::Expected;
 
 /// A folder that goes when it is dropped.
 pub(super) struct Scratch(pub(super) PathBuf);

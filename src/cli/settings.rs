@@ -5,24 +5,23 @@ use std::time::Duration;
 
 use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
 use super::bounds;
-use super::exit::Expected;
 use crate::duration::parse_duration;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind, find_device};
+use crate::exit::Expected;
 use crate::measure::timing::{Share, TimingLimits};
 use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
 use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
+use crate::search::SamplerKind;
 use crate::space::preset_names;
-use crate::study::{Cost, ImportanceBy, Quality, Settings};
+use crate::study::{Cost, DEFAULT_TIME, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
 
 /// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
 const TEMPERATURE: f64 = 0.8;
 const TOP_P: f64 = 0.95;
-/// How long a study may begin trials when the user names neither time nor trials.
-const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60 + 30);
 
 /// Resolves the flags of `tune`.
 ///
@@ -35,7 +34,8 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let time = args.time.as_deref().map(|t| duration("--time", t)).transpose()?;
     let time = time.or_else(|| args.trials.is_none().then_some(DEFAULT_TIME));
-    crate::search::sampler(&args.sampler).map_err(|e| Expected::usage(format!("--sampler: {e}")))?;
+    let sampler: SamplerKind =
+        args.sampler.parse().map_err(|e| Expected::usage(format!("--sampler: {e}")))?;
     if let Some(path) = &args.calibration
         && !path.is_file()
     {
@@ -79,7 +79,7 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         scaling: args.scaling.into(),
         recover_s,
         recover_on: args.recover_on.into(),
-        sampler: args.sampler.clone(),
+        sampler,
         seed: args.seed,
         trials: args.trials,
         time_s: time.map(|t| t.as_secs()),
@@ -229,4 +229,22 @@ pub fn model_path(model: Option<&str>) -> Result<PathBuf, Expected> {
         e => Expected::usage(e.to_string()),
     })?;
     std::path::absolute(&path).map_err(|e| Expected::usage(format!("{}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.gguf");
+        std::fs::write(&model, "GGUF").unwrap();
+        let words = ["autotune", "tune", "--budget", "1GB", "--model", model.to_str().unwrap()];
+        let Some(Command::Tune(args)) = Cli::parse_from(words).command else { panic!("it is `tune`") };
+        assert_eq!(resolve(&args).unwrap(), Settings::new(model, 1_000_000_000));
+    }
 }

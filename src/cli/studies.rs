@@ -2,8 +2,8 @@
 
 use super::args::ListArgs;
 use super::database::{expected, open_for_reading};
-use super::exit::Exit;
 use super::printer::Printer;
+use crate::exit::Exit;
 use crate::report::{Align, one_line, study_json, table};
 use crate::units::Bytes;
 

@@ -2,8 +2,8 @@
 
 use super::args::TrialsArgs;
 use super::database::{expected, open_for_reading};
-use super::exit::Exit;
 use super::printer::Printer;
+use crate::exit::Exit;
 use crate::report::{
     Align, Analysis, RELATIVE_HEAD, Reading, ReportError, one_line, table, titles, trials_csv, trials_json,
 };
@@ -87,7 +87,7 @@ fn human(analysis: &Analysis) -> Vec<String> {
 pub(super) fn report_error(error: ReportError) -> anyhow::Error {
     match error {
         ReportError::Store(error) => expected(error),
-        write @ ReportError::Write { .. } => super::exit::Expected::environment(write.to_string()).into(),
+        write @ ReportError::Write { .. } => crate::exit::Expected::environment(write.to_string()).into(),
         other => other.into(),
     }
 }

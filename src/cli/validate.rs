@@ -6,14 +6,13 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::args::ValidateArgs;
-use super::exit::{Exit, Expected};
-use super::graders::Graders;
 use super::integrity::refuse_damaged;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::scratch::Scratch;
-use super::{preflight, settings, tune};
+use super::settings;
 use crate::engine::EngineKind;
+use crate::exit::{Exit, Expected};
 use crate::handover::{SUMS_FILE, SourceFacts, SumError, check_sums};
 use crate::host::Tier;
 use crate::measure::supervisor::Supervisor;
@@ -24,6 +23,8 @@ use crate::quality::sandbox::Mode;
 use crate::report::{Align, table};
 use crate::space::{Candidate, Config, KvType};
 use crate::study::{Grading, Stopped};
+use crate::tuner::graders::Graders;
+use crate::tuner::{parts, preflight};
 use crate::units::parse_bytes;
 use crate::validate::{Bench, Plan, Status, Subject, Verdicts, judge};
 
@@ -40,7 +41,7 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let converted = match &args.reference {
         Some(path) => {
             let named = settings::model_path(Some(path))?;
-            Some(super::converted::Converted::of(&named, &scratch.0, printer)?)
+            Some(crate::tuner::converted::Converted::of(&named, &scratch.0, printer)?)
         }
         None => None,
     };
@@ -56,7 +57,7 @@ pub fn run(args: &ValidateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         }
     }
     let mut plan = plan(args)?;
-    let threads = tune::probe(Path::new("."))?.usable_threads();
+    let threads = parts::probe(Path::new("."))?.usable_threads();
     for text in plan.fit(threads, trained) {
         printer.remark(&text);
     }

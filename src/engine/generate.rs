@@ -15,7 +15,7 @@ pub struct Prompt {
     pub id: String,
     /// The text to continue.
     pub text: String,
-    /// Texts that end the continuation; they stay in it, for the caller to cut.
+    /// Texts that may end the continuation ([`generate_until`]); they stay in it, for the caller to cut.
     pub stop: Vec<String>,
     /// Tokens to generate at most.
     pub max_tokens: u32,
@@ -124,11 +124,7 @@ struct Begun {
 /// Slots are refilled when one in so many is free.
 const REFILL: usize = 4;
 
-/// Continues every prompt, greedily and then as its draws say, `slots` at a time, and hands each finished generation to `done`; `done`
-/// returning false stops.
-///
-/// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
-/// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
+/// [`generate_until`] with every stop text ending its continuation.
 ///
 /// # Errors
 /// A decode call failed.
@@ -137,6 +133,26 @@ pub fn generate(
     prompts: &[Prompt],
     slots: u32,
     call: u32,
+    done: impl FnMut(Generation) -> bool,
+) -> Result<(), EngineError> {
+    generate_until(session, prompts, slots, call, &|_, _| true, done)
+}
+
+/// Continues every prompt, greedily and then as its draws say, `slots` at a time, and passes each finished generation to `done`; `done`
+/// returning false stops. A stop text ends a continuation where `ends` confirms it for the prompt and the text so far: inside a string
+/// literal or brackets it means nothing.
+///
+/// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
+/// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
+///
+/// # Errors
+/// A decode call failed.
+pub fn generate_until(
+    session: &mut dyn Session,
+    prompts: &[Prompt],
+    slots: u32,
+    call: u32,
+    ends: &dyn Fn(&Prompt, &str) -> bool,
     mut done: impl FnMut(Generation) -> bool,
 ) -> Result<(), EngineError> {
     let mut waiting = 0..prompts.len();
@@ -163,7 +179,7 @@ pub fn generate(
             return Ok(());
         }
         for (sequence, slot) in moved {
-            match settle(session, prompts, slot) {
+            match settle(session, prompts, ends, slot) {
                 Settled::Going(slot) => active[sequence] = Some(slot),
                 Settled::Finished(generation, slot) => {
                     if !done(generation) {
@@ -336,7 +352,12 @@ enum Settled {
 }
 
 /// Takes the slot's next token into its text and tells whether the sequence goes on.
-fn settle(session: &dyn Session, prompts: &[Prompt], mut slot: Slot) -> Settled {
+fn settle(
+    session: &dyn Session,
+    prompts: &[Prompt],
+    ends: &dyn Fn(&Prompt, &str) -> bool,
+    mut slot: Slot,
+) -> Settled {
     let prompt = &prompts[slot.prompt];
     let finish = if session.is_end(slot.next) {
         Some(Finish::End)
@@ -346,7 +367,8 @@ fn settle(session: &dyn Session, prompts: &[Prompt], mut slot: Slot) -> Settled 
         slot.tokens += 1;
         let longest = prompt.stop.iter().map(String::len).max().unwrap_or(0);
         let tail = &slot.bytes[before.saturating_sub(longest)..];
-        if prompt.stop.iter().any(|s| !s.is_empty() && contains(tail, s.as_bytes())) {
+        let stops = prompt.stop.iter().any(|s| !s.is_empty() && contains(tail, s.as_bytes()));
+        if stops && ends(prompt, &String::from_utf8_lossy(&slot.bytes)) {
             Some(Finish::Stop)
         } else if slot.tokens >= prompt.max_tokens || slot.position + 1 >= session.info().context {
             Some(Finish::Length)

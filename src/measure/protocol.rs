@@ -14,6 +14,7 @@ use crate::engine::lab::{RecoverProgress, RecoverRequest};
 use crate::engine::{Device, EngineKind, Inspection, RunConfig, SessionInfo};
 use crate::quality::accuracy::Line;
 use crate::quality::divergence::Divergence;
+use crate::quality::tasks::Task;
 use crate::space::Config;
 
 /// What to build from, and what.
@@ -352,6 +353,9 @@ pub enum Job {
         reference: Option<PathBuf>,
         /// What to continue; none: skip the generation.
         prompts: Vec<Prompt>,
+        /// The tasks of the prompts, by id: a stop text ends a continuation where the task's language says that it is complete. A prompt
+        /// without its task ends at the first stop text.
+        tasks: Vec<Task>,
     },
     /// Exercise an artifact: hard prompts and long generations.
     Exercise {

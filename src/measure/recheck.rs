@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::stats::{Interval, signed_rank_interval};
 
-/// The word under which rechecks stand in a study's log.
-pub const EVENT: &str = "rechecked";
 /// From this many rounds on the signed-rank test can tell a difference at 5 %.
 pub const FEWEST_ROUNDS: usize = 6;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Analysis, Result};
-use crate::store::{Generation, LAYERS_EVENT, Store};
+use crate::store::{EventKind, Generation, Store};
 
 /// Trials with a drill-down: the front and the presets, up to so many.
 const MOST: usize = 40;
@@ -55,7 +55,7 @@ impl Analysis {
     /// Reads the details of the front and of the presets.
     pub(super) fn load_details(&mut self, store: &Store) -> Result<()> {
         let mut strips: BTreeMap<u64, LayerStrip> = BTreeMap::new();
-        for event in store.events(self.study.id, 0)?.into_iter().filter(|e| e.kind == LAYERS_EVENT) {
+        for event in store.events(self.study.id, 0)?.into_iter().filter(|e| e.kind == EventKind::Layers) {
             if let Ok(strip) = serde_json::from_str::<LayerStrip>(&event.json) {
                 strips.insert(strip.trial, strip);
             }

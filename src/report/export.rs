@@ -163,7 +163,7 @@ pub fn trials_csv(analysis: &Analysis) -> String {
             trial.state.to_string(),
             trial.rung.map(|r| r.to_string()).unwrap_or_default(),
             front.contains(&trial.number).to_string(),
-            trial.failure.as_ref().map(|f| f.kind.clone()).unwrap_or_default(),
+            trial.failure.as_ref().map(|f| f.kind.to_string()).unwrap_or_default(),
             trial.failure.as_ref().map(|f| f.text.clone()).unwrap_or_default(),
             trial.artifact.as_ref().map(|a| a.path.clone()).unwrap_or_default(),
             trial.artifact.as_ref().map(|a| a.hash.clone()).unwrap_or_default(),

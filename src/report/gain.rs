@@ -228,7 +228,7 @@ pub fn compare(
         })
         .collect();
     Comparison {
-        preset: preset.origin.preset_name().unwrap_or(preset.origin.as_str()).to_owned(),
+        preset: preset.origin.preset_name().map_or_else(|| preset.origin.to_string(), str::to_owned),
         number: preset.number,
         fits,
         parts,

@@ -39,7 +39,7 @@ pub use influence::{Influence, Share};
 pub use judged::{Judged, write_estimates};
 pub use markdown::markdown;
 pub use metric::{Family, Metric, Reading, Unit};
-pub use moved::{IMPORTANCE_NOTE, REGION_NOTE};
+pub use moved::{IMPORTANCE_NOTE, REGION_NOTE, TASKS_NOTE};
 pub use overlay::Overlay;
 pub use page::{Growth, Live, render};
 pub use recommend::{Outcome, Pick, Recommendation, Smallest, Title, USUAL, recommend};

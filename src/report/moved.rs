@@ -13,6 +13,9 @@ pub const IMPORTANCE_NOTE: &str = "importance";
 /// The note that keeps the bounds of the region of interest.
 pub const REGION_NOTE: &str = "region";
 
+/// The note that names the tasks which a study is graded by.
+pub const TASKS_NOTE: &str = "graded_tasks";
+
 /// Sobol indices, as the note has them.
 #[derive(Debug, Deserialize)]
 struct Moved {

@@ -21,7 +21,7 @@ use super::short::Shortener;
 use super::{ReportError, Result};
 use crate::measure::recheck::{self, Recheck};
 use crate::quality::estimate::Estimates;
-use crate::store::{DISTURBED_EVENT, Disturbed, Event, Objective, Store, StudyId, StudyRecord, TrialRecord};
+use crate::store::{Disturbed, Event, EventKind, Objective, Store, StudyId, StudyRecord, TrialRecord};
 use crate::study::estimates::Known;
 
 /// Everything that a report says, before it is laid out.
@@ -90,13 +90,13 @@ impl Analysis {
         let known = Known::load(store, study.id)?;
         let estimates = write_estimates(Arc::make_mut(&mut trials).as_mut_slice(), &objectives, &known);
         let events = store.events(study.id, 0)?;
-        let rechecks = told(&events, recheck::EVENT);
+        let rechecks = told(&events, &EventKind::Rechecked);
         let paired = |a: u64, b: u64| Paired::of_verdicts(known.verdicts.get(&a)?, known.verdicts.get(&b)?);
         let judged = Judged::new(&objectives, estimates.as_ref(), &rechecks);
         let recommendation = recommend(&trials, &objectives, &judged, study.budget_bytes, &paired);
         let judged = judged.objectives;
         let cautions = cautions(&trials, &objectives, &recommendation, &paired);
-        let disturbed = told(&events, DISTURBED_EVENT);
+        let disturbed = told(&events, &EventKind::Disturbed);
         let columns = columns(&objectives, &trials);
         let shortener = Shortener::new(&trials);
         let relative = Relative::of(&known, &trials);
@@ -227,8 +227,8 @@ impl Analysis {
 }
 
 /// Events of one kind; what cannot be read is left out.
-fn told<T: DeserializeOwned>(events: &[Event], kind: &str) -> Vec<T> {
-    events.iter().filter(|e| e.kind == kind).filter_map(|e| serde_json::from_str(&e.json).ok()).collect()
+fn told<T: DeserializeOwned>(events: &[Event], kind: &EventKind) -> Vec<T> {
+    events.iter().filter(|e| e.kind == *kind).filter_map(|e| serde_json::from_str(&e.json).ok()).collect()
 }
 
 fn columns(objectives: &[Objective], trials: &[TrialRecord]) -> Vec<Metric> {

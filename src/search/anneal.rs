@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 use super::feasible::{FeasiblePoints, neighbours};
-use super::{Ask, History, Problem, Random, Region, Sampler};
+use super::{Ask, History, Problem, Random, Region, Sampler, SamplerKind};
 use crate::space::Point;
 
 /// The random points that come first, and that scale the objectives.
@@ -35,8 +35,8 @@ pub(crate) struct Anneal {
 }
 
 impl Sampler for Anneal {
-    fn name(&self) -> &'static str {
-        "anneal"
+    fn kind(&self) -> SamplerKind {
+        SamplerKind::Anneal
     }
 
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {

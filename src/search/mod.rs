@@ -30,5 +30,5 @@ pub use pareto::{crowding, dominates, knee, nondominated_sort, pareto_front, par
 pub use problem::{Direction, Objective, Problem, Repeat};
 pub use region::{Region, front_hypervolume};
 pub use rng::Random;
-pub use sampler::{Ask, SAMPLERS, Sampler, SearchError, sampler};
+pub use sampler::{Ask, Sampler, SamplerKind, SearchError};
 pub use stopping::{StopReason, should_stop};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::feasible::{FeasiblePoints, neighbours};
-use super::{Ask, History, Problem, Random, Sampler, crowding, nondominated_sort};
+use super::{Ask, History, Problem, Random, Sampler, SamplerKind, crowding, nondominated_sort};
 use crate::space::{ParamKind, Point};
 
 /// How many of the best trials are parents, and how many random points come first.
@@ -22,8 +22,8 @@ pub(crate) struct Nsga2 {
 }
 
 impl Sampler for Nsga2 {
-    fn name(&self) -> &'static str {
-        "nsga2"
+    fn kind(&self) -> SamplerKind {
+        SamplerKind::Nsga2
     }
 
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {

@@ -1,6 +1,6 @@
 //! The baseline that every sampler must beat: uniform among what fits, without repetition.
 
-use super::{Ask, History, Problem, Random, Sampler, feasible::FeasiblePoints};
+use super::{Ask, History, Problem, Random, Sampler, SamplerKind, feasible::FeasiblePoints};
 
 /// Uniform among the points that fit and were not tried.
 #[derive(Default)]
@@ -9,8 +9,8 @@ pub(crate) struct RandomFeasible {
 }
 
 impl Sampler for RandomFeasible {
-    fn name(&self) -> &'static str {
-        "random"
+    fn kind(&self) -> SamplerKind {
+        SamplerKind::Random
     }
 
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {

@@ -1,5 +1,10 @@
 //! The one interface of all samplers, and their names.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use super::{History, Problem, anneal::Anneal, autotune::Autotune, nsga2::Nsga2, random::RandomFeasible};
 use crate::space::Point;
 
@@ -27,8 +32,8 @@ pub enum SearchError {
 /// `ask` is a pure function of its arguments: equal space, history, seed and number give the equal answer, also in a new
 /// process. A sampler may keep caches, but none that changes an answer.
 pub trait Sampler {
-    /// The name that [`sampler`] takes.
-    fn name(&self) -> &'static str;
+    /// Which one it is.
+    fn kind(&self) -> SamplerKind;
 
     /// The next point. `number` is the number that the new trial will have.
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask;
@@ -46,19 +51,59 @@ pub trait Sampler {
     }
 }
 
-/// The names of all samplers, the default first.
-pub const SAMPLERS: [&str; 4] = ["autotune", "nsga2", "anneal", "random"];
+/// Which sampler chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SamplerKind {
+    /// Gaussian processes with expected hypervolume improvement.
+    #[default]
+    Autotune,
+    /// The genetic algorithm NSGA-II.
+    Nsga2,
+    /// Simulated annealing.
+    Anneal,
+    /// Uniform among the points that fit.
+    Random,
+}
 
-/// The sampler of a name: see [`SAMPLERS`].
-///
-/// # Errors
-/// An unknown name.
-pub fn sampler(name: &str) -> Result<Box<dyn Sampler>, SearchError> {
-    match name {
-        "autotune" => Ok(Box::new(Autotune::default())),
-        "nsga2" => Ok(Box::new(Nsga2::default())),
-        "anneal" => Ok(Box::new(Anneal::default())),
-        "random" => Ok(Box::new(RandomFeasible::default())),
-        other => Err(SearchError::UnknownSampler(other.to_owned())),
+impl SamplerKind {
+    /// Every sampler, the default first.
+    pub const ALL: [Self; 4] = [Self::Autotune, Self::Nsga2, Self::Anneal, Self::Random];
+
+    /// The name on the command line and in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Autotune => "autotune",
+            Self::Nsga2 => "nsga2",
+            Self::Anneal => "anneal",
+            Self::Random => "random",
+        }
+    }
+
+    /// The sampler itself, with empty caches.
+    #[must_use]
+    pub fn sampler(self) -> Box<dyn Sampler> {
+        match self {
+            Self::Autotune => Box::new(Autotune::default()),
+            Self::Nsga2 => Box::new(Nsga2::default()),
+            Self::Anneal => Box::new(Anneal::default()),
+            Self::Random => Box::new(RandomFeasible::default()),
+        }
+    }
+}
+
+impl FromStr for SamplerKind {
+    type Err = SearchError;
+
+    fn from_str(name: &str) -> Result<Self, SearchError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| SearchError::UnknownSampler(name.to_owned()))
+    }
+}
+
+impl fmt::Display for SamplerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }

@@ -99,13 +99,13 @@ fn growth_since(problem: &dyn Problem, history: &History, complete: &[u64], tria
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Ask, History, testing::Table};
+    use crate::search::{Ask, History, SamplerKind, testing::Table};
 
     /// Expects a gain from one question alone.
     struct ExpectsAt(u64);
     impl Sampler for ExpectsAt {
-        fn name(&self) -> &'static str {
-            "expects at"
+        fn kind(&self) -> SamplerKind {
+            SamplerKind::Autotune
         }
         fn ask(&mut self, _: &dyn Problem, _: &History, _: u64, _: u64) -> Ask {
             Ask::Exhausted
@@ -158,8 +158,8 @@ mod tests {
 
     struct Expects(Option<f64>);
     impl Sampler for Expects {
-        fn name(&self) -> &'static str {
-            "expects"
+        fn kind(&self) -> SamplerKind {
+            SamplerKind::Autotune
         }
         fn ask(&mut self, _: &dyn Problem, _: &History, _: u64, _: u64) -> Ask {
             Ask::Exhausted

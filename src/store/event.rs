@@ -4,15 +4,47 @@ use jiff::Timestamp;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
+use super::names::open_names;
 use super::read::time;
 use super::{Result, Store, StudyId};
 
-/// The kind of the event in which a study records the layers of what it built.
-pub const LAYERS_EVENT: &str = "layers";
-/// The kind of the event in which a study records that something disturbed a measurement.
-pub const DISTURBED_EVENT: &str = "disturbed";
+open_names! {
+    /// The kind of an event in a study's log.
+    EventKind {
+        /// The study begins or goes on.
+        StudyStarted = "study_started",
+        /// Something that all trials need is being made.
+        Preparing = "preparing",
+        /// Something that the user should know.
+        Remark = "remark",
+        /// The tasks were checked by their own solutions.
+        TasksChecked = "tasks_checked",
+        /// A trial begins or goes on.
+        TrialStarted = "trial_started",
+        /// Part of a stage is done.
+        Progress = "progress",
+        /// A stage is durable.
+        RungFinished = "rung_finished",
+        /// A trial ended.
+        TrialEnded = "trial_ended",
+        /// No further trial is begun.
+        StudyEnded = "study_ended",
+        /// A trial reuses the timing of another with the same artifact and run.
+        Twin = "twin",
+        /// Tensors that got another type than the candidate names.
+        Fallbacks = "fallbacks",
+        /// The layers of an artifact: types and widths.
+        Layers = "layers",
+        /// The parts of the model that pruning kept.
+        Pruned = "pruned",
+        /// Interference with a measurement, as [`Disturbed`].
+        Disturbed = "disturbed",
+        /// Trials that were measured once more in turns.
+        Rechecked = "rechecked",
+    }
+}
 
-/// The body of a [`DISTURBED_EVENT`]: what disturbed the timing of a trial.
+/// The body of a [`EventKind::Disturbed`]: what disturbed the timing of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disturbed {
     /// The trial's number.
@@ -26,8 +58,8 @@ pub struct Disturbed {
 /// Something that happened, to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// A word to filter by: `trial_started`, `rung_finished`, ...
-    pub kind: String,
+    /// The kind, to filter by.
+    pub kind: EventKind,
     /// The rest, as JSON.
     pub json: String,
 }
@@ -39,8 +71,8 @@ pub struct Event {
     pub id: i64,
     /// When it was appended.
     pub at: Timestamp,
-    /// The word.
-    pub kind: String,
+    /// The kind.
+    pub kind: EventKind,
     /// The rest, as JSON.
     pub json: String,
 }
@@ -67,7 +99,7 @@ impl Store {
             "SELECT COUNT(*) FROM event WHERE study_id = ?1 AND kind = ?2 AND json_extract(json, '$.again')",
         ))?;
         let count: i64 =
-            self.sql(statement.query_row(params![study.0, DISTURBED_EVENT], |row| row.get(0)))?;
+            self.sql(statement.query_row(params![study.0, EventKind::Disturbed], |row| row.get(0)))?;
         Ok(count.cast_unsigned())
     }
 

@@ -14,7 +14,9 @@
 mod cache;
 mod error;
 mod event;
+mod failure;
 mod migrate;
+mod names;
 mod open;
 mod reach;
 mod read;
@@ -30,11 +32,12 @@ mod vocabulary;
 mod worker;
 
 pub use error::StoreError;
-pub use event::{DISTURBED_EVENT, Disturbed, Event, LAYERS_EVENT, NewEvent};
+pub use event::{Disturbed, Event, EventKind, NewEvent};
+pub use failure::{Failure, FailureKind};
 pub use open::Store;
 pub use repeat::NewRepeat;
 pub use rows::{
-    Added, Artifact, Asked, Failure, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
+    Added, Artifact, Asked, FinishedRung, Generation, Host, LiveTrial, Measurement, NewGeneration,
     NewMeasurement, NewStudy, NewTrial, RungRecord, StudyId, StudyRecord, TrialId, TrialRecord, Verdicts,
 };
 pub use salvage::{Salvaged, salvage};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Origin, Rung, Segment, StudyState, TrialState, WorkerIdentity};
+use super::{Failure, Origin, Rung, Segment, StudyState, TrialState, WorkerIdentity};
 use crate::space::Candidate;
 
 /// A study's number, as users see it.
@@ -304,15 +304,6 @@ pub struct Artifact {
     pub hash: String,
     /// SHA-256 of the file when it was built; none in trials of versions that did not record it.
     pub sha256: Option<String>,
-}
-
-/// Why a trial did not complete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// A word to group by: `crash`, `timeout`, `over_budget`, ...
-    pub kind: String,
-    /// The sentence for people.
-    pub text: String,
 }
 
 /// A rung that has just been finished, whole.

@@ -133,34 +133,38 @@ words! {
 /// The preset that is the uncompressed model, by engine.
 const UNCOMPRESSED: [&str; 2] = ["F16", "F32"];
 
-/// Where a candidate came from: `preset:Q4_K_M`, `sampler:autotune`.
+/// Where a candidate came from; stored as `preset:Q4_K_M`, `sampler:autotune`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Origin(String);
+#[serde(into = "String", from = "String")]
+pub enum Origin {
+    /// A baseline that people use today, by name.
+    Preset(String),
+    /// Chosen by a sampler, by name, or by another program (`evaluate`).
+    Sampler(String),
+    /// A word of another version.
+    Other(String),
+}
 
 impl Origin {
     /// A baseline that people use today.
     #[must_use]
     pub fn preset(name: &str) -> Self {
-        Self(format!("preset:{name}"))
+        Self::Preset(name.to_owned())
     }
 
     /// Chosen by a sampler.
     #[must_use]
     pub fn sampler(name: &str) -> Self {
-        Self(format!("sampler:{name}"))
-    }
-
-    /// The text, as stored.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+        Self::Sampler(name.to_owned())
     }
 
     /// The preset's name, when it is one.
     #[must_use]
     pub fn preset_name(&self) -> Option<&str> {
-        self.0.strip_prefix("preset:")
+        match self {
+            Self::Preset(name) => Some(name),
+            Self::Sampler(_) | Self::Other(_) => None,
+        }
     }
 
     /// Whether it is the preset of the uncompressed model, which quality is compared with.
@@ -170,21 +174,41 @@ impl Origin {
     }
 }
 
+impl From<String> for Origin {
+    fn from(text: String) -> Self {
+        match text.split_once(':') {
+            Some(("preset", name)) => Self::Preset(name.to_owned()),
+            Some(("sampler", name)) => Self::Sampler(name.to_owned()),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Preset(name) => format!("preset:{name}"),
+            Origin::Sampler(name) => format!("sampler:{name}"),
+            Origin::Other(text) => text,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&String::from(self.clone()))
     }
 }
 
 impl ToSql for Origin {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.0.as_str().into())
+        Ok(self.to_string().into())
     }
 }
 
 impl FromSql for Origin {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Ok(Self(value.as_str()?.to_owned()))
+        Ok(Self::from(value.as_str()?.to_owned()))
     }
 }
 

@@ -1,20 +1,18 @@
 //! The end of a study: what would be recommended and the presets nearest to it are measured again, in turns ([`crate::measure::recheck`]).
 //! Every measurement is in the study's log before the next begins, so that a resumed study goes on where it stopped.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::context::StudyContext;
 use super::event::{Event, Observer};
-use super::kit::Kit;
 use super::prepare::Prepared;
-use super::settings::Settings;
 use crate::measure::artifact::{Request, measure, timing_run};
 use crate::measure::protocol::{Job, Message, TimingPlan};
-use crate::measure::recheck::{EVENT, Recheck};
-use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::measure::recheck::Recheck;
+use crate::measure::supervisor::{End, Limits};
 use crate::measure::turns::Side;
 use crate::space::Config;
-use crate::store::{NewEvent, Store, StudyId, TrialRecord};
+use crate::store::{EventKind, NewEvent, Store, StudyId, TrialRecord};
 
 /// Rounds that are measured where the time allows.
 const ROUNDS: u64 = 16;
@@ -38,24 +36,10 @@ pub fn reserve(time: Duration) -> Duration {
 
 /// What the rechecks run on.
 pub struct Confirmation<'a> {
-    /// The database.
-    pub store: &'a Store,
-    /// The study.
-    pub id: StudyId,
-    /// What it was told.
-    pub settings: &'a Settings,
-    /// The model.
-    pub kit: &'a dyn Kit,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
     /// What was prepared.
     pub prepared: &'a Prepared,
-    /// Runs the jobs.
-    pub supervisor: &'a Supervisor,
-    /// The results folder.
-    pub results: &'a Path,
-    /// Memory of the machine that workers may use, in bytes.
-    pub machine_bytes: u64,
-    /// Asked often; true stops.
-    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 impl Confirmation<'_> {
@@ -66,11 +50,11 @@ impl Confirmation<'_> {
     /// The database refuses, or no worker can be started.
     pub fn run(&self, numbers: &[u64], time: Duration, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let mut done = known(self.store, self.id)?;
+        let mut done = known(self.cx.store, self.cx.id)?;
         let mut trials: Vec<(TrialRecord, Config)> = Vec::new();
         for number in numbers {
-            let trial = self.store.trial(self.id, *number)?;
-            let there = trial.artifact.as_ref().is_some_and(|a| self.results.join(&a.path).exists());
+            let trial = self.cx.store.trial(self.cx.id, *number)?;
+            let there = trial.artifact.as_ref().is_some_and(|a| self.cx.results.join(&a.path).exists());
             if let Some(config) = Config::from_candidate(&trial.candidate).ok().filter(|_| there) {
                 trials.push((trial, config));
             }
@@ -95,7 +79,7 @@ impl Confirmation<'_> {
     fn fit_together(&self, trials: &[(TrialRecord, Config)]) -> bool {
         let peaks = trials.iter().map(|(t, _)| t.value("peak_memory_bytes"));
         let sum: Option<f64> = peaks.sum();
-        sum.is_some_and(|bytes| bytes <= MEMORY_SHARE * self.machine_bytes as f64)
+        sum.is_some_and(|bytes| bytes <= MEMORY_SHARE * self.cx.machine_bytes as f64)
     }
 
     /// Plays rounds in one worker that has them all loaded; whether it went well.
@@ -108,14 +92,14 @@ impl Confirmation<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<bool> {
         let begun = Instant::now();
-        let workload = self.settings.workload;
+        let workload = self.cx.settings.workload;
         let side = |(trial, config): &(TrialRecord, Config)| {
-            let artifact = self.results.join(&trial.artifact.as_ref()?.path);
+            let artifact = self.cx.results.join(&trial.artifact.as_ref()?.path);
             let run = timing_run(config, &workload);
             Some(Side { artifact, run, prompt_tokens: PROMPT_TOKENS, steps: STEPS })
         };
         let job = Job::Turns {
-            engine: self.kit.engine(),
+            engine: self.cx.kit.engine(),
             sides: trials.iter().filter_map(side).collect(),
             workload,
             text: self.prepared.timing_text.clone(),
@@ -125,15 +109,15 @@ impl Confirmation<'_> {
         };
         // What loading takes is known only when it is over.
         let over = || begun.elapsed() > time.saturating_add(LOADING);
-        let stop = || (self.cancelled)() || over();
-        let limits = Limits { time: Duration::MAX, memory_bytes: Some(self.machine_bytes) };
+        let stop = || (self.cx.cancelled)() || over();
+        let limits = Limits { time: Duration::MAX, memory_bytes: Some(self.cx.machine_bytes) };
         let mut stored = Ok(());
-        let outcome = self.supervisor.run(&job, &limits, &stop, &mut |message| {
+        let outcome = self.cx.supervisor.run(&job, &limits, &stop, &mut |message| {
             let Message::Round { round, sides } = message else { return };
             for ((trial, _), samples) in trials.iter().zip(sides) {
                 let latency_ms = samples.latency_from_parts_ms(&workload);
                 let recheck = Recheck { round, trial: trial.number, latency_ms };
-                let event = event(&recheck).and_then(|e| Ok(self.store.append_event(self.id, &e)?));
+                let event = event(&recheck).and_then(|e| Ok(self.cx.store.append_event(self.cx.id, &e)?));
                 if stored.is_ok() {
                     stored = event.map(|_| ());
                 }
@@ -169,13 +153,13 @@ impl Confirmation<'_> {
                 if done.iter().any(|r| r.round == round && r.trial == trial.number) {
                     continue;
                 }
-                if (self.cancelled)() || begun.elapsed() + longest > time {
+                if (self.cx.cancelled)() || begun.elapsed() + longest > time {
                     return Ok(());
                 }
                 let clock = Instant::now();
                 match self.one(trial, config, round)? {
                     Some(recheck) => {
-                        self.store.append_event(self.id, &event(&recheck)?)?;
+                        self.cx.store.append_event(self.cx.id, &event(&recheck)?)?;
                         done.push(recheck);
                     }
                     None => failed.push(trial.number),
@@ -196,18 +180,18 @@ impl Confirmation<'_> {
 
     fn one(&self, trial: &TrialRecord, config: &Config, round: u64) -> anyhow::Result<Option<Recheck>> {
         let Some(artifact) = &trial.artifact else { return Ok(None) };
-        let workload = self.settings.workload;
+        let workload = self.cx.settings.workload;
         let request = Request {
-            engine: self.kit.engine(),
-            artifact: self.results.join(&artifact.path),
+            engine: self.cx.kit.engine(),
+            artifact: self.cx.results.join(&artifact.path),
             run: timing_run(config, &workload),
             workload,
             text: self.prepared.timing_text.clone(),
             plan: TimingPlan::Parts { rounds: 1, prompt_tokens: PROMPT_TOKENS, steps: STEPS },
-            budget_bytes: Some(self.settings.budget_bytes),
-            timeout: Duration::from_secs(self.settings.rung_timeout_s),
+            budget_bytes: Some(self.cx.settings.budget_bytes),
+            timeout: Duration::from_secs(self.cx.settings.rung_timeout_s),
         };
-        let measured = measure(self.supervisor, request, self.cancelled, &mut |_| {})?;
+        let measured = measure(self.cx.supervisor, request, self.cx.cancelled, &mut |_| {})?;
         let samples = measured.samples.filter(|_| measured.outcome.end == End::Done);
         Ok(samples.map(|samples| Recheck {
             round,
@@ -226,7 +210,7 @@ fn left_to_play(done: &[Recheck], trials: &[u64]) -> (u64, u64) {
 }
 
 fn event(recheck: &Recheck) -> anyhow::Result<NewEvent> {
-    Ok(NewEvent { kind: EVENT.to_owned(), json: serde_json::to_string(recheck)? })
+    Ok(NewEvent { kind: EventKind::Rechecked, json: serde_json::to_string(recheck)? })
 }
 
 /// The rechecks of a study so far.
@@ -235,7 +219,7 @@ fn event(recheck: &Recheck) -> anyhow::Result<NewEvent> {
 /// The database cannot be read.
 pub fn known(store: &Store, id: StudyId) -> anyhow::Result<Vec<Recheck>> {
     let events = store.events(id, 0)?;
-    let of = events.iter().filter(|e| e.kind == EVENT);
+    let of = events.iter().filter(|e| e.kind == EventKind::Rechecked);
     Ok(of.filter_map(|e| serde_json::from_str(&e.json).ok()).collect())
 }
 

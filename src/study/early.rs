@@ -3,7 +3,7 @@
 use super::estimates::Known;
 use super::problem::StudyProblem;
 use crate::measure::stats::fair_coin_tail;
-use crate::search::{self, History};
+use crate::search::{self, History, SamplerKind};
 use crate::store::{Origin, Store, TrialRecord, TrialState, Verdicts};
 
 /// The chance of entering the front under which a trial is not graded.
@@ -38,7 +38,7 @@ impl Early<'_> {
     /// # Errors
     /// The database cannot be read.
     pub(super) fn hopeless(&self, trial: &TrialRecord) -> anyhow::Result<Option<String>> {
-        if trial.origin != Origin::sampler(search::SAMPLERS[0]) {
+        if trial.origin != Origin::sampler(SamplerKind::Autotune.name()) {
             return Ok(None);
         }
         let trials = self.store.trials(trial.study)?;
@@ -67,7 +67,7 @@ impl Early<'_> {
     /// The database cannot be read.
     pub(super) fn rival(&self, trial: &TrialRecord) -> anyhow::Result<Option<Rival>> {
         let by_tasks = search::Problem::objectives(self.problem).iter().any(|o| o.name == PASSED);
-        if !by_tasks || trial.origin != Origin::sampler(search::SAMPLERS[0]) {
+        if !by_tasks || trial.origin != Origin::sampler(SamplerKind::Autotune.name()) {
             return Ok(None);
         }
         let as_good = |other: &TrialRecord| {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::quality::proof::Summary;
-use crate::store::{Rung, TrialState};
+use crate::store::{EventKind, Rung, TrialState};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -87,14 +87,63 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its kind in the study's log, the same word as in JSON.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::StudyStarted { .. } => EventKind::StudyStarted,
+            Self::Preparing { .. } => EventKind::Preparing,
+            Self::Remark { .. } => EventKind::Remark,
+            Self::TasksChecked { .. } => EventKind::TasksChecked,
+            Self::TrialStarted { .. } => EventKind::TrialStarted,
+            Self::Progress { .. } => EventKind::Progress,
+            Self::RungFinished { .. } => EventKind::RungFinished,
+            Self::TrialEnded { .. } => EventKind::TrialEnded,
+            Self::StudyEnded { .. } => EventKind::StudyEnded,
+        }
+    }
+}
+
 /// Hears events.
 pub trait Observer {
     /// Something happened.
     fn hear(&mut self, event: &Event);
 }
 
+impl dyn Observer + '_ {
+    /// Passes on something that the user should know.
+    pub fn remark(&mut self, text: &str) {
+        self.hear(&Event::Remark { text: text.to_owned() });
+    }
+}
+
 impl<F: FnMut(&Event)> Observer for F {
     fn hear(&mut self, event: &Event) {
         self(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_in_the_log_is_the_word_in_json() {
+        let events = [
+            Event::Remark { text: String::new() },
+            Event::Preparing { what: String::new() },
+            Event::StudyStarted { study: 1, name: String::new(), points: String::new(), ended: 0 },
+            Event::TasksChecked { tasks: Summary::default() },
+            Event::TrialStarted { trial: 1, origin: String::new(), candidate: String::new() },
+            Event::Progress { trial: 1, what: String::new(), done: 0, total: 1 },
+            Event::RungFinished { trial: 1, rung: Rung::Built, summary: String::new(), seconds: 0.0 },
+            Event::TrialEnded { trial: 1, state: TrialState::Complete, reason: None, seconds: 0.0 },
+            Event::StudyEnded { reason: String::new(), paused: false },
+        ];
+        for event in events {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["event"], event.kind().name());
+        }
     }
 }

@@ -1,12 +1,19 @@
 //! The seam to the graders: prompts out, verdicts in. The study does not know how code is judged.
 
 use crate::engine::generate::{Generation, Prompt};
+use crate::quality::tasks::Task;
 use crate::store::{NewGeneration, NewMeasurement};
 
 /// Tasks with a judge.
 pub trait Grading {
     /// What to continue, one prompt for each task.
     fn prompts(&self) -> &[Prompt];
+
+    /// The tasks of the prompts, by which their languages decide whether a stop text ends a continuation; those that are missing end at
+    /// the first one.
+    fn tasks(&self) -> Vec<Task> {
+        Vec::new()
+    }
 
     /// Judges the continuations of all tasks.
     ///

@@ -8,7 +8,7 @@ use super::event::{Event, Observer};
 use super::trial::{Climb, Ended, Halt};
 use crate::identity::sha256_file;
 use crate::space::Config;
-use crate::store::{Artifact, TrialRecord};
+use crate::store::{Artifact, FailureKind, TrialRecord};
 
 /// A kept artifact beside what was recorded of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         let Some(artifact) = &trial.artifact else { return Ok(()) };
-        let path = self.results.join(&artifact.path);
-        match Kept::of(self.results, artifact)? {
+        let path = self.cx.results.join(&artifact.path);
+        match Kept::of(self.cx.results, artifact)? {
             Kept::Whole | Kept::Unrecorded(_) => return Ok(()),
             Kept::Missing => {}
             Kept::Differs(found) => observer.hear(&Event::Remark {
@@ -71,14 +71,14 @@ impl Climb<'_> {
             }),
         }
         self.make(trial.number, config, &path, observer)?;
-        match Kept::of(self.results, artifact)? {
+        match Kept::of(self.cx.results, artifact)? {
             Kept::Differs(found) => {
                 let text = format!(
                     "its artifact was damaged or lost, and building it again gives another file (SHA-256 {}, not {})",
                     short(&found),
                     short(artifact.sha256.as_deref().unwrap_or_default())
                 );
-                Err(Halt::Ended(Ended::failed("not_reproduced", text)))
+                Err(Halt::Ended(Ended::failed(FailureKind::NotReproduced, text)))
             }
             _ => Ok(()),
         }
@@ -98,9 +98,9 @@ impl Study<'_> {
     ) -> anyhow::Result<Vec<u64>> {
         let mut whole = Vec::new();
         for &number in numbers {
-            let trial = self.store.trial(self.id, number)?;
+            let trial = self.cx.store.trial(self.cx.id, number)?;
             let Some(artifact) = &trial.artifact else { continue };
-            if Kept::of(self.results, artifact)? == Kept::Missing {
+            if Kept::of(self.cx.results, artifact)? == Kept::Missing {
                 continue;
             }
             match self.restored(&trial, observer)? {

@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::presets;
 use crate::space::{Point, Space, Value};
-use crate::store::{Rung, TrialRecord, TrialState};
+use crate::store::{FailureKind, Rung, TrialRecord, TrialState};
 
 /// Failures of one reason that teach.
 const ENOUGH: usize = 2;
@@ -56,7 +56,7 @@ struct Failed<'a> {
 /// The levels that are left out after these trials.
 #[must_use]
 pub fn learn(space: &Space, trials: &[TrialRecord]) -> Vec<Lesson> {
-    let mut groups: BTreeMap<(String, String), Vec<Failed<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<(FailureKind, String), Vec<Failed<'_>>> = BTreeMap::new();
     for trial in trials.iter().filter(|t| t.state == TrialState::Failed) {
         // Presets differ from each other in more than the space can say: they are no witnesses against a level, only for it.
         let (Some(point), Some(failure)) = (space.point(&trial.candidate), &trial.failure) else { continue };
@@ -250,7 +250,7 @@ mod tests {
             let Asked::New(mut live) = asked else { panic!("{asked:?}") };
             let finished = FinishedRung::new(rung, jiff::Timestamp::UNIX_EPOCH, Duration::ZERO);
             self.store.finish_rung(&mut live, &finished).unwrap();
-            let failure = reason.map(|text| Failure { kind: "error".into(), text: text.into() });
+            let failure = reason.map(|text| Failure { kind: FailureKind::Error, text: text.into() });
             let end = if failure.is_some() { EndState::Failed } else { EndState::Complete };
             self.store.end_trial(*live, end, failure.as_ref()).unwrap();
             learn(&space(), &self.store.trials(self.study).unwrap())

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
+use super::context::StudyContext;
 use super::event::{Event, Observer};
 use super::generated;
-use super::kit::{Kit, Materials};
+use super::kit::Materials;
 use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
 use crate::engine::{Device, FlashAttention, RunConfig, finite};
 use crate::measure::protocol::{ImportanceSource, Job, Message};
-use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::measure::supervisor::{End, Limits};
 use crate::space::KvType;
 
 /// Our own code, shipped with the program: what activations are collected on.
@@ -74,18 +75,8 @@ pub fn grading_run(threads: u32, kv_k: KvType, kv_v: KvType, repack: bool) -> Ru
 
 /// Runs the steps that no earlier run has done.
 pub struct Preparation<'a> {
-    /// The model.
-    pub kit: &'a dyn Kit,
-    /// The study's settings.
-    pub settings: &'a Settings,
-    /// Runs the jobs.
-    pub supervisor: &'a Supervisor,
-    /// The results folder.
-    pub results: &'a Path,
-    /// Threads to use.
-    pub threads: u32,
-    /// Asked often; true ends the work.
-    pub cancelled: &'a dyn Fn() -> bool,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
 }
 
 impl Preparation<'_> {
@@ -94,19 +85,19 @@ impl Preparation<'_> {
     /// # Errors
     /// A step failed, or the user stopped it.
     pub fn run(&self, observer: &mut dyn Observer) -> anyhow::Result<Prepared> {
-        let folder = self.results.join("cache").join(short(self.kit.hash()));
+        let folder = self.cx.results.join("cache").join(short(self.cx.kit.hash()));
         let tensors = folder.join("tensors");
         std::fs::create_dir_all(&tensors)
             .with_context(|| format!("failed to create {}", tensors.display()))?;
-        for folder in [&self.results.join("artifacts"), &folder] {
+        for folder in [&self.cx.results.join("artifacts"), &folder] {
             super::clear_leftovers(folder);
         }
         let reference = self.reference(&folder, observer)?;
         let stats = self.activations(&folder, &reference, observer)?;
         let importance = self.importance(&folder, &reference, observer)?;
         let predictions = self.predictions(&folder, &reference, observer)?;
-        let scale = self.settings.scaling == Scaling::Activations;
-        let materials = Materials { reference, stats, importance, scale, tensors, threads: self.threads };
+        let scale = self.cx.settings.scaling == Scaling::Activations;
+        let materials = Materials { reference, stats, importance, scale, tensors, threads: self.cx.threads };
         let calibration = self.calibration()?;
         let recovery_text = self.recovery_text(&folder, &materials.reference, &calibration, observer)?;
         Ok(Prepared { materials, predictions, timing_text: timing_text(), calibration, recovery_text })
@@ -114,14 +105,14 @@ impl Preparation<'_> {
 
     fn reference(&self, folder: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
         // Engines of one format share their reference.
-        let extension = self.kit.extension().rsplit('.').next().unwrap_or_default();
+        let extension = self.cx.kit.extension().rsplit('.').next().unwrap_or_default();
         // References of older versions rescaled the two copies of an embedding apart, so that they could not be tied again.
-        let name = if self.kit.facts().duplicated_embedding { "reference-tieable" } else { "reference" };
+        let name = if self.cx.kit.facts().duplicated_embedding { "reference-tieable" } else { "reference" };
         let out = folder.join(format!("{name}.{extension}"));
-        if let Some(text) = self.kit.remark() {
+        if let Some(text) = self.cx.kit.remark() {
             observer.hear(&Event::Remark { text });
         }
-        if let Some(kind) = self.kit.shipped_quantized() {
+        if let Some(kind) = self.cx.kit.shipped_quantized() {
             observer.hear(&Event::Remark {
                 text: format!(
                     "the model file is already quantized ({kind}): quantizing it again would flatter that type, so the file is a preset of \
@@ -129,8 +120,8 @@ impl Preparation<'_> {
                 ),
             });
         }
-        match self.kit.reference_job(&out, self.settings.seed) {
-            None => Ok(self.settings.model_path.clone()),
+        match self.cx.kit.reference_job(&out, self.cx.settings.seed) {
+            None => Ok(self.cx.settings.model_path.clone()),
             Some(job) => {
                 self.step(&job, &out, "the float reference", observer)?;
                 Ok(out)
@@ -144,7 +135,7 @@ impl Preparation<'_> {
         reference: &Path,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<Option<PathBuf>> {
-        if !self.kit.wants_activations() {
+        if !self.cx.kit.wants_activations() {
             return Ok(None);
         }
         let text = self.calibration()?;
@@ -153,7 +144,7 @@ impl Preparation<'_> {
             model: reference.to_owned(),
             text,
             max_tokens: Settings::CALIBRATION_TOKENS,
-            threads: self.threads,
+            threads: self.cx.threads,
             out: out.clone(),
         };
         self.step(&job, &out, "activation statistics on calibration code", observer)?;
@@ -162,7 +153,7 @@ impl Preparation<'_> {
 
     /// The calibration text: the user's, or the one that is shipped.
     fn calibration(&self) -> anyhow::Result<String> {
-        match &self.settings.calibration {
+        match &self.cx.settings.calibration {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("failed to read the calibration text {}", path.display())),
             None => Ok(CALIBRATION.concat()),
@@ -175,7 +166,7 @@ impl Preparation<'_> {
         reference: &Path,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<ImportanceSource> {
-        match self.settings.importance {
+        match self.cx.settings.importance {
             ImportanceBy::Activation => Ok(ImportanceSource::Activations),
             ImportanceBy::Magnitude => Ok(ImportanceSource::Magnitude),
             ImportanceBy::Gradient => {
@@ -185,7 +176,7 @@ impl Preparation<'_> {
                     model: reference.to_owned(),
                     text,
                     max_tokens: Settings::CALIBRATION_TOKENS,
-                    threads: self.threads,
+                    threads: self.cx.threads,
                     out: out.clone(),
                 };
                 self.step(&job, &out, "gradients on calibration code", observer)?;
@@ -202,21 +193,25 @@ impl Preparation<'_> {
         calibration: &str,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<String> {
-        if self.settings.recover_s == 0 || self.settings.recover_on == RecoveryText::Calibration {
+        if self.cx.settings.recover_s == 0 || self.cx.settings.recover_on == RecoveryText::Calibration {
             return Ok(calibration.to_owned());
         }
-        let out =
-            folder.join(format!("generated-{}-{}.txt", short(&text_hash(calibration)), self.settings.seed));
+        let out = folder.join(format!(
+            "generated-{}-{}.txt",
+            short(&text_hash(calibration)),
+            self.cx.settings.seed
+        ));
         if let Ok(known) = std::fs::read_to_string(&out) {
             return Ok(known);
         }
-        let prompts = generated::prompts(calibration, self.settings.seed);
+        let prompts = generated::prompts(calibration, self.cx.settings.seed);
         let job = Job::Assess {
-            engine: self.kit.engine(),
+            engine: self.cx.kit.engine(),
             artifact: reference.to_owned(),
-            run: grading_run(self.threads, KvType::F16, KvType::F16, false),
+            run: grading_run(self.cx.threads, KvType::F16, KvType::F16, false),
             reference: None,
             prompts: prompts.clone(),
+            tasks: Vec::new(),
         };
         let total = prompts.iter().map(|p| u64::from(p.samples())).sum();
         let mut generations = Vec::new();
@@ -239,10 +234,10 @@ impl Preparation<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<PathBuf> {
         let out = folder.join(format!("predictions-{}.bin", short(&text_hash(&HELD_OUT.concat()))));
-        let mut run = grading_run(self.threads, KvType::F16, KvType::F16, false);
+        let mut run = grading_run(self.cx.threads, KvType::F16, KvType::F16, false);
         run.sequences = 1;
         let job = Job::Reference {
-            engine: self.kit.engine(),
+            engine: self.cx.kit.engine(),
             artifact: reference.to_owned(),
             run,
             texts: held_out(),
@@ -275,7 +270,7 @@ impl Preparation<'_> {
         observer.hear(&Event::Preparing { what: what.to_owned() });
         let limits = Limits { time: STEP_LIMIT, memory_bytes: None };
         let mut hear = |message: Message| each(message, observer);
-        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut hear)?;
+        let outcome = self.cx.supervisor.run(job, &limits, self.cx.cancelled, &mut hear)?;
         if let Some(warning) = outcome.warning {
             observer.hear(&Event::Remark { text: format!("{what}: {warning}") });
         }

@@ -70,11 +70,11 @@ impl Climb<'_> {
         config: &Config,
         observer: &mut dyn Observer,
     ) -> Result<Option<Recovered>, Halt> {
-        if !is_trained(self.settings, self.kit, config) {
+        if !is_trained(self.cx.settings, self.cx.kit, config) {
             return Ok(None);
         }
         let materials = &self.prepared.materials;
-        let low = low_slots(self.kit, config);
+        let low = low_slots(self.cx.kit, config);
         let folder = self.recovery_folder(config, &low);
         std::fs::create_dir_all(&folder)?;
         let model = folder.join("model.gguf");
@@ -134,7 +134,7 @@ impl Climb<'_> {
         }
         let student = folder.join("student.gguf");
         let floats = Config { weights: WeightPlan::PerGroup(Vec::new()), ..config.clone() };
-        let built = self.built(self.kit.build_request(&floats, materials, &student), number, observer)?;
+        let built = self.built(self.cx.kit.build_request(&floats, materials, &student), number, observer)?;
         Ok((student, built.kept))
     }
 
@@ -150,13 +150,13 @@ impl Climb<'_> {
     ) -> Result<Rounding, Halt> {
         let like = folder.join("like.gguf");
         let config = Config { weights: WeightPlan::PerGroup(low.to_vec()), ..whole(config) };
-        self.built(self.kit.build_request(&config, student, &like), number, observer)?;
+        self.built(self.cx.kit.build_request(&config, student, &like), number, observer)?;
         Ok(Rounding { like, stats: student.stats.clone(), every: ROUND_EVERY })
     }
 
     /// Activation statistics of a model, where they are not there yet.
     fn collect(&self, number: u64, of: &Materials, observer: &mut dyn Observer) -> Result<(), Halt> {
-        let Some(out) = of.stats.clone().filter(|path| !path.is_file() && self.kit.wants_activations())
+        let Some(out) = of.stats.clone().filter(|path| !path.is_file() && self.cx.kit.wants_activations())
         else {
             return Ok(());
         };
@@ -164,7 +164,7 @@ impl Climb<'_> {
             model: of.reference.clone(),
             text: self.prepared.calibration.clone(),
             max_tokens: Settings::CALIBRATION_TOKENS,
-            threads: self.threads,
+            threads: self.cx.threads,
             out,
         };
         let outcome = self.work(&job, number, observer, &mut |_| {})?;
@@ -179,8 +179,8 @@ impl Climb<'_> {
             config.keep_kv_heads,
             config.keep_ffn,
             config.drop_layers,
-            self.settings.importance,
-            self.settings.recover_s,
+            self.cx.settings.importance,
+            self.cx.settings.recover_s,
             self.prepared.recovery_text,
         );
         for (slot, ty) in low {
@@ -199,7 +199,7 @@ impl Climb<'_> {
         out: &Path,
         observer: &mut dyn Observer,
     ) -> Result<Recovery, Halt> {
-        let time_s = self.settings.recover_s;
+        let time_s = self.cx.settings.recover_s;
         let request = RecoverRequest {
             student: student.to_owned(),
             teacher: self.prepared.materials.reference.clone(),
@@ -212,14 +212,14 @@ impl Climb<'_> {
             windows_per_step: WINDOWS_PER_STEP,
             rate: RATE,
             rounding,
-            seed: self.settings.seed,
-            threads: self.threads,
+            seed: self.cx.settings.seed,
+            threads: self.cx.threads,
             device: Device::Cpu,
         };
         let limits = Limits { time: Duration::from_secs(time_s).saturating_add(SLACK), memory_bytes: None };
         let (mut first, mut last) = (None, RecoverProgress::default());
         let job = Job::Recover { request };
-        let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| {
+        let outcome = self.cx.supervisor.run(&job, &limits, self.cx.cancelled, &mut |message| {
             if let Message::Recovering(progress) = message {
                 if first.is_none() {
                     first = progress.held_out;

@@ -2,37 +2,28 @@
 
 use std::time::Duration;
 
+use super::context::StudyContext;
 use super::event::{Event, Observer};
 use super::grading::Grading;
 use super::prepare::{Prepared, grading_run};
 use super::presets;
 use super::problem::StudyProblem;
-use super::settings::Settings;
 use crate::engine::generate::{Generation, Prompt};
 use crate::measure::protocol::{Job, Message};
-use crate::measure::supervisor::{Limits, Supervisor};
+use crate::measure::supervisor::Limits;
+use crate::quality::tasks::Task;
 use crate::space::{Config, KvType};
-use crate::store::{Origin, Store, StudyId, Verdicts};
+use crate::store::{Origin, Verdicts};
 use crate::units::Bytes;
 
 /// What grading the uncompressed model needs, borrowed from the study.
 pub struct ReferenceGrading<'a> {
-    /// The database.
-    pub store: &'a Store,
-    /// The study.
-    pub id: StudyId,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
     /// The model, the budget, what is predicted.
     pub problem: &'a StudyProblem<'a>,
-    /// The study's settings.
-    pub settings: &'a Settings,
     /// What was prepared.
     pub prepared: &'a Prepared,
-    /// Runs the job.
-    pub supervisor: &'a Supervisor,
-    /// Memory of the machine that this process may use, in bytes.
-    pub machine_bytes: u64,
-    /// Asked often; true ends the work.
-    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 impl ReferenceGrading<'_> {
@@ -48,10 +39,10 @@ impl ReferenceGrading<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<()> {
         let Some(bytes) = self.uncompressed_bytes() else { return Ok(()) };
-        if bytes <= self.settings.budget_bytes || self.store.note(self.id, note)?.is_some() {
+        if bytes <= self.cx.settings.budget_bytes || self.cx.store.note(self.cx.id, note)?.is_some() {
             return Ok(());
         }
-        if bytes > self.machine_bytes {
+        if bytes > self.cx.machine_bytes {
             let text = format!(
                 "the uncompressed model would need {}, more than this machine has: no quality relative to it is told",
                 Bytes(bytes)
@@ -60,7 +51,7 @@ impl ReferenceGrading<'_> {
             return Ok(());
         }
         observer.hear(&Event::Preparing { what: "the verdicts of the uncompressed model".to_owned() });
-        let generations = match self.generate(grading.prompts(), observer)? {
+        let generations = match self.generate(grading.prompts(), grading.tasks(), observer)? {
             Ok(generations) => generations,
             Err(reason) => {
                 let text = format!(
@@ -73,7 +64,7 @@ impl ReferenceGrading<'_> {
         let graded = grading.grade(&generations)?;
         let verdicts: Verdicts =
             graded.generations.iter().filter_map(|g| Some((g.task.clone(), g.passed()?))).collect();
-        self.store.save_note(self.id, note, &serde_json::to_string(&verdicts)?)?;
+        self.cx.store.save_note(self.cx.id, note, &serde_json::to_string(&verdicts)?)?;
         Ok(())
     }
 
@@ -90,6 +81,7 @@ impl ReferenceGrading<'_> {
     fn generate(
         &self,
         prompts: &[Prompt],
+        tasks: Vec<Task>,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<Result<Vec<Generation>, String>> {
         let greedy = |p: &Prompt| Prompt { known: None, draws: None, ..p.clone() };
@@ -99,13 +91,14 @@ impl ReferenceGrading<'_> {
             run: grading_run(self.problem.ceilings.threads, KvType::F16, KvType::F16, false),
             reference: None,
             prompts: prompts.iter().map(greedy).collect(),
+            tasks,
         };
         let limits = Limits {
-            time: Duration::from_secs(self.settings.rung_timeout_s),
-            memory_bytes: Some(self.machine_bytes),
+            time: Duration::from_secs(self.cx.settings.rung_timeout_s),
+            memory_bytes: Some(self.cx.machine_bytes),
         };
         let (mut generations, total) = (Vec::new(), prompts.len() as u64);
-        let outcome = self.supervisor.run(&job, &limits, self.cancelled, &mut |message| {
+        let outcome = self.cx.supervisor.run(&job, &limits, self.cx.cancelled, &mut |message| {
             if let Message::Generated(generation) = message {
                 generations.push(generation);
                 let done = generations.len() as u64;

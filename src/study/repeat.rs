@@ -23,7 +23,7 @@ impl Study<'_> {
     /// The user stopped it ([`super::Stopped`]), or the database or the machine broke; nothing is stored then.
     pub(super) fn repeat(&self, number: u64, observer: &mut dyn Observer) -> anyhow::Result<()> {
         let (started, clock) = (Timestamp::now(), Instant::now());
-        let trial = self.store.trial(self.id, number)?;
+        let trial = self.cx.store.trial(self.cx.id, number)?;
         observer.hear(&Event::Remark {
             text: format!("trial {number} is timed once more: its place on the front is in doubt"),
         });
@@ -45,7 +45,7 @@ impl Study<'_> {
             (None, ..) => format!("trial {number} was timed once more"),
         };
         let repeat = NewRepeat { started, duration: clock.elapsed(), measurements, failure };
-        self.store.add_repeat(self.id, number, &repeat)?;
+        self.cx.store.add_repeat(self.cx.id, number, &repeat)?;
         observer.hear(&Event::Remark { text });
         Ok(())
     }
@@ -53,11 +53,11 @@ impl Study<'_> {
     fn time_again(&self, trial: &TrialRecord) -> anyhow::Result<Result<Vec<NewMeasurement>, String>> {
         let Some(artifact) = &trial.artifact else { return Ok(Err("it has no artifact".to_owned())) };
         let config = Config::from_candidate(&trial.candidate)?;
-        let path = self.results.join(&artifact.path);
-        let request = timing_request(self.kit, self.settings, self.prepared, &config, &path);
-        let measured = measure(self.supervisor, request, self.cancelled, &mut |_| {})?;
+        let path = self.cx.results.join(&artifact.path);
+        let request = timing_request(self.cx.kit, self.cx.settings, self.prepared, &config, &path);
+        let measured = measure(self.cx.supervisor, request, self.cx.cancelled, &mut |_| {})?;
         if measured.outcome.end == End::OverMemory {
-            return Ok(Err(format!("it went over the budget of {}", Bytes(self.settings.budget_bytes))));
+            return Ok(Err(format!("it went over the budget of {}", Bytes(self.cx.settings.budget_bytes))));
         }
         if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
             return Ok(Err(reason));
@@ -74,15 +74,15 @@ impl Study<'_> {
 
     fn rows(&self, measured: &Measured) -> Option<Vec<NewMeasurement>> {
         let samples = measured.samples.as_ref()?;
-        let summary = samples.summary(&self.settings.workload);
+        let summary = samples.summary(&self.cx.settings.workload);
         let peak = measured.outcome.peak_bytes.unwrap_or_default();
-        Some(metrics::of_repeat(metrics::of_timing(samples, &summary, self.settings, measured, peak)))
+        Some(metrics::of_repeat(metrics::of_timing(samples, &summary, self.cx.settings, measured, peak)))
     }
 
     /// The history, in which only trials whose artifact is still there can be timed once more.
     pub(super) fn with_artifacts(&self, mut history: History, trials: &[TrialRecord]) -> History {
         for (observation, trial) in history.observations.iter_mut().zip(trials) {
-            let there = trial.artifact.as_ref().is_some_and(|a| self.results.join(&a.path).exists());
+            let there = trial.artifact.as_ref().is_some_and(|a| self.cx.results.join(&a.path).exists());
             observation.repeats = observation.repeats.filter(|_| there);
         }
         history

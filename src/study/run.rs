@@ -1,26 +1,23 @@
 //! The study's loop: take up what is unfinished, else ask, then climb; until there is a reason to stop.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::context::StudyContext;
 use super::early::Early;
 use super::estimates::Known;
 use super::event::{Event, Observer};
 use super::grading::Grading;
-use super::kit::Kit;
 use super::learn::Correction;
 use super::lessons::{self, Lesson};
 use super::prepare::Prepared;
 use super::problem::StudyProblem;
-use super::settings::Settings;
 use super::trial::Climb;
 use super::{Stopped, metrics, presets, sweep};
 use crate::measure::stats::median;
-use crate::measure::supervisor::Supervisor;
 use crate::search::{self, Ask, Problem, Sampler};
 use crate::space::{Candidate, Config};
 use crate::store::{
-    Asked, EndState, Failure, LiveTrial, NewTrial, Origin, Store, StudyId, TrialRecord, TrialState,
+    Asked, EndState, Failure, FailureKind, LiveTrial, NewTrial, Origin, Store, TrialRecord, TrialState,
     WorkerIdentity,
 };
 use crate::units::Bytes;
@@ -73,28 +70,14 @@ pub struct Unmet {
 
 /// A study with all that it runs on.
 pub struct Study<'a> {
-    /// The database.
-    pub store: &'a Store,
-    /// Its row.
-    pub id: StudyId,
-    /// What it was told.
-    pub settings: &'a Settings,
-    /// The model.
-    pub kit: &'a dyn Kit,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
     /// What was prepared.
     pub prepared: &'a Prepared,
-    /// Runs the jobs.
-    pub supervisor: &'a Supervisor,
-    /// The results folder.
-    pub results: &'a Path,
     /// What the sampler sees of it.
     pub problem: &'a StudyProblem<'a>,
-    /// Memory of the machine that this process may use, in bytes.
-    pub machine_bytes: u64,
     /// Bytes that artifacts may take on the disk.
     pub artifact_bytes: u64,
-    /// Asked often; true pauses.
-    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 impl Study<'_> {
@@ -112,19 +95,19 @@ impl Study<'_> {
         let worker = WorkerIdentity::current();
         let problem = self.problem;
         let presets = self.presets();
-        let mut sampler = search::sampler(&self.settings.sampler)?;
-        let mut lessons = lessons::learn(problem.space, &self.store.trials(self.id)?);
+        let mut sampler = self.cx.settings.sampler.sampler();
+        let mut lessons = lessons::learn(problem.space, &self.cx.store.trials(self.cx.id)?);
         loop {
-            if (self.cancelled)() {
+            if (self.cx.cancelled)() {
                 return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
             }
-            if let Some(limit) = self.settings.time_s.map(Duration::from_secs)
+            if let Some(limit) = self.cx.settings.time_s.map(Duration::from_secs)
                 && begun.elapsed() >= limit - super::confirm::reserve(limit)
             {
                 let limit = humantime::format_duration(limit);
                 return Ok(StudyEnd::Paused(format!("the time of {limit} is up")));
             }
-            let next = match self.store.claim_next_unfinished(self.id, &worker)? {
+            let next = match self.cx.store.claim_next_unfinished(self.cx.id, &worker)? {
                 Some(trial) => Next::Trial(Box::new(trial)),
                 None => self.ask(problem, &presets, sampler.as_mut(), &worker)?,
             };
@@ -136,23 +119,23 @@ impl Study<'_> {
             match done {
                 Ok(()) => {}
                 Err(error) if error.is::<Stopped>() => {
-                    after(self.store)?;
+                    after(self.cx.store)?;
                     return Ok(StudyEnd::Paused("stopped by the user".to_owned()));
                 }
                 Err(error) => return Err(error),
             }
-            after(self.store)?;
+            after(self.cx.store)?;
             self.clean(problem)?;
             if self.has_learnt(&mut lessons, observer)? {
                 // A sampler may have kept a list of what fits, which is shorter now.
-                sampler = search::sampler(&self.settings.sampler)?;
+                sampler = self.cx.settings.sampler.sampler();
             }
         }
     }
 
     /// Whether the last trial showed that a level does not work, or that it is another one; tells what is new.
     fn has_learnt(&self, lessons: &mut Vec<Lesson>, observer: &mut dyn Observer) -> anyhow::Result<bool> {
-        let now = lessons::learn(self.problem.space, &self.store.trials(self.id)?);
+        let now = lessons::learn(self.problem.space, &self.cx.store.trials(self.cx.id)?);
         let same = |a: &Lesson, b: &Lesson| (a.param, a.level) == (b.param, b.level);
         for lesson in now.iter().filter(|new| !lessons.iter().any(|old| same(new, old))) {
             observer.hear(&Event::Remark { text: format!("space: {lesson}") });
@@ -166,12 +149,13 @@ impl Study<'_> {
     /// The presets of this study, that of the space's tier first: all of them, or, when few trials are allowed, the most used for up to half
     /// of the trials.
     fn presets(&self) -> Vec<(String, Candidate)> {
-        let (workload, threads) = (&self.settings.workload, self.problem.ceilings.threads);
-        let (longest, device) = (self.kit.facts().context_max, self.problem.device_layers);
-        let tier = presets::of_tier(self.kit.presets(), &self.problem.space.name, workload, threads, longest);
+        let (workload, threads) = (&self.cx.settings.workload, self.problem.ceilings.threads);
+        let (longest, device) = (self.cx.kit.facts().context_max, self.problem.device_layers);
+        let tier =
+            presets::of_tier(self.cx.kit.presets(), &self.problem.space.name, workload, threads, longest);
         let mut all: Vec<_> =
-            tier.into_iter().chain(presets::candidates(self.kit, workload, threads, device)).collect();
-        all.truncate(most_presets(self.settings.trials));
+            tier.into_iter().chain(presets::candidates(self.cx.kit, workload, threads, device)).collect();
+        all.truncate(most_presets(self.cx.settings.trials));
         all
     }
 
@@ -185,8 +169,8 @@ impl Study<'_> {
     ) -> anyhow::Result<Next> {
         let mut other = Next::End(String::new());
         // Of a trial that another process ends meanwhile the pass rate is known all the same.
-        let known = Known::load(self.store, self.id)?;
-        let asked = self.store.ask_trial(self.id, worker, |trials| {
+        let known = Known::load(self.cx.store, self.cx.id)?;
+        let asked = self.cx.store.ask_trial(self.cx.id, worker, |trials| {
             match self.decide(problem, presets, sampler, trials, &known) {
                 Decision::New(new) => Some(*new),
                 Decision::Again(number) => {
@@ -227,7 +211,7 @@ impl Study<'_> {
         // What cannot fit was never run: it does not count against the trials asked for.
         let run =
             trials.iter().filter(|t| !(t.state == TrialState::Infeasible && t.artifact.is_none())).count();
-        if let Some(most) = self.settings.trials
+        if let Some(most) = self.cx.settings.trials
             && run as u64 >= most
         {
             return Decision::End(format!("all {most} trials are done"));
@@ -236,13 +220,13 @@ impl Study<'_> {
         let history = self.with_artifacts(problem.history(trials, known), trials);
         let minutes = minutes(trials);
         if let Some(stop) =
-            search::should_stop(problem, &history, sampler, self.settings.seed, number, minutes)
+            search::should_stop(problem, &history, sampler, self.cx.settings.seed, number, minutes)
         {
             return Decision::End(stop.to_string());
         }
-        match sampler.ask(problem, &history, self.settings.seed, number) {
+        match sampler.ask(problem, &history, self.cx.settings.seed, number) {
             Ask::Point(point) => match problem.space.candidate(&point) {
-                Some(candidate) => new(candidate, Origin::sampler(sampler.name())),
+                Some(candidate) => new(candidate, Origin::sampler(sampler.kind().name())),
                 None => Decision::End(format!("the sampler asked for a point outside the space: {point:?}")),
             },
             Ask::Again(number) => Decision::Again(number),
@@ -266,11 +250,11 @@ impl Study<'_> {
         let new = |trials: &[TrialRecord]| {
             Some(new_trial(self.problem, candidate.clone(), Origin::sampler("evaluate"), trials))
         };
-        let trial = match self.store.ask_trial(self.id, &worker, new)? {
+        let trial = match self.cx.store.ask_trial(self.cx.id, &worker, new)? {
             Asked::New(trial) => *trial,
-            Asked::Duplicate(number) => match self.store.claim(self.id, number, &worker)? {
+            Asked::Duplicate(number) => match self.cx.store.claim(self.cx.id, number, &worker)? {
                 Some(trial) => trial,
-                None => return Ok(self.store.trial(self.id, number)?),
+                None => return Ok(self.cx.store.trial(self.cx.id, number)?),
             },
             Asked::Nothing => anyhow::bail!("the candidate was not stored"),
         };
@@ -309,25 +293,30 @@ impl Study<'_> {
         grading: &mut dyn Grading,
         observer: &mut dyn Observer,
     ) -> anyhow::Result<TrialRecord> {
-        let end = |trial, state, kind: &str, text: String| {
-            let failure = Failure { kind: kind.to_owned(), text };
-            Ok(self.store.end_trial(trial, state, Some(&failure))?)
+        let end = |trial, state, kind: FailureKind, text: String| {
+            let failure = Failure { kind, text };
+            Ok(self.cx.store.end_trial(trial, state, Some(&failure))?)
         };
         let config = match Config::from_candidate(trial.candidate()) {
             Ok(config) => config,
-            Err(error) => return end(trial, EndState::Failed, "error", error.to_string()),
+            Err(error) => return end(trial, EndState::Failed, FailureKind::Error, error.to_string()),
         };
         match problem.foresee(&config) {
             None => {
-                return end(trial, EndState::Failed, "error", "its sizes could not be predicted".to_owned());
+                return end(
+                    trial,
+                    EndState::Failed,
+                    FailureKind::Error,
+                    "its sizes could not be predicted".to_owned(),
+                );
             }
-            Some(foreseen) if foreseen.peak_bytes > self.settings.budget_bytes => {
+            Some(foreseen) if foreseen.peak_bytes > self.cx.settings.budget_bytes => {
                 let text = format!(
                     "its predicted peak of {} is over the budget of {}; it was not built",
                     Bytes(foreseen.peak_bytes),
-                    Bytes(self.settings.budget_bytes)
+                    Bytes(self.cx.settings.budget_bytes)
                 );
-                return end(trial, EndState::Infeasible, "over_budget", text);
+                return end(trial, EndState::Infeasible, FailureKind::OverBudget, text);
             }
             Some(_) => {}
         }
@@ -336,24 +325,13 @@ impl Study<'_> {
 
     /// What takes a trial up the rungs.
     pub(super) fn climber<'b>(&'b self, problem: &'b StudyProblem<'b>) -> Climb<'b> {
-        Climb {
-            store: self.store,
-            kit: self.kit,
-            settings: self.settings,
-            prepared: self.prepared,
-            supervisor: self.supervisor,
-            results: self.results,
-            threads: self.problem.ceilings.threads,
-            machine_bytes: self.machine_bytes,
-            early: Early { store: self.store, problem },
-            cancelled: self.cancelled,
-        }
+        Climb { cx: self.cx, prepared: self.prepared, early: Early { store: self.cx.store, problem } }
     }
 
     /// Frees disk space, sparing the front.
     fn clean(&self, problem: &StudyProblem<'_>) -> anyhow::Result<()> {
-        let trials = self.store.trials(self.id)?;
-        let history = problem.history(&trials, &Known::load(self.store, self.id)?);
+        let trials = self.cx.store.trials(self.cx.id)?;
+        let history = problem.history(&trials, &Known::load(self.cx.store, self.cx.id)?);
         let complete = history.measured(problem);
         let estimates: Vec<Vec<search::Estimate>> =
             complete.iter().map(|(o, _)| o.objectives.iter().copied().flatten().collect()).collect();
@@ -361,7 +339,7 @@ impl Study<'_> {
             .into_iter()
             .map(|i| complete[i].0.number)
             .collect();
-        sweep(self.results, &trials, &front, self.artifact_bytes);
+        sweep(self.cx.results, &trials, &front, self.artifact_bytes);
         Ok(())
     }
 }

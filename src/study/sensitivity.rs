@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::context::StudyContext;
 use super::event::{Event, Observer};
-use super::kit::Kit;
 use super::prepare::{Prepared, grading_run, held_out};
-use super::settings::Settings;
 use crate::engine::{EngineKind, RunConfig};
 use crate::measure::protocol::{Job, Message};
-use crate::measure::supervisor::{Limits, Supervisor};
+use crate::measure::supervisor::Limits;
 use crate::model::gguf::temp_beside;
 use crate::space::{Candidate, Config, KvType, Space, WeightPlan};
 use crate::store::{Store, StudyId};
@@ -76,24 +75,12 @@ fn is_probed(name: &str) -> bool {
 
 /// What probes run on.
 pub struct Probing<'a> {
-    /// The database.
-    pub store: &'a Store,
-    /// The study.
-    pub id: StudyId,
-    /// What it was told.
-    pub settings: &'a Settings,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
     /// The space.
     pub space: &'a Space,
-    /// The model.
-    pub kit: &'a dyn Kit,
     /// What was prepared.
     pub prepared: &'a Prepared,
-    /// Runs the jobs.
-    pub supervisor: &'a Supervisor,
-    /// Memory of the machine that workers may use, in bytes.
-    pub machine_bytes: u64,
-    /// Asked often; true ends the work.
-    pub cancelled: &'a dyn Fn() -> bool,
 }
 
 /// A choice that is probed.
@@ -109,11 +96,12 @@ impl Probing<'_> {
     /// # Errors
     /// The database or the disk refuses, or the user stopped it. A probe that fails ends the probing with a remark.
     pub fn run(&self, observer: &mut dyn Observer) -> anyhow::Result<Option<Sensitivities>> {
-        let known = Sensitivities::known(self.store, self.id)?;
-        let begun = !self.store.trials(self.id)?.is_empty();
+        let known = Sensitivities::known(self.cx.store, self.cx.id)?;
+        let begun = !self.cx.store.trials(self.cx.id)?.is_empty();
         // Presets come first, and need none.
-        let only_presets = self.settings.trials.is_some_and(|n| n <= self.kit.presets().len() as u64 + 1);
-        if known.is_some() || begun || only_presets || self.kit.engine() == EngineKind::Mock {
+        let only_presets =
+            self.cx.settings.trials.is_some_and(|n| n <= self.cx.kit.presets().len() as u64 + 1);
+        if known.is_some() || begun || only_presets || self.cx.kit.engine() == EngineKind::Mock {
             return Ok(known);
         }
         let (mut by, mut probes) = (BTreeMap::new(), Vec::new());
@@ -136,7 +124,7 @@ impl Probing<'_> {
         };
         let sensitivities =
             Sensitivities { by: by.into_iter().map(|(name, levels)| (name, of(levels))).collect() };
-        self.store.save_note(self.id, SENSITIVITY_NOTE, &serde_json::to_string(&sensitivities)?)?;
+        self.cx.store.save_note(self.cx.id, SENSITIVITY_NOTE, &serde_json::to_string(&sensitivities)?)?;
         Ok(Some(sensitivities))
     }
 
@@ -147,7 +135,7 @@ impl Probing<'_> {
         !config.is_pruned()
             && plain(config.kv_k)
             && plain(config.kv_v)
-            && slots.iter().all(|(_, ty)| ty == self.kit.float_type() || ty == "F32")
+            && slots.iter().all(|(_, ty)| ty == self.cx.kit.float_type() || ty == "F32")
     }
 
     /// The divergence of each probe by its key; none where they would take too long, or one failed.
@@ -161,7 +149,8 @@ impl Probing<'_> {
         // A file that is damaged is made anew.
         let mut found: BTreeMap<String, f64> = serde_json::from_str(&text).unwrap_or_default();
         let missing: Vec<&Probe> = probes.iter().filter(|p| !found.contains_key(&p.key)).collect();
-        let allowed = self.settings.time_s.map_or(Duration::MAX, |s| Duration::from_secs(s).mul_f64(SHARE));
+        let allowed =
+            self.cx.settings.time_s.map_or(Duration::MAX, |s| Duration::from_secs(s).mul_f64(SHARE));
         if missing.len() as f64 * LEAST_S > allowed.as_secs_f64() {
             return Ok(None);
         }
@@ -209,12 +198,12 @@ impl Probing<'_> {
 
     /// Where what was probed of this model is kept: named by all that decides it beside the choice.
     fn file(&self) -> anyhow::Result<PathBuf> {
-        let s = self.settings;
+        let s = self.cx.settings;
         let text = self.prepared.calibration.as_str();
         let of = format!("{:?} {:?} {text} {}", s.importance, s.scaling, held_out().concat());
         let digest = Sha256::digest(of.as_bytes());
         let name: String = crate::hex::encode(&digest[..8]);
-        let engine = self.kit.engine().name();
+        let engine = self.cx.kit.engine().name();
         Ok(self.folder()?.join(format!("sensitivity-{engine}-{name}.json")))
     }
 
@@ -235,7 +224,7 @@ impl Probing<'_> {
         };
         if !predictions.is_file() {
             let job = Job::Reference {
-                engine: self.kit.engine(),
+                engine: self.cx.kit.engine(),
                 artifact: materials.reference.clone(),
                 run: run(KvType::F16, KvType::F16),
                 texts: held_out(),
@@ -248,21 +237,22 @@ impl Probing<'_> {
             }
         }
         // Another process may probe the same model.
-        let artifact = temp_beside(&self.folder()?.join(format!("probe.{}", self.kit.extension())));
+        let artifact = temp_beside(&self.folder()?.join(format!("probe.{}", self.cx.kit.extension())));
         // What only changes the cache runs the reference.
         let built = config.is_pruned() || !matches!(&config.weights, WeightPlan::PerGroup(s) if s.is_empty());
         if built {
-            let request = self.kit.build_request(config, materials, &artifact);
+            let request = self.cx.kit.build_request(config, materials, &artifact);
             if let Err(reason) = self.work(&Job::Build { request }, &mut |_| {})? {
                 return Ok(Err(reason));
             }
         }
         let job = Job::Assess {
-            engine: self.kit.engine(),
+            engine: self.cx.kit.engine(),
             artifact: if built { artifact.clone() } else { materials.reference.clone() },
             run: run(config.kv_k, config.kv_v),
             reference: Some(predictions),
             prompts: Vec::new(),
+            tasks: Vec::new(),
         };
         let mut kl = None;
         let outcome = self.work(&job, &mut |message| {
@@ -279,10 +269,10 @@ impl Probing<'_> {
 
     fn work(&self, job: &Job, each: &mut dyn FnMut(Message)) -> anyhow::Result<Result<(), String>> {
         let limits = Limits {
-            time: Duration::from_secs(self.settings.rung_timeout_s),
-            memory_bytes: Some(self.machine_bytes),
+            time: Duration::from_secs(self.cx.settings.rung_timeout_s),
+            memory_bytes: Some(self.cx.machine_bytes),
         };
-        let outcome = self.supervisor.run(job, &limits, self.cancelled, each)?;
+        let outcome = self.cx.supervisor.run(job, &limits, self.cx.cancelled, each)?;
         super::done_or_why(outcome.end, &format!("probe what choices cost ({})", job.name()))
     }
 }

@@ -1,6 +1,7 @@
 //! What a study was told, resolved and typed; stored with it, so that a resume needs nothing else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,11 @@ use super::problem::{Bounds, Cost, Quality};
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind};
 use crate::measure::rates::KernelRates;
-use crate::measure::timing::TimingLimits;
+use crate::measure::timing::{Share, TimingLimits};
 use crate::measure::workload::Workload;
 use crate::quality::sandbox::Mode;
+use crate::quality::tasks::WARMUP;
+use crate::search::SamplerKind;
 
 /// What pruning goes by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +91,7 @@ pub struct Settings {
     #[serde(default)]
     pub recover_on: RecoveryText,
     /// How candidates are chosen.
-    pub sampler: String,
+    pub sampler: SamplerKind,
     /// Seed of everything random.
     pub seed: u64,
     /// Trials in all, presets included; none: no limit.
@@ -127,7 +130,48 @@ pub struct Settings {
     pub rates: Option<KernelRates>,
 }
 
+/// How long a study may begin trials when the user names neither time nor trials.
+pub const DEFAULT_TIME: Duration = Duration::from_secs(11 * 60 + 30);
+
 impl Settings {
+    /// The settings of a study of a model under a budget of peak memory, in bytes, with everything else as the command line has it by
+    /// default.
+    #[must_use]
+    pub fn new(model: PathBuf, budget_bytes: u64) -> Self {
+        Self {
+            model: model.display().to_string(),
+            model_path: model,
+            model_source: None,
+            budget_bytes,
+            engine: EngineKind::LlamaCpp,
+            device: Device::Cpu,
+            space: "laptop".to_owned(),
+            workload: Workload { prompt_tokens: 512, output_tokens: 128, requests: 4, shared_tokens: 0 },
+            tasks: WARMUP.to_owned(),
+            task_limit: 50,
+            calibration: None,
+            importance: ImportanceBy::Activation,
+            scaling: Scaling::Activations,
+            recover_s: 0,
+            recover_on: RecoveryText::Calibration,
+            sampler: SamplerKind::default(),
+            seed: 1,
+            trials: None,
+            time_s: Some(DEFAULT_TIME.as_secs()),
+            sandbox: Mode::Auto,
+            quality: Quality::Pass1,
+            cost: Cost::Latency,
+            battery_wh: None,
+            device_layers: 0,
+            bounds: Bounds::default(),
+            draws: None,
+            timing: TimingLimits { cap_s: 5.0, share: Some(Share::STUDY), ..TimingLimits::default() },
+            rung_timeout_s: 30 * 60,
+            reports: PathBuf::from("reports"),
+            rates: None,
+        }
+    }
+
     /// Windows of held-out code that the divergence is measured on.
     pub const WINDOWS: u32 = 3;
     /// Tokens of each window.

@@ -7,7 +7,7 @@ use super::verdicts::{Answer, collect};
 use crate::engine::draw::Draws;
 use crate::engine::generate::{Generation, Prompt};
 use crate::quality::codebleu::{self, References, Weights, syntax_valid};
-use crate::quality::extract::{Style, completion, ends_at_dedent};
+use crate::quality::extract::{self, Style, completion, ends_at_dedent};
 use crate::quality::sandbox::{Judge, Judgement, Verdict};
 use crate::quality::tasks::{Kind, Program, Task, TaskSet, program};
 
@@ -75,6 +75,10 @@ fn known(task: &Task) -> Option<String> {
 impl Grading for TaskGrading<'_> {
     fn prompts(&self) -> &[Prompt] {
         &self.prompts
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        self.tasks.tasks.iter().map(extract::end_of).collect()
     }
 
     fn grade(&mut self, generations: &[Generation]) -> anyhow::Result<Graded> {

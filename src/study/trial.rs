@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::context::StudyContext;
 use super::early::{Early, LOOK};
 use super::event::{Event, Observer};
 use super::grading::Grading;
@@ -21,41 +22,24 @@ use crate::engine::generate::Generation;
 use crate::identity::sha256_file;
 use crate::measure::artifact::{Measured, Request, measure, timing_run};
 use crate::measure::protocol::{BuildRequest, Built, Job, Message, TimingPlan};
-use crate::measure::supervisor::{End, Limits, Outcome, Supervisor};
+use crate::measure::supervisor::{End, Limits, Outcome};
 use crate::quality::divergence::Divergence;
 use crate::space::Config;
 use crate::store::{
-    Artifact, DISTURBED_EVENT, Disturbed, EndState, Failure, FinishedRung, LiveTrial, NewMeasurement, Rung,
-    Store, TrialRecord, Verdicts,
+    Artifact, Disturbed, EndState, EventKind, Failure, FailureKind, FinishedRung, LiveTrial, NewMeasurement,
+    Rung, TrialRecord, Verdicts,
 };
 use crate::units::Bytes;
 
 /// Everything that a trial needs, borrowed from the study.
 pub struct Climb<'a> {
-    /// The database.
-    pub store: &'a Store,
-    /// The model.
-    pub kit: &'a dyn Kit,
-    /// The study's settings.
-    pub settings: &'a Settings,
+    /// The study's surroundings.
+    pub cx: StudyContext<'a>,
     /// What was prepared.
     pub prepared: &'a Prepared,
-    /// Runs the jobs.
-    pub supervisor: &'a Supervisor,
-    /// The results folder.
-    pub results: &'a Path,
-    /// Threads for building and grading.
-    pub threads: u32,
-    /// Memory of the machine that grading may use, in bytes.
-    pub machine_bytes: u64,
     /// What may end a trial early.
     pub early: Early<'a>,
-    /// Asked often; true pauses.
-    pub cancelled: &'a dyn Fn() -> bool,
 }
-
-/// The kind of a failure whose cause is a value that is NaN or infinite.
-const NOT_A_NUMBER: &str = "not_a_number";
 
 /// A rung that ended the trial.
 pub(super) struct Ended {
@@ -64,8 +48,8 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    pub(super) fn failed(kind: &str, text: impl Into<String>) -> Self {
-        Self { state: EndState::Failed, failure: Failure { kind: kind.to_owned(), text: text.into() } }
+    pub(super) fn failed(kind: FailureKind, text: impl Into<String>) -> Self {
+        Self { state: EndState::Failed, failure: Failure { kind, text: text.into() } }
     }
 
     /// Why, for people.
@@ -73,12 +57,12 @@ impl Ended {
         self.failure.text
     }
 
-    fn early(kind: &str, text: String) -> Self {
-        Self { state: EndState::Stopped, failure: Failure { kind: kind.to_owned(), text } }
+    fn early(kind: FailureKind, text: String) -> Self {
+        Self { state: EndState::Stopped, failure: Failure { kind, text } }
     }
 
     fn over_budget(text: String) -> Self {
-        let failure = Failure { kind: "over_budget".to_owned(), text };
+        let failure = Failure { kind: FailureKind::OverBudget, text };
         Self { state: EndState::Infeasible, failure }
     }
 }
@@ -131,14 +115,14 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
     ) -> anyhow::Result<TrialRecord> {
         match self.rungs(&mut trial, config, grading, observer) {
-            Ok(()) => Ok(self.store.end_trial(trial, EndState::Complete, None)?),
+            Ok(()) => Ok(self.cx.store.end_trial(trial, EndState::Complete, None)?),
             Err(Halt::Ended(Ended { state, failure })) => {
-                Ok(self.store.end_trial(trial, state, Some(&failure))?)
+                Ok(self.cx.store.end_trial(trial, state, Some(&failure))?)
             }
             Err(Halt::Study(error)) => {
                 // Also after an error that is not ours to mend: a later resume may find the disk emptied. Where even this cannot be
                 // written, the trial stays with a worker that will be dead, which is as good.
-                let _ = self.store.release(trial);
+                let _ = self.cx.store.release(trial);
                 Err(error)
             }
         }
@@ -158,7 +142,7 @@ impl Climb<'_> {
             // An interrupted clean-up, a deleted or a damaged file: the same content is made again.
             self.restore(trial.record(), config, observer)?;
         }
-        let recorded = trial.record().artifact.as_ref().map(|a| self.results.join(&a.path));
+        let recorded = trial.record().artifact.as_ref().map(|a| self.cx.results.join(&a.path));
         let artifact = recorded.unwrap_or_else(|| self.artifact_path(config));
         if trial.rung() < Some(Rung::Measured) {
             self.measure(trial, config, &artifact, observer)?;
@@ -177,9 +161,13 @@ impl Climb<'_> {
         config: &Config,
         observer: &mut dyn Observer,
     ) -> Result<bool, Halt> {
-        let trials = self.store.trials(trial.record().study)?;
+        let trials = self.cx.store.trials(trial.record().study)?;
         let Some(twin) = twin(&trials, trial.record(), config) else { return Ok(false) };
-        self.note(trial, "twin", &serde_json::json!({ "trial": trial.number(), "of": twin.number }))?;
+        self.note(
+            trial,
+            EventKind::Twin,
+            &serde_json::json!({ "trial": trial.number(), "of": twin.number }),
+        )?;
         for rung in [Rung::Diverged, Rung::Graded] {
             if trial.rung() >= Some(rung) {
                 continue;
@@ -187,7 +175,7 @@ impl Climb<'_> {
             let mut finished = FinishedRung::new(rung, Timestamp::now(), Duration::ZERO);
             finished.measurements = measured_at(twin, rung);
             if rung == Rung::Graded {
-                finished.generations = self.store.generations(twin.id)?;
+                finished.generations = self.cx.store.generations(twin.id)?;
             }
             let text = format!("{rung} as trial {}, which has the same artifact", twin.number);
             self.finish(trial, finished, text, observer)?;
@@ -197,10 +185,10 @@ impl Climb<'_> {
 
     /// Where the artifact of a configuration lies. What only concerns running does not count: such candidates share a file.
     fn artifact_path(&self, config: &Config) -> PathBuf {
-        let trained = super::recover::is_trained(self.settings, self.kit, config);
-        let origin = super::artifacts::origin(self.settings, self.kit, config, trained);
+        let trained = super::recover::is_trained(self.cx.settings, self.cx.kit, config);
+        let origin = super::artifacts::origin(self.cx.settings, self.cx.kit, config, trained);
         let key = super::artifact_key(config, &origin);
-        self.results.join("artifacts").join(format!("{key}.{}", self.kit.extension()))
+        self.cx.results.join("artifacts").join(format!("{key}.{}", self.cx.kit.extension()))
     }
 
     fn build(
@@ -230,7 +218,7 @@ impl Climb<'_> {
         };
         let mut rung = FinishedRung::new(Rung::Built, started, clock.elapsed());
         rung.measurements = metrics::of_build(&built);
-        let relative = path.strip_prefix(self.results).unwrap_or(path);
+        let relative = path.strip_prefix(self.cx.results).unwrap_or(path);
         rung.artifact = Some(Artifact {
             path: relative.display().to_string(),
             bytes: built.bytes,
@@ -244,12 +232,12 @@ impl Climb<'_> {
         if !built.fallbacks.is_empty() {
             summary += &format!(", {} fallbacks", built.fallbacks.len());
             let details = serde_json::json!({ "trial": trial.number(), "fallbacks": built.fallbacks });
-            self.note(trial, "fallbacks", &details)?;
+            self.note(trial, EventKind::Fallbacks, &details)?;
         }
         if let Some(layers) = &built.layers {
             let mut details = serde_json::to_value(layers).map_err(anyhow::Error::from)?;
             details["trial"] = trial.number().into();
-            self.note(trial, crate::store::LAYERS_EVENT, &details)?;
+            self.note(trial, EventKind::Layers, &details)?;
         }
         if let Some(recovery) = &built.recovery {
             let (before, after) = (recovery.before, recovery.after);
@@ -257,7 +245,11 @@ impl Climb<'_> {
         }
         if !built.kept.is_empty() {
             summary += &format!(", kept {}", built.kept);
-            self.note(trial, "pruned", &serde_json::json!({ "trial": trial.number(), "kept": built.kept }))?;
+            self.note(
+                trial,
+                EventKind::Pruned,
+                &serde_json::json!({ "trial": trial.number(), "kept": built.kept }),
+            )?;
         }
         self.finish(trial, rung, summary, observer)
     }
@@ -275,11 +267,11 @@ impl Climb<'_> {
         }
         match self.recovered(number, config, observer)? {
             None => {
-                let request = self.kit.build_request(config, &self.prepared.materials, path);
+                let request = self.cx.kit.build_request(config, &self.prepared.materials, path);
                 self.built(request, number, observer)
             }
             Some(recovered) => {
-                let request = self.kit.build_request(&recovered.config, &recovered.materials, path);
+                let request = self.cx.kit.build_request(&recovered.config, &recovered.materials, path);
                 Ok(recovered.tell(self.built(request, number, observer)?))
             }
         }
@@ -299,7 +291,9 @@ impl Climb<'_> {
             }
         })?;
         self.settle(number, &outcome, "build", None, observer)?;
-        built.ok_or_else(|| Halt::Ended(Ended::failed("crash", "the build ended without an artifact")))
+        built.ok_or_else(|| {
+            Halt::Ended(Ended::failed(FailureKind::Crash, "the build ended without an artifact"))
+        })
     }
 
     fn measure(
@@ -310,20 +304,23 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         let (started, clock) = (Timestamp::now(), Instant::now());
-        let workload = self.settings.workload;
-        let request = timing_request(self.kit, self.settings, self.prepared, config, path);
+        let workload = self.cx.settings.workload;
+        let request = timing_request(self.cx.kit, self.cx.settings, self.prepared, config, path);
         let measured = self.measure_calmly(trial, &request, observer)?;
         let outcome = &measured.outcome;
         let peak = outcome.peak_bytes.ok_or_else(|| {
-            Halt::Ended(Ended::failed("no_memory_reading", "the worker's peak memory could not be read"))
+            Halt::Ended(Ended::failed(
+                FailureKind::NoMemoryReading,
+                "the worker's peak memory could not be read",
+            ))
         })?;
         let samples = measured
             .samples
             .as_ref()
-            .ok_or_else(|| Halt::Ended(Ended::failed("crash", "no timing was reported")))?;
+            .ok_or_else(|| Halt::Ended(Ended::failed(FailureKind::Crash, "no timing was reported")))?;
         let summary = samples.summary(&workload);
         let mut rung = FinishedRung::new(Rung::Measured, started, clock.elapsed());
-        rung.measurements = metrics::of_timing(samples, &summary, self.settings, &measured, peak);
+        rung.measurements = metrics::of_timing(samples, &summary, self.cx.settings, &measured, peak);
         let text = format!(
             "{:.0} ms a request, {:.0} tok/s, {}",
             summary.latency_p50_ms.value,
@@ -342,7 +339,7 @@ impl Climb<'_> {
     ) -> Result<Measured, Halt> {
         let number = trial.number();
         let once = |observer: &mut dyn Observer| -> Result<Measured, Halt> {
-            let measured = measure(self.supervisor, request.clone(), self.cancelled, &mut |_| {})?;
+            let measured = measure(self.cx.supervisor, request.clone(), self.cx.cancelled, &mut |_| {})?;
             self.settle(number, &measured.outcome, "measure", request.budget_bytes, observer)?;
             Ok(measured)
         };
@@ -357,7 +354,7 @@ impl Climb<'_> {
             text: format!("trial {number}: {why}{}", if again { "; it is measured again" } else { "" }),
         });
         let event = serde_json::to_value(Disturbed { trial: number, again, why });
-        self.note(trial, DISTURBED_EVENT, &event.map_err(anyhow::Error::from)?)?;
+        self.note(trial, EventKind::Disturbed, &event.map_err(anyhow::Error::from)?)?;
         if !again {
             return Ok(first);
         }
@@ -367,26 +364,26 @@ impl Climb<'_> {
     /// What trials with as many threads say of the machine.
     fn earlier(&self, trial: &LiveTrial, threads: u32) -> Result<Earlier, Halt> {
         let study = trial.record().study;
-        let trials = self.store.trials(study)?;
+        let trials = self.cx.store.trials(study)?;
         let as_many =
             |t: &&TrialRecord| Config::from_candidate(&t.candidate).is_ok_and(|c| c.threads == threads);
         let paces = trials.iter().filter(as_many).filter_map(|t| t.value(metrics::PACE)).collect();
-        Ok(Earlier { paces, remeasured: self.store.remeasured(study)? })
+        Ok(Earlier { paces, remeasured: self.cx.store.remeasured(study)? })
     }
 
     /// Ends a trial whose measured peak, or energy, is over what was declared. Reads the stored values, since the study may have been killed behind the
     /// measurement and before its consequence.
     fn within_budget(&self, trial: &LiveTrial) -> Result<(), Halt> {
-        let budget = self.settings.budget_bytes;
+        let budget = self.cx.settings.budget_bytes;
         if let Some(peak) = trial.record().value("peak_memory_bytes").filter(|peak| *peak > budget as f64) {
             let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
             let text = format!("its measured peak of {peak} is over the budget of {budget}");
             return Err(Halt::Ended(Ended::over_budget(text)));
         }
-        match (trial.record().value("joules_per_token"), self.settings.bounds.joules_per_token) {
+        match (trial.record().value("joules_per_token"), self.cx.settings.bounds.joules_per_token) {
             (Some(joules), Some(most)) if joules > most => {
                 let text = format!("its measured {joules:.2} J a token are over --max-energy of {most} J");
-                let failure = Failure { kind: "over_energy".to_owned(), text };
+                let failure = Failure { kind: FailureKind::OverEnergy, text };
                 Err(Halt::Ended(Ended { state: EndState::Infeasible, failure }))
             }
             _ => Ok(()),
@@ -403,7 +400,7 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         let diverged_before = trial.rung() >= Some(Rung::Diverged);
         let hopeless = |trial: &LiveTrial| -> anyhow::Result<Option<Ended>> {
-            Ok(self.early.hopeless(trial.record())?.map(|why| Ended::early("not_graded", why)))
+            Ok(self.early.hopeless(trial.record())?.map(|why| Ended::early(FailureKind::NotGraded, why)))
         };
         if diverged_before && let Some(ended) = hopeless(trial)? {
             return Err(Halt::Ended(ended));
@@ -411,26 +408,27 @@ impl Climb<'_> {
         let rival = self.early.rival(trial.record())?;
         let (started, clock) = (Timestamp::now(), Instant::now());
         let job = Job::Assess {
-            engine: self.kit.engine(),
+            engine: self.cx.kit.engine(),
             artifact: path.to_owned(),
-            run: grading_run(self.threads, config.kv_k, config.kv_v, config.repack),
+            run: grading_run(self.cx.threads, config.kv_k, config.kv_v, config.repack),
             reference: (!diverged_before).then(|| self.prepared.predictions.clone()),
             prompts: grading.prompts().to_vec(),
+            tasks: grading.tasks(),
         };
         let total: u64 = grading.prompts().iter().map(|p| u64::from(p.samples())).sum();
         let (number, tasks) = (trial.number(), grading.prompts().len());
         let mut generations: Vec<Generation> = Vec::new();
         // What ends the trial, or breaks the study, while its worker is at it.
         let halt: RefCell<Option<Halt>> = RefCell::new(None);
-        let cancelled = || (self.cancelled)() || halt.borrow().is_some();
+        let cancelled = || (self.cx.cancelled)() || halt.borrow().is_some();
         let mut verdicts = Verdicts::new();
         let mut rung_ended = clock.elapsed();
         // Two listeners for one stream: the divergence is made durable the moment it is there.
         let limits = Limits {
-            time: Duration::from_secs(self.settings.rung_timeout_s),
-            memory_bytes: Some(self.machine_bytes),
+            time: Duration::from_secs(self.cx.settings.rung_timeout_s),
+            memory_bytes: Some(self.cx.machine_bytes),
         };
-        let outcome = self.supervisor.run(&job, &limits, &cancelled, &mut |message| {
+        let outcome = self.cx.supervisor.run(&job, &limits, &cancelled, &mut |message| {
             if halt.borrow().is_some() {
                 return;
             }
@@ -457,7 +455,7 @@ impl Climb<'_> {
                             let greedy = graded.generations.iter().filter(|g| g.sample == 0);
                             verdicts.extend(greedy.filter_map(|g| Some((g.task.clone(), g.passed()?))));
                             let why = rival.beats(&verdicts, tasks);
-                            why.map(|why| Halt::Ended(Ended::early("lost", why)))
+                            why.map(|why| Halt::Ended(Ended::early(FailureKind::Lost, why)))
                         }
                     };
                 }
@@ -469,11 +467,11 @@ impl Climb<'_> {
         }
         self.settle(number, &outcome, "grade", None, observer)?;
         if trial.rung() < Some(Rung::Diverged) {
-            return Err(Halt::Ended(Ended::failed("crash", "no divergence was reported")));
+            return Err(Halt::Ended(Ended::failed(FailureKind::Crash, "no divergence was reported")));
         }
         if generations.len() as u64 != total {
             let text = format!("{} of {total} continuations were generated", generations.len());
-            return Err(Halt::Ended(Ended::failed("crash", text)));
+            return Err(Halt::Ended(Ended::failed(FailureKind::Crash, text)));
         }
         let graded = grading.grade(&generations).map_err(Halt::Study)?;
         let began = if diverged_before { Duration::ZERO } else { rung_ended };
@@ -514,13 +512,15 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, Halt> {
-        let limits = Limits { time: Duration::from_secs(self.settings.rung_timeout_s), memory_bytes: None };
-        let outcome = self.supervisor.run(job, &limits, self.cancelled, &mut |message| match message {
-            Message::Progress { what, done, total } => {
-                observer.hear(&Event::Progress { trial: number, what, done, total });
-            }
-            other => each(other),
-        })?;
+        let limits =
+            Limits { time: Duration::from_secs(self.cx.settings.rung_timeout_s), memory_bytes: None };
+        let outcome =
+            self.cx.supervisor.run(job, &limits, self.cx.cancelled, &mut |message| match message {
+                Message::Progress { what, done, total } => {
+                    observer.hear(&Event::Progress { trial: number, what, done, total });
+                }
+                other => each(other),
+            })?;
         Ok(outcome)
     }
 
@@ -545,13 +545,13 @@ impl Climb<'_> {
             }
             End::Failed(error) if finite::tells_of(error) => {
                 let why = error.replacen(finite::NOT_A_NUMBER, "", 1);
-                Ended::failed(NOT_A_NUMBER, format!("failed to {rung}: {why}"))
+                Ended::failed(FailureKind::NotANumber, format!("failed to {rung}: {why}"))
             }
-            End::Failed(error) => Ended::failed("error", format!("failed to {rung}: {error}")),
-            End::Crashed(how) => Ended::failed("crash", format!("failed to {rung}: {how}")),
+            End::Failed(error) => Ended::failed(FailureKind::Error, format!("failed to {rung}: {error}")),
+            End::Crashed(how) => Ended::failed(FailureKind::Crash, format!("failed to {rung}: {how}")),
             End::TimedOut => Ended::failed(
-                "timeout",
-                format!("failed to {rung} within {} s", self.settings.rung_timeout_s),
+                FailureKind::Timeout,
+                format!("failed to {rung} within {} s", self.cx.settings.rung_timeout_s),
             ),
             End::OverMemory => {
                 let peak = outcome.peak_bytes.unwrap_or(0);
@@ -565,7 +565,10 @@ impl Climb<'_> {
                     Some(budget) => {
                         Ended::over_budget(format!("stopped at {peak}, over the budget of {}", Bytes(budget)))
                     }
-                    None => Ended::failed("memory", format!("stopped at {peak}: the machine has no more")),
+                    None => Ended::failed(
+                        FailureKind::Memory,
+                        format!("stopped at {peak}: the machine has no more"),
+                    ),
                 }
             }
         };
@@ -581,9 +584,9 @@ impl Climb<'_> {
     ) -> Result<(), Halt> {
         if let Some(fault) = rung.measurements.iter().find_map(NewMeasurement::fault) {
             let text = format!("what was measured is no number: {fault}");
-            return Err(Halt::Ended(Ended::failed(NOT_A_NUMBER, text)));
+            return Err(Halt::Ended(Ended::failed(FailureKind::NotANumber, text)));
         }
-        self.store.finish_rung(trial, &rung)?;
+        self.cx.store.finish_rung(trial, &rung)?;
         observer.hear(&Event::RungFinished {
             trial: trial.number(),
             rung: rung.rung,
@@ -593,9 +596,9 @@ impl Climb<'_> {
         Ok(())
     }
 
-    fn note(&self, trial: &LiveTrial, kind: &str, json: &serde_json::Value) -> Result<(), Halt> {
-        let event = crate::store::NewEvent { kind: kind.to_owned(), json: json.to_string() };
-        self.store.append_event(trial.record().study, &event)?;
+    fn note(&self, trial: &LiveTrial, kind: EventKind, json: &serde_json::Value) -> Result<(), Halt> {
+        let event = crate::store::NewEvent { kind, json: json.to_string() };
+        self.cx.store.append_event(trial.record().study, &event)?;
         Ok(())
     }
 }

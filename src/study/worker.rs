@@ -2,6 +2,7 @@
 //!
 //! Standard input stays open as a lifeline: when the study dies, it closes, and the worker ends at once.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::Path;
@@ -11,7 +12,7 @@ use super::next_line::{Window, complete};
 use crate::atomic_file;
 use crate::engine::exercise::exercise;
 use crate::engine::finite::NOT_A_NUMBER;
-use crate::engine::generate::generate;
+use crate::engine::generate::{Prompt, generate_until};
 use crate::engine::lab::Lab;
 use crate::engine::sys::exit_now;
 use crate::engine::{
@@ -23,6 +24,8 @@ use crate::measure::protocol::{Job, Message, TimingPlan};
 use crate::measure::timing::Timed;
 use crate::measure::turns::{self, Player};
 use crate::quality::divergence::{KEPT, Reference, Top, UNSCORED, summarize};
+use crate::quality::extract::is_finished;
+use crate::quality::tasks::Task;
 
 /// Where messages go.
 struct Line<W: Write>(W);
@@ -227,14 +230,19 @@ fn work<W: Write>(
             atomic_file::write_with::<anyhow::Error>(&out, |file| Ok(reference.write(file)?))?;
             Ok(Scripted::default())
         }
-        Job::Assess { engine, artifact, run, reference, prompts } => {
+        Job::Assess { engine, artifact, run, reference, prompts, tasks } => {
             let mut session = load(open, engine, &artifact, &run, line)?;
             if let Some(path) = reference {
                 diverge(session.as_mut(), &path, &run, line)?;
             }
             if !prompts.is_empty() {
                 let mut said = Ok(());
-                generate(session.as_mut(), &prompts, run.sequences, run.batch_tokens, |generation| {
+                let tasks: HashMap<&str, &Task> = tasks.iter().map(|task| (task.id.as_str(), task)).collect();
+                let ends = |prompt: &Prompt, text: &str| {
+                    tasks.get(prompt.id.as_str()).is_none_or(|task| is_finished(task, text))
+                };
+                let (slots, call) = (run.sequences, run.batch_tokens);
+                generate_until(session.as_mut(), &prompts, slots, call, &ends, |generation| {
                     said = line.say(&Message::Generated(generation));
                     said.is_ok()
                 })?;

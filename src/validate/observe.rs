@@ -174,6 +174,7 @@ impl Bench<'_> {
         tell: &mut dyn FnMut(&str),
     ) -> anyhow::Result<()> {
         let prompts = grading.as_ref().map(|g| g.prompts().to_vec()).unwrap_or_default();
+        let tasks = grading.as_ref().map(|g| g.tasks()).unwrap_or_default();
         if reference.is_none() && prompts.is_empty() {
             return Ok(());
         }
@@ -185,6 +186,7 @@ impl Bench<'_> {
             run: grading_run(self.plan.threads, subject.kv_k, subject.kv_v, subject.repack),
             reference,
             prompts,
+            tasks,
         };
         let (mut divergence, mut generations) = (None, Vec::<Generation>::new());
         self.step(seen, "tasks", &job, &mut |message| match message {

@@ -12,7 +12,7 @@ fn a_candidate_whose_logits_are_nan_fails_and_says_where() {
     let failed = trials.iter().find(|t| t.origin.preset_name() == Some("Q8_0")).unwrap();
     assert_eq!(failed.state.to_string(), "failed");
     let failure = failed.failure.as_ref().unwrap();
-    assert_eq!(failure.kind, "not_a_number");
+    assert_eq!(failure.kind.name(), "not_a_number");
     assert!(failure.text.contains("logits of request 1 of a timed wave hold NaN"), "{}", failure.text);
     assert!(failure.text.contains("token 7 of the vocabulary"), "{}", failure.text);
     assert!(!failed.measurements.contains_key("kl_mean"), "nothing was measured");

@@ -217,7 +217,7 @@ fn finished(store: &Store, t: &TrialRecord) -> Finished {
         candidate: serde_json::to_string(&t.candidate).unwrap(),
         state: t.state.to_string(),
         rung: format!("{:?}", t.rung),
-        failure: t.failure.as_ref().map(|f| f.kind.clone()),
+        failure: t.failure.as_ref().map(|f| f.kind.to_string()),
         artifact: t.artifact.as_ref().map(|a| (a.path.clone(), a.bytes, a.hash.clone())),
         values,
         generations: store.generations(t.id).unwrap(),

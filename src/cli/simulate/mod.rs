@@ -9,10 +9,10 @@ mod task;
 use serde_json::json;
 
 use super::args::SimulateArgs;
-use super::exit::{Exit, Expected};
 use super::printer::Printer;
+use crate::exit::{Exit, Expected};
 use crate::search::{
-    Ask, History, Observation, Problem, Random, Region, TrialState, hypervolume, pareto_front, sampler,
+    Ask, History, Observation, Problem, Random, Region, SamplerKind, TrialState, hypervolume, pareto_front,
 };
 use task::Task;
 
@@ -24,7 +24,8 @@ const NOISE_STREAM: u64 = 1 << 32;
 /// # Errors
 /// A wrong option, space or table; a table in which nothing fits.
 pub fn run(args: &SimulateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let mut sampler = sampler(&args.sampler).map_err(|e| Expected::usage(format!("--sampler: {e}")))?;
+    let kind: SamplerKind = args.sampler.parse().map_err(|e| Expected::usage(format!("--sampler: {e}")))?;
+    let mut sampler = kind.sampler();
     let task = options::task(args)?;
     if task.fitting() == 0 {
         let text = format!(

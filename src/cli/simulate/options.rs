@@ -4,7 +4,7 @@ use super::space_file;
 use super::table::Table;
 use super::task::{Noise, Task};
 use crate::cli::args::SimulateArgs;
-use crate::cli::exit::Expected;
+use crate::exit::Expected;
 use crate::search::{Direction, Objective};
 use crate::units::parse_bytes;
 

@@ -2,7 +2,7 @@
 
 use toml::Value as Toml;
 
-use crate::cli::exit::Expected;
+use crate::exit::Expected;
 use crate::space::{Param, ParamKind, Space, SpaceFacts, Value, parse_space};
 
 /// A declared parameter: its levels, or none when the table tells them.

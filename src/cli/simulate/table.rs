@@ -7,7 +7,7 @@ use csv::{ReaderBuilder, StringRecord};
 
 use super::levels::{Levels, compare};
 use super::space_file::{Declared, kind};
-use crate::cli::exit::Expected;
+use crate::exit::Expected;
 use crate::space::{Param, Point, Space};
 
 /// The rows of a table by their points, and the columns that were asked for.

@@ -36,10 +36,23 @@ pub fn completion(task: &Task, raw: &str, style: Style) -> String {
     }
 }
 
-/// Whether a continuation is complete, so that generation may stop: its function has ended, or a stop text has come.
+/// Whether a continuation is complete, so that generation may stop: its function has ended, or a stop text has come that the next
+/// character cannot make part of a longer word.
 #[must_use]
 pub fn is_finished(task: &Task, raw: &str) -> bool {
-    cut::cut(task, raw).finished
+    let raw = raw.replace("\r\n", "\n");
+    let end = cut::cut(task, &raw);
+    let rest = &raw[end.length..];
+    let open_word = !ends_at_dedent(task)
+        && rest.bytes().last().is_some_and(scan::is_word)
+        && task.stop.iter().any(|stop| stop == rest);
+    end.finished && !open_word
+}
+
+/// The task without what [`is_finished`] does not need: its tests and its solution.
+#[must_use]
+pub fn end_of(task: &Task) -> Task {
+    Task { setup: String::new(), tests: String::new(), canonical: None, ..task.clone() }
 }
 
 /// The continuation up to the end of its function or its first stop text; a closing text is kept.
@@ -139,6 +152,10 @@ mod tests {
         let body = "def f(a):\n    return printed\nprinted = 3\nassertion = 4";
         let raw = format!("{body}\nprint(f(1))");
         assert_eq!(completion(&task, &raw, Style::Continuation), body);
+        // While it is generated, the next character decides.
+        assert!(!is_finished(&task, "def f(a):\n    return a\nprint"));
+        assert!(!is_finished(&task, "def f(a):\n    return a\nprinted"));
+        assert!(is_finished(&task, "def f(a):\n    return a\nprint("));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::report::{Analysis, IMPORTANCE_NOTE, Metric, REGION_NOTE, moved};
+use crate::report::{Analysis, IMPORTANCE_NOTE, Metric, REGION_NOTE, TASKS_NOTE, moved};
 use crate::store::{Direction, StudyRecord};
 use crate::study::sensitivity::SENSITIVITY_NOTE;
 use crate::units::Bytes;
@@ -52,7 +52,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
             (json("What the probe found", &study.host.json, true))
             (json("Settings", &study.settings_json, false))
             (json("Search space", &study.space_json, false))
-            @let notes: Vec<_> = analysis.notes.iter().filter(|(key, _)| ![IMPORTANCE_NOTE, REGION_NOTE, SENSITIVITY_NOTE].contains(&key.as_str())).collect();
+            @let notes: Vec<_> = analysis.notes.iter().filter(|(key, _)| ![IMPORTANCE_NOTE, REGION_NOTE, SENSITIVITY_NOTE, TASKS_NOTE].contains(&key.as_str())).collect();
             @if notes.iter().any(|(key, _)| !key.starts_with("warning")) {
                 details {
                     summary { "Notes of the study" }

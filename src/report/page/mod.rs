@@ -8,6 +8,7 @@ mod explore;
 mod facts;
 mod fronts;
 mod progress;
+mod tasks;
 mod trials;
 mod trust;
 mod why;

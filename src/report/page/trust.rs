@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{again, count};
+use super::{again, count, tasks};
 use crate::measure::stats::median;
 use crate::report::metric::{PEAK, digits};
 use crate::report::{Analysis, Metric, Reading, one_line};
@@ -21,6 +21,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
             (uncertainty(analysis))
             (again::section(analysis))
             (predictions(analysis))
+            (tasks::section(&analysis.notes))
             (failures(analysis))
         }
     }
@@ -30,7 +31,7 @@ fn failures(analysis: &Analysis) -> Markup {
     let mut groups: BTreeMap<(TrialState, &str), Vec<&TrialRecord>> = BTreeMap::new();
     for trial in analysis.trials.iter() {
         if matches!(trial.state, TrialState::Failed | TrialState::Infeasible | TrialState::Stopped) {
-            let kind = trial.failure.as_ref().map_or("no reason recorded", |f| f.kind.as_str());
+            let kind = trial.failure.as_ref().map_or("no reason recorded", |f| f.kind.name());
             groups.entry((trial.state, kind)).or_default().push(trial);
         }
     }

@@ -105,7 +105,7 @@ fn front_without(members: &[Member], front: &[usize], without: usize) -> Vec<Vec
 mod tests {
     use super::{MOST, Member, front_without};
     use crate::search::testing::Table;
-    use crate::search::{Ask, Estimate, History, Problem, Random, pareto_front, sampler};
+    use crate::search::{Ask, Estimate, History, Problem, Random, SamplerKind, pareto_front};
 
     /// Every point of a small grid, measured; the first objective has an interval of so much to either side.
     fn measured(cost: Option<f64>, doubt: f64) -> (Table, History) {
@@ -131,7 +131,7 @@ mod tests {
         let (table, mut history) = measured(Some(0.3), 0.8);
         let mut asked = 0;
         loop {
-            match sampler("autotune").unwrap().ask(&table, &history, 1, 12) {
+            match SamplerKind::Autotune.sampler().ask(&table, &history, 1, 12) {
                 Ask::Again(number) => {
                     let trial = &mut history.observations[number as usize];
                     let repeats = trial.repeats.unwrap() + 1;
@@ -176,7 +176,11 @@ mod tests {
     fn nothing_is_timed_again_where_that_is_not_offered_or_nothing_is_in_doubt() {
         for (cost, doubt) in [(None, 0.8), (Some(0.3), 0.0)] {
             let (table, history) = measured(cost, doubt);
-            assert_eq!(sampler("autotune").unwrap().ask(&table, &history, 1, 12), Ask::Exhausted, "{cost:?}");
+            assert_eq!(
+                SamplerKind::Autotune.sampler().ask(&table, &history, 1, 12),
+                Ask::Exhausted,
+                "{cost:?}"
+            );
         }
     }
 }

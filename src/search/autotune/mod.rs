@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::feasible::FeasiblePoints;
 use super::history::is_in_space;
-use super::{Ask, Estimate, History, Objective, Problem, Random, Sampler};
+use super::{Ask, Estimate, History, Objective, Problem, Random, Sampler, SamplerKind};
 use crate::space::Point;
 use columns::Columns;
 pub use link::{Promise, promise};
@@ -62,8 +62,8 @@ impl Autotune {
 }
 
 impl Sampler for Autotune {
-    fn name(&self) -> &'static str {
-        "autotune"
+    fn kind(&self) -> SamplerKind {
+        SamplerKind::Autotune
     }
 
     fn ask(&mut self, problem: &dyn Problem, history: &History, seed: u64, number: u64) -> Ask {

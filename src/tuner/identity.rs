@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::exit::Expected;
 use super::graders::Graders;
-use super::printer::Printer;
 use crate::engine::EngineKind;
+use crate::exit::Expected;
 use crate::host::{self, HostInfo};
 use crate::identity::{
     Component, Difference, FileIdentity, Guard, Hashes, Identity, OnChange, Part, files_of, host_parts,
@@ -18,6 +17,7 @@ use crate::quality::sandbox::find_interpreter;
 use crate::quality::tasks::{self, WARMUP};
 use crate::space::preset_names;
 use crate::store::StudyRecord;
+use crate::study::Observer;
 use crate::study::kit::Kit;
 use crate::study::{Grading, Settings, prepare};
 use crate::units::Bytes;
@@ -26,13 +26,13 @@ use crate::units::Bytes;
 const LARGE_BYTES: u64 = 2 << 30;
 
 /// The files that the user named, read.
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// Their identity.
-    pub(super) identity: Identity,
+    pub(crate) identity: Identity,
     /// Those that must stay as they are while a study runs.
     watched: Vec<(PathBuf, FileIdentity)>,
     /// SHA-256 of the model file.
-    pub(super) model_sha256: String,
+    pub(crate) model_sha256: String,
 }
 
 impl Inputs {
@@ -40,12 +40,12 @@ impl Inputs {
     ///
     /// # Errors
     /// One of them is gone or cannot be read; a space file may be gone, since its levels are stored.
-    pub(super) fn read(settings: &Settings, printer: &mut Printer) -> anyhow::Result<Self> {
+    pub(crate) fn read(settings: &Settings, observer: &mut dyn Observer) -> anyhow::Result<Self> {
         let hashes = Hashes::kept_in(host::default_cache_dir());
         let model = &settings.model_path;
         let bytes = model.metadata().map_or(0, |m| m.len());
         if bytes > LARGE_BYTES {
-            printer.remark(&format!("model: checking its content ({})", Bytes(bytes)));
+            observer.remark(&format!("model: checking its content ({})", Bytes(bytes)));
         }
         let model_file = read(&hashes, "model", model)?;
         let mut identity = Identity::default().with(Component::Model, part(model, &model_file));
@@ -71,7 +71,7 @@ impl Inputs {
     }
 
     /// Their guard.
-    pub(super) fn guard(&self) -> Arc<Guard> {
+    pub(crate) fn guard(&self) -> Arc<Guard> {
         Arc::new(Guard::of(self.watched.clone()))
     }
 
@@ -79,7 +79,7 @@ impl Inputs {
     ///
     /// # Errors
     /// The engine does not tell its version, or the tasks cannot be read.
-    pub(super) fn with_surroundings(
+    pub(crate) fn with_surroundings(
         &self,
         settings: &Settings,
         host: &HostInfo,
@@ -182,7 +182,7 @@ fn interpreters(tasks: &str) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// A stored text is damaged.
-pub(super) fn stored(
+pub(crate) fn stored(
     record: &StudyRecord,
     kit: &dyn Kit,
     model_sha256: &str,
@@ -219,18 +219,18 @@ pub(super) fn stored(
 
 /// Differences by what they mean.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
+pub(crate) struct Compared {
     /// The study is not gone on with.
-    pub(super) refused: Vec<Difference>,
+    pub(crate) refused: Vec<Difference>,
     /// It goes on in a new segment.
-    pub(super) segment: Vec<Difference>,
+    pub(crate) segment: Vec<Difference>,
     /// It goes on.
-    pub(super) told: Vec<Difference>,
+    pub(crate) told: Vec<Difference>,
 }
 
 impl Compared {
     /// Sorts the differences of what is from what is stored.
-    pub(super) fn of(now: &Identity, stored: &Identity) -> Self {
+    pub(crate) fn of(now: &Identity, stored: &Identity) -> Self {
         let mut compared = Self::default();
         for difference in now.differences(stored) {
             match difference.component.on_change() {
@@ -243,7 +243,7 @@ impl Compared {
     }
 
     /// A Hugging Face folder that is gone is no reason to refuse: what was converted from it is there, and is compared.
-    pub(super) fn without_lost_source(mut self, settings: &Settings) -> Self {
+    pub(crate) fn without_lost_source(mut self, settings: &Settings) -> Self {
         if settings.model_source.as_ref().is_some_and(|folder| !folder.exists()) {
             let lost = |d: &mut Difference| d.component == Component::ModelSource && d.now.is_none();
             self.told.extend(self.refused.extract_if(.., lost));
@@ -255,7 +255,7 @@ impl Compared {
     ///
     /// # Errors
     /// What differs, with the remedies.
-    pub(super) fn refuse(
+    pub(crate) fn refuse(
         &self,
         record: &StudyRecord,
         settings: &Settings,
@@ -284,7 +284,7 @@ impl Compared {
     }
 
     /// Why a new segment is opened, a sentence each.
-    pub(super) fn reasons(&self) -> Vec<String> {
+    pub(crate) fn reasons(&self) -> Vec<String> {
         self.refused.iter().chain(&self.segment).chain(&self.told).map(ToString::to_string).collect()
     }
 }
@@ -314,13 +314,13 @@ mod tests {
             std::fs::write(source.join(file), file).unwrap();
         }
         let settings = Settings { model_source: Some(source.clone()), ..settings(&model) };
-        let mut printer = Printer::new(true);
-        let begun = Inputs::read(&settings, &mut printer).unwrap();
+        let mut observer = |_: &crate::study::Event| {};
+        let begun = Inputs::read(&settings, &mut observer).unwrap();
         begun.guard().check().unwrap();
         for file in files {
             std::fs::write(source.join(file), file.replace('o', "0")).unwrap();
             assert!(begun.guard().check().is_err(), "{file}");
-            let now = Inputs::read(&settings, &mut printer).unwrap();
+            let now = Inputs::read(&settings, &mut observer).unwrap();
             let compared = Compared::of(&now.identity, &begun.identity);
             let refused: Vec<_> = compared.refused.iter().map(|d| d.component).collect();
             assert_eq!(refused, [Component::ModelSource], "{file}");
@@ -329,14 +329,14 @@ mod tests {
         }
         // One more file may be read by the next conversion; a hidden one is not.
         std::fs::write(source.join(".cache"), "x").unwrap();
-        let same = Inputs::read(&settings, &mut printer).unwrap();
+        let same = Inputs::read(&settings, &mut observer).unwrap();
         assert!(Compared::of(&same.identity, &begun.identity).refused.is_empty());
         std::fs::write(source.join("merges.txt"), "x").unwrap();
-        let more = Inputs::read(&settings, &mut printer).unwrap();
+        let more = Inputs::read(&settings, &mut observer).unwrap();
         assert_eq!(Compared::of(&more.identity, &begun.identity).refused.len(), 1);
         // What was converted is enough where the folder is gone.
         std::fs::remove_dir_all(&source).unwrap();
-        let gone = Inputs::read(&settings, &mut printer).unwrap();
+        let gone = Inputs::read(&settings, &mut observer).unwrap();
         let compared = Compared::of(&gone.identity, &begun.identity).without_lost_source(&settings);
         assert_eq!((compared.refused.len(), compared.told.len()), (0, 1));
     }

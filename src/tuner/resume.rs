@@ -1,30 +1,49 @@
-//! `autotune resume`: a stored study with what it works from, compared with what it was begun with; gone on with, refused, or opened in a
-//! new segment.
+//! A stored study with what it works from, compared with what it was begun with; gone on with, refused, or opened in a new segment.
+
+use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::args::ResumeArgs;
-use super::database::{expected, open_for_writing};
-use super::exit::{Exit, Expected};
+use super::begin::Begun;
 use super::graders::Graders;
 use super::identity::{self, Compared, Inputs};
-use super::printer::Printer;
-use super::tune::{Run, as_begun, check_types, new_study, open_kit, probe, problem, space_facts};
-use super::{commands, converted, rates, settings};
+use super::parts::{as_begun, check_types, new_study, open_kit, probe, problem, space_facts};
+use super::{commands, converted, rates};
+use crate::exit::{Expected, expected};
 use crate::fault::told;
 use crate::host::HostInfo;
 use crate::identity::{Component, Identity};
+use crate::quality::sandbox::Mode;
 use crate::space::{LoadedSpace, Space, Value, load_space, preset_names};
 use crate::store::{DATABASE_FILE, Store, StudyRecord};
 use crate::study::kit::Kit;
-use crate::study::{Settings, check_budget, leave_out_alike};
+use crate::study::{Observer, Settings, check_budget, leave_out_alike};
 
-/// Continues a study.
+/// Which study goes on, and what is different from now on.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The folder of the database.
+    pub results: PathBuf,
+    /// The study's number or name, or that of a segment; none: the newest.
+    pub study: Option<String>,
+    /// No trial is begun after this long, in seconds.
+    pub time_s: Option<u64>,
+    /// Trials in all.
+    pub trials: Option<u64>,
+    /// Where reports go.
+    pub reports: Option<PathBuf>,
+    /// Protection that is demanded before model-written code runs.
+    pub sandbox: Option<Mode>,
+    /// Whether the trials from now on stand apart from those so far.
+    pub new_segment: bool,
+}
+
+/// Takes a study up again.
 ///
 /// # Errors
-/// No such study, inputs that are not what it was begun with, or as for `tune`.
-pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let path = args.store.results.join(DATABASE_FILE);
+/// No such study, or inputs that are not what it was begun with.
+pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Result<(Begun, Graders)> {
+    let path = args.results.join(DATABASE_FILE);
     if !path.exists() {
         return Err(Expected::usage(format!(
             "there is no study to resume: {} does not exist (begin one with `autotune --budget 8GB`, or name its folder with --results)",
@@ -32,43 +51,43 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         ))
         .into());
     }
-    let store = open_for_writing(&args.store)?;
+    let store = Store::open(&path).map_err(expected)?;
     let record = store.study(args.study.as_deref()).map_err(expected)?;
     let study = record.root.0;
     if record.segments.last().is_some_and(|newest| newest.number > record.segment) {
         let text = format!(
             "segment {} of study {study} is closed; `{}` goes on with the newest one",
             record.segment,
-            commands::resume(record.root, &args.store.results, None)
+            commands::resume(record.root, &args.results, None)
         );
         return Err(Expected::usage(text).into());
     }
     let mut settings = stored_settings(&record, args)?;
     let space: Space = serde_json::from_str(&record.space_json)
         .with_context(|| format!("the space of study {study} is damaged"))?;
-    find_model(&mut settings, &record, args, printer)?;
+    find_model(&mut settings, &record, args, observer)?;
     let mut kit = open_kit(&settings)?;
-    let inputs = Inputs::read(&settings, printer)?;
+    let inputs = Inputs::read(&settings, observer)?;
     let (stored, recorded) = identity::stored(&record, kit.as_ref(), &inputs.model_sha256)?;
     // What is wrong with the inputs is known before anything else is looked at.
     let compared = Compared::of(&inputs.identity, &only_inputs(&stored)).without_lost_source(&settings);
     if !args.new_segment {
-        compared.refuse(&record, &settings, &args.store.results)?;
+        compared.refuse(&record, &settings, &args.results)?;
     }
-    let host = probe(&args.store.results)?;
-    let grading = Graders::resumed(&settings, &store, record.id, args.new_segment, printer)?;
+    let host = probe(&args.results)?;
+    let grading = Graders::resumed(&settings, &store, record.id, args.new_segment, observer)?;
     let now = inputs.with_surroundings(&settings, &host, &grading)?;
     let compared = Compared::of(&now, &stored).without_lost_source(&settings);
     if !args.new_segment {
-        compared.refuse(&record, &settings, &args.store.results)?;
+        compared.refuse(&record, &settings, &args.results)?;
     }
     let opened = args.new_segment || !compared.segment.is_empty();
     if opened || record.model_hash == inputs.model_sha256 {
         kit.set_hash(inputs.model_sha256.clone());
     }
-    let run = if opened {
+    let resumed = if opened {
         let opening = Opening { store: &store, record: &record, kit: kit.as_ref(), host: &host };
-        let (record, settings, space) = opening.open(settings, space, &now, &compared, args, printer)?;
+        let (record, settings, space) = opening.open(settings, space, &now, &compared, args, observer)?;
         grading.keep(&store, record.id)?;
         Resumed { record, settings, space, host }
     } else {
@@ -77,10 +96,10 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
                 Component::ModelSource => "the file that was converted from it",
                 _ => "the levels that it was begun with",
             };
-            printer.remark(&format!("{difference}; the study goes on with {kept}"));
+            observer.remark(&format!("{difference}; the study goes on with {kept}"));
         }
         if !recorded {
-            printer.remark(&format!(
+            observer.remark(&format!(
                 "study {study} was begun by a version that did not record what its numbers depend on; model and host are the same, and the \
                  rest is taken to be, and recorded from now on"
             ));
@@ -92,18 +111,9 @@ pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> 
         let host = as_begun(host, &record)?;
         Resumed { record, settings, space, host }
     };
-    Run {
-        store: &store,
-        record: &run.record,
-        settings: &run.settings,
-        space: &run.space,
-        kit: kit.as_ref(),
-        host: &run.host,
-        results: &args.store.results,
-        guard: inputs.guard(),
-        searches: true,
-    }
-    .go(grading, args.json, printer)
+    let Resumed { record, settings, space, host } = resumed;
+    let (results, guard) = (args.results.clone(), inputs.guard());
+    Ok((Begun { settings, kit, host, space, store, record, results, guard }, grading))
 }
 
 /// What is run: the segment that was there, or the one that was opened.
@@ -115,11 +125,11 @@ struct Resumed {
 }
 
 /// The settings as they are stored, with what the user says now.
-fn stored_settings(record: &StudyRecord, args: &ResumeArgs) -> anyhow::Result<Settings> {
+fn stored_settings(record: &StudyRecord, args: &Resume) -> anyhow::Result<Settings> {
     let mut settings: Settings = serde_json::from_str(&record.settings_json)
         .with_context(|| format!("the settings of study {} are damaged", record.root.0))?;
-    if let Some(time) = &args.time {
-        settings.time_s = Some(settings::duration("--time", time)?.as_secs());
+    if let Some(time) = args.time_s {
+        settings.time_s = Some(time);
     }
     if let Some(trials) = args.trials {
         settings.trials = Some(trials);
@@ -128,7 +138,7 @@ fn stored_settings(record: &StudyRecord, args: &ResumeArgs) -> anyhow::Result<Se
         settings.reports.clone_from(reports);
     }
     if let Some(mode) = args.sandbox {
-        settings.sandbox = mode.into();
+        settings.sandbox = mode;
     }
     Ok(settings)
 }
@@ -137,14 +147,14 @@ fn stored_settings(record: &StudyRecord, args: &ResumeArgs) -> anyhow::Result<Se
 fn find_model(
     settings: &mut Settings,
     record: &StudyRecord,
-    args: &ResumeArgs,
-    printer: &mut Printer,
+    args: &Resume,
+    observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
     if settings.model_path.is_file() {
         return Ok(());
     }
     match settings.model_source.as_ref().filter(|folder| folder.is_dir()) {
-        Some(folder) => settings.model_path = converted::as_gguf(folder, &args.store.results, printer)?,
+        Some(folder) => settings.model_path = converted::as_gguf(folder, &args.results, observer)?,
         None => {
             let study = record.root.0;
             return Err(Expected::usage(format!(
@@ -185,11 +195,11 @@ impl Opening<'_> {
         stored_space: Space,
         now: &Identity,
         compared: &Compared,
-        args: &ResumeArgs,
-        printer: &mut Printer,
+        args: &Resume,
+        observer: &mut dyn Observer,
     ) -> anyhow::Result<(StudyRecord, Settings, Space)> {
         let (kit, host) = (self.kit, self.host);
-        settings.rates = rates::for_study(settings.engine, kit, host, printer)?;
+        settings.rates = rates::for_study(settings.engine, kit, host, observer)?;
         let is_preset = preset_names().any(|name| name == settings.space);
         let file_is_as_it_was = now.part(Component::Space).is_some()
             && !compared.told.iter().any(|d| d.component == Component::Space);
@@ -200,7 +210,7 @@ impl Opening<'_> {
                     .map_err(|e| Expected::usage(told(&e.into())))?;
             let alike = leave_out_alike(&mut space, kit);
             for note in notes.iter().map(ToString::to_string).chain(alike) {
-                printer.remark(&format!("space: {note}"));
+                observer.remark(&format!("space: {note}"));
             }
             check_types(&space, kit, settings.device)?;
             space
@@ -217,7 +227,7 @@ impl Opening<'_> {
         let id =
             self.store.open_segment(after, &new, &serde_json::to_string(now)?, &reasons).map_err(expected)?;
         let record = self.store.study_by_id(id)?;
-        printer.remark(&format!(
+        observer.remark(&format!(
             "study {} goes on in segment {}, apart from the trials so far, whose numbers do not compare: {}",
             record.root.0,
             record.segment,

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::printer::Printer;
 use crate::host::default_cache_dir;
 use crate::quality::proof::{Cache, Context, Proof, Summary, prove};
 use crate::quality::sandbox::{Sandbox, SandboxError};
 use crate::quality::tasks::{Task, TaskLanguage, imported};
+use crate::study::Observer;
 
 /// The file of the cache's folder that keeps what was found.
 const FILE: &str = "task-proofs.jsonl";
@@ -18,16 +18,16 @@ const LONG: usize = 128;
 ///
 /// # Errors
 /// Nothing can be judged.
-pub(super) fn check(
+pub(crate) fn check(
     tasks: &[Task],
     sandbox: &mut Sandbox,
-    printer: &Printer,
+    observer: &mut dyn Observer,
 ) -> Result<(Vec<Proof>, Summary), SandboxError> {
     let file = default_cache_dir().map(|folder| folder.join(FILE));
     let mut cache = Cache::open(file.as_deref(), context(tasks, sandbox));
     let proofs = prove(tasks, sandbox, &mut cache, &mut |done, all| {
         if all >= LONG {
-            printer
+            observer
                 .remark(&format!("checked {done} of {all} tasks by their solutions and by wrong programs"));
         }
     })?;
@@ -36,7 +36,7 @@ pub(super) fn check(
 }
 
 /// That tests import packages, and of which interpreter: another machine may not have them. Nothing where none do.
-pub(super) fn packages(tasks: &[Task], sandbox: &mut Sandbox) -> Option<String> {
+pub(crate) fn packages(tasks: &[Task], sandbox: &mut Sandbox) -> Option<String> {
     let python = sandbox.interpreter(TaskLanguage::Python).ok()?;
     let mut used = BTreeSet::new();
     let mut count = 0;
@@ -67,7 +67,7 @@ fn context(tasks: &[Task], sandbox: &mut Sandbox) -> Context {
 }
 
 /// The interpreters that run the tests of these tasks, with what they can import.
-pub(super) fn interpreters(tasks: &[Task], sandbox: &mut Sandbox) -> Vec<(TaskLanguage, String)> {
+pub(crate) fn interpreters(tasks: &[Task], sandbox: &mut Sandbox) -> Vec<(TaskLanguage, String)> {
     let used = [TaskLanguage::Python, TaskLanguage::JavaScript, TaskLanguage::TypeScript]
         .into_iter()
         .filter(|language| tasks.iter().any(|task| task.language == *language));

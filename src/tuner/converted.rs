@@ -5,26 +5,26 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-use super::exit::Expected;
 use super::preflight;
-use super::printer::Printer;
 use crate::compress::convert::{ConvertError, convert, outline};
+use crate::exit::Expected;
 use crate::report::file_stem;
+use crate::study::Observer;
 
 /// The GGUF of what the user named. One that was made now is removed again when this is dropped, unless it is to be kept.
-pub(super) struct Converted {
-    pub(super) path: PathBuf,
+pub(crate) struct Converted {
+    pub(crate) path: PathBuf,
     made: bool,
 }
 
 impl Converted {
-    pub(super) fn of(named: &Path, results: &Path, printer: &Printer) -> anyhow::Result<Self> {
-        let (path, made) = made_gguf(named, results, printer)?;
+    pub(crate) fn of(named: &Path, results: &Path, observer: &mut dyn Observer) -> anyhow::Result<Self> {
+        let (path, made) = made_gguf(named, results, observer)?;
         Ok(Self { path, made })
     }
 
     /// A study needs it from now on.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.made = false;
     }
 }
@@ -41,12 +41,12 @@ impl Drop for Converted {
 ///
 /// # Errors
 /// The folder cannot be converted, or the disk refuses.
-pub(super) fn as_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<PathBuf> {
-    Ok(made_gguf(model, results, printer)?.0)
+pub(crate) fn as_gguf(model: &Path, results: &Path, observer: &mut dyn Observer) -> anyhow::Result<PathBuf> {
+    Ok(made_gguf(model, results, observer)?.0)
 }
 
 /// As [`as_gguf`]; also tells whether the file was made now.
-fn made_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<(PathBuf, bool)> {
+fn made_gguf(model: &Path, results: &Path, observer: &mut dyn Observer) -> anyhow::Result<(PathBuf, bool)> {
     if !model.is_dir() {
         return Ok((model.to_owned(), false));
     }
@@ -65,10 +65,10 @@ fn made_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<
     let out = folder.join(format!("{}-{key}.gguf", file_stem(&name)));
     let made = !out.is_file();
     if made {
-        printer.remark(&format!("turning {} into a GGUF", model.display()));
+        observer.remark(&format!("turning {} into a GGUF", model.display()));
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         match convert(model, &out, None) {
-            Ok(done) => done.remarks.iter().for_each(|remark| printer.remark(remark)),
+            Ok(done) => done.remarks.iter().for_each(|remark| observer.remark(remark)),
             Err(error) => {
                 preflight::discard(&out);
                 return Err(refused(error));
@@ -80,14 +80,14 @@ fn made_gguf(model: &Path, results: &Path, printer: &Printer) -> anyhow::Result<
 
 /// A file that is removed when it is no longer needed: the GGUF that a folder would become, without its weights.
 #[derive(Debug)]
-pub(super) struct Outline(PathBuf);
+pub(crate) struct Outline(PathBuf);
 
 impl Outline {
     /// Writes the outline of a folder of Hugging Face among the temporary files; none for any other path.
     ///
     /// # Errors
     /// The folder cannot be converted, or the disk refuses.
-    pub(super) fn of(model: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn of(model: &Path) -> anyhow::Result<Option<Self>> {
         if !model.is_dir() {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Outline {
     }
 
     /// Where it lies.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

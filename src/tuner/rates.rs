@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use super::printer::Printer;
 use crate::engine::EngineKind;
 use crate::host::{self, HostInfo};
 use crate::measure::rates::KernelRates;
 use crate::measure::supervisor::{SpawnError, Supervisor};
+use crate::study::Observer;
 use crate::study::kit::Kit;
 use crate::study::rates::{Cache, Found, LIMIT};
 
 /// What a predicted latency rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "basis", rename_all = "snake_case")]
-pub(super) enum Basis {
+pub(crate) enum Basis {
     /// Kernel rates that an earlier run measured on this machine.
     KeptRates {
         /// What disturbed that measurement.
@@ -27,7 +27,7 @@ pub(super) enum Basis {
 
 impl Basis {
     /// For people.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self {
             Self::KeptRates { disturbed: None } => {
                 "latency rests on kernel rates that were measured on this machine before".to_owned()
@@ -44,7 +44,7 @@ impl Basis {
 }
 
 /// The rates that are there without measuring, and what a prediction then rests on.
-pub(super) fn kept(engine: EngineKind, kit: &dyn Kit, host: &HostInfo) -> (Option<KernelRates>, Basis) {
+pub(crate) fn kept(engine: EngineKind, kit: &dyn Kit, host: &HostInfo) -> (Option<KernelRates>, Basis) {
     let Some(request) = kit.rates_request(host.usable_threads()) else {
         let scripted = engine == EngineKind::Mock;
         return (None, if scripted { Basis::Scripted } else { Basis::Ceilings });
@@ -61,11 +61,11 @@ pub(super) fn kept(engine: EngineKind, kit: &dyn Kit, host: &HostInfo) -> (Optio
 ///
 /// # Errors
 /// This program's own path is not to be had.
-pub(super) fn for_study(
+pub(crate) fn for_study(
     engine: EngineKind,
     kit: &dyn Kit,
     host: &HostInfo,
-    printer: &Printer,
+    observer: &mut dyn Observer,
 ) -> Result<Option<KernelRates>, SpawnError> {
     let Some(request) = kit.rates_request(host.usable_threads()) else { return Ok(None) };
     let folder = host::default_cache_dir();
@@ -73,13 +73,13 @@ pub(super) fn for_study(
     let kept = cache.kept(engine, &request);
     if let Some(found) = kept.as_ref().filter(|found| found.disturbed.is_none() || !host.is_calm()) {
         if let Some(why) = &found.disturbed {
-            printer.remark(&format!(
+            observer.remark(&format!(
                 "the kernel rates of this machine were measured while it was busy ({why}), and it is busy now: latencies are predicted roughly"
             ));
         }
         return Ok(Some(found.rates.clone()));
     }
-    printer.remark(&format!(
+    observer.remark(&format!(
         "measuring how fast the engine's kernels are here, once for this shape of model: seconds on an idle machine, at most {} s on a busy one",
         LIMIT.as_secs()
     ));
@@ -90,13 +90,13 @@ pub(super) fn for_study(
         let now = done * 3 / total.max(1);
         if now > tenth {
             tenth = now;
-            printer.remark(&format!("measuring kernels: {} % done", done * 100 / total.max(1)));
+            observer.remark(&format!("measuring kernels: {} % done", done * 100 / total.max(1)));
         }
     });
     match (found, kept) {
         (Some(Found { rates, disturbed, .. }), _) => {
             if let Some(why) = disturbed {
-                printer.remark(&format!(
+                observer.remark(&format!(
                     "the machine was busy while its kernels were measured ({why}): latencies are predicted roughly, and the kernels are \
                      measured again by a study that begins on a calm machine"
                 ));
@@ -105,7 +105,7 @@ pub(super) fn for_study(
         }
         (None, Some(kept)) => Ok(Some(kept.rates)),
         (None, None) => {
-            printer.remark(
+            observer.remark(
                 "the kernels could not be measured in time on this machine: latencies are predicted from its memory and multiply-add rates \
                  alone; what is measured of each trial is not affected",
             );

@@ -90,6 +90,16 @@ impl Expected {
     }
 }
 
+/// A store's error with its exit code: the machine's faults are told apart from the user's, and both from bugs.
+#[must_use]
+pub fn expected(error: StoreError) -> anyhow::Error {
+    if !error.is_expected() {
+        return error.into();
+    }
+    let exit = if error.is_environment() { Exit::Environment } else { Exit::Usage };
+    Expected { exit, text: error.to_string() }.into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;

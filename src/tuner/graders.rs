@@ -1,30 +1,27 @@
 //! What a study grades with: the tasks that tell right from wrong, and the sandbox that judges those that can be executed here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::exit::Expected;
-use super::printer::Printer;
 use super::task_checks;
 use crate::engine::draw::Draws;
+use crate::exit::Expected;
 use crate::fault::told;
 use crate::quality::codebleu::Language;
 use crate::quality::proof::{Proof, Summary};
 use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
 use crate::quality::tasks::{self, Refusal, Task, TaskLanguage, TaskSet};
+use crate::report::TASKS_NOTE;
 use crate::store::{Store, StudyId};
-use crate::study::{Quality, Settings, TaskGrading};
-
-/// The note of a study that names the tasks which it is graded by.
-const TASKS_NOTE: &str = "graded_tasks";
+use crate::study::{Observer, Quality, Settings, TaskGrading};
 
 /// The tasks with their judge, and what the user should know: why some were left out, what protection is missing.
-pub(super) struct Graders {
-    pub(super) grading: TaskGrading<'static>,
-    pub(super) left_out: Vec<String>,
+pub(crate) struct Graders {
+    pub(crate) grading: TaskGrading<'static>,
+    pub(crate) left_out: Vec<String>,
     /// Which tasks tell right from wrong; nothing where a study goes on with those that it was begun with.
-    pub(super) checked: Option<Summary>,
+    pub(crate) checked: Option<Summary>,
     /// The tasks that are graded by.
     graded: GradedTasks,
     /// Whether any of them is executed.
@@ -37,6 +34,9 @@ pub(super) struct Graders {
 struct GradedTasks {
     ids: Vec<String>,
     interpreters: Vec<(TaskLanguage, String)>,
+    /// Tasks that were left out, a line for each reason; for the report.
+    #[serde(default)]
+    left_out: Vec<String>,
 }
 
 impl Graders {
@@ -44,9 +44,9 @@ impl Graders {
     ///
     /// # Errors
     /// As [`Graders::of`]; none of the tasks can be executed though the study goes by pass@k.
-    pub(super) fn new(settings: &Settings, printer: &Printer) -> anyhow::Result<Self> {
+    pub(crate) fn new(settings: &Settings, observer: &mut dyn Observer) -> anyhow::Result<Self> {
         let graders =
-            Self::of(&settings.tasks, settings.task_limit, settings.sandbox, settings.draws, printer)?;
+            Self::of(&settings.tasks, settings.task_limit, settings.sandbox, settings.draws, observer)?;
         graders.for_quality(settings)
     }
 
@@ -55,15 +55,15 @@ impl Graders {
     ///
     /// # Errors
     /// As [`Graders::new`].
-    pub(super) fn resumed(
+    pub(crate) fn resumed(
         settings: &Settings,
         store: &Store,
         study: StudyId,
         new_segment: bool,
-        printer: &Printer,
+        observer: &mut dyn Observer,
     ) -> anyhow::Result<Self> {
         if new_segment {
-            return Self::new(settings, printer);
+            return Self::new(settings, observer);
         }
         let (mut set, mut judge, left_out) = load(&settings.tasks, settings.sandbox)?;
         let note = store.note(study, TASKS_NOTE)?;
@@ -71,7 +71,7 @@ impl Graders {
             Some(graded) => {
                 let there = graded.ids.iter().all(|id| set.get(id).is_some());
                 if !there || graded.interpreters != task_checks::interpreters(&set.tasks, &mut judge) {
-                    return Self::new(settings, printer);
+                    return Self::new(settings, observer);
                 }
                 let wanted: HashSet<&str> = graded.ids.iter().map(String::as_str).collect();
                 set.tasks.retain(|task| wanted.contains(task.id.as_str()));
@@ -87,35 +87,52 @@ impl Graders {
     ///
     /// # Errors
     /// There are no tasks, none can be graded, fewer than half of them tell right from wrong, or no sandbox is to be had.
-    pub(super) fn of(
+    pub(crate) fn of(
         tasks: &str,
         task_limit: usize,
         mode: Mode,
         draws: Option<Draws>,
-        printer: &Printer,
+        observer: &mut dyn Observer,
     ) -> anyhow::Result<Self> {
         let (mut set, mut judge, mut left_out) = load(tasks, mode)?;
-        spread(&mut set.tasks, task_limit);
         for task in set.tasks.iter_mut().filter(|task| !task.suffix.is_empty()) {
             task.refusal.get_or_insert_with(|| Refusal::Field("suffix".to_owned()));
         }
-        let (proofs, summary) = task_checks::check(&set.tasks, &mut judge, printer).map_err(refused)?;
-        if summary.proven * 2 < summary.checked {
-            let text = format!(
-                "--tasks {tasks}: only {} of {} tasks can tell a right program from a wrong one, fewer than half: {}; mend them, or name others",
-                summary.proven,
-                summary.checked,
-                summary.reasons()
-            );
-            return Err(Expected::usage(text).into());
+        let places: HashMap<String, usize> =
+            set.tasks.iter().enumerate().map(|(place, task)| (task.id.clone(), place)).collect();
+        let mut rest = std::mem::take(&mut set.tasks);
+        let (mut checked, mut proofs) = (Vec::new(), Vec::new());
+        loop {
+            let kept = proofs.iter().filter(|proof| !matches!(proof, Proof::LeftOut(_))).count();
+            let first = checked.is_empty();
+            let chosen = if task_limit == 0 { rest.len() } else { task_limit.saturating_sub(kept) };
+            if rest.is_empty() || (chosen == 0 && task_limit > 0) {
+                break;
+            }
+            // Others take the places of those that are left out.
+            let chosen = take_spread(&mut rest, chosen);
+            let (found, summary) = task_checks::check(&chosen, &mut judge, observer).map_err(refused)?;
+            if first && summary.proven * 2 < summary.checked {
+                let text = format!(
+                    "--tasks {tasks}: only {} of {} tasks can tell a right program from a wrong one, fewer than half: {}; mend them, or name others",
+                    summary.proven,
+                    summary.checked,
+                    summary.reasons()
+                );
+                return Err(Expected::usage(text).into());
+            }
+            checked.extend(chosen);
+            proofs.extend(found);
         }
+        let summary = Summary::of(&checked, &proofs);
         left_out.extend(summary.lines().into_iter().map(|line| format!("warning: {line}")));
         if !set.unread.is_empty() {
             left_out.push(format!("fields of {} that are not read: {}", set.name, set.unread.join(", ")));
         }
         left_out.extend(task_checks::packages(&set.tasks, &mut judge));
-        let mut kept = proofs.iter().map(|proof| !matches!(proof, Proof::LeftOut(_)));
-        set.tasks.retain(|task| kept.next() == Some(true) && task.suffix.is_empty());
+        let kept = checked.into_iter().zip(&proofs).filter(|(_, proof)| !matches!(proof, Proof::LeftOut(_)));
+        set.tasks = kept.map(|(task, _)| task).filter(|task| task.suffix.is_empty()).collect();
+        set.tasks.sort_by_key(|task| places.get(&task.id));
         Self::with(set, judge, left_out, Some(summary), draws)
     }
 
@@ -140,8 +157,9 @@ impl Graders {
         });
         let executed = unexecuted < set.tasks.len();
         let interpreters = task_checks::interpreters(&set.tasks, &mut judge);
-        let graded =
-            GradedTasks { ids: set.tasks.iter().map(|task| task.id.clone()).collect(), interpreters };
+        let ids = set.tasks.iter().map(|task| task.id.clone()).collect();
+        let excluded = checked.as_ref().map(Summary::lines).unwrap_or_default();
+        let graded = GradedTasks { ids, interpreters, left_out: excluded };
         let left_out = told.into_iter().chain(left_out).collect();
         Ok(Self {
             grading: TaskGrading::new(set, Box::new(judge), draws),
@@ -156,7 +174,7 @@ impl Graders {
     ///
     /// # Errors
     /// The database refuses.
-    pub(super) fn keep(&self, store: &Store, study: StudyId) -> anyhow::Result<()> {
+    pub(crate) fn keep(&self, store: &Store, study: StudyId) -> anyhow::Result<()> {
         Ok(store.save_note(study, TASKS_NOTE, &serde_json::to_string(&self.graded)?)?)
     }
 
@@ -206,21 +224,36 @@ fn load(tasks: &str, mode: Mode) -> anyhow::Result<(TaskSet, Sandbox, Vec<String
 
 /// Keeps `most` items, evenly spread, so that every part of a graded set is still there; 0 keeps all.
 fn spread<T>(items: &mut Vec<T>, most: usize) {
-    let n = items.len();
-    if most == 0 || n <= most {
-        return;
+    if most > 0 {
+        *items = take_spread(items, most);
     }
-    let mut index = 0;
-    items.retain(|_| {
-        let keep = (index + 1) * most / n > index * most / n;
-        index += 1;
-        keep
-    });
+}
+
+/// Takes `most` items out of a list, evenly spread; all where there are no more.
+fn take_spread<T>(items: &mut Vec<T>, most: usize) -> Vec<T> {
+    let n = items.len();
+    let most = most.min(n);
+    let (mut taken, mut left) = (Vec::with_capacity(most), Vec::with_capacity(n - most));
+    for (index, item) in std::mem::take(items).into_iter().enumerate() {
+        let takes = (index + 1) * most / n > index * most / n;
+        if takes { taken.push(item) } else { left.push(item) }
+    }
+    *items = left;
+    taken
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_is_spread_and_the_rest_stays_in_its_order() {
+        let mut items: Vec<usize> = (0..10).collect();
+        assert_eq!(take_spread(&mut items, 3), [3, 6, 9]);
+        assert_eq!(items, [0, 1, 2, 4, 5, 7, 8]);
+        assert_eq!(take_spread(&mut items, 100), [0, 1, 2, 4, 5, 7, 8]);
+        assert!(items.is_empty() && take_spread(&mut items, 1).is_empty());
+    }
 
     #[test]
     fn a_share_of_the_tasks_is_spread_over_the_set() {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::printer::Printer;
 use crate::engine::{EngineKind, Inspection};
 use crate::host::{HostInfo, default_cache_dir};
 use crate::measure::protocol::ValueReport;
 use crate::measure::supervisor::Supervisor;
 use crate::model::{TensorName, WeightGroup};
 use crate::space::{KvType, Space, Value};
+use crate::study::Observer;
 use crate::study::Preflight;
 use crate::study::kit::Kit;
 use crate::study::prepare::timing_text;
@@ -20,22 +20,22 @@ use crate::units::Bytes;
 ///
 /// # Errors
 /// The engine cannot load it: wrong input, with the engine's own reason.
-pub(super) fn load(
+pub(crate) fn load(
     engine: EngineKind,
     model: &Path,
     caches: bool,
-    printer: &mut Printer,
+    observer: &mut dyn Observer,
 ) -> anyhow::Result<Inspection> {
     let supervisor = Supervisor::of_this_program()?;
     let found = Preflight { supervisor: &supervisor, engine, model, cancelled: &|| false }.load(caches)?;
     for warning in &found.warnings {
-        printer.remark(&format!("{}: {} warns: {warning}", model.display(), engine.name()));
+        observer.remark(&format!("{}: {} warns: {warning}", model.display(), engine.name()));
     }
     Ok(found)
 }
 
 /// The engine that loads a study's source model: candidates of the torch engine, too, are built from what llama.cpp reads.
-pub(super) fn source_engine(engine: EngineKind) -> Option<EngineKind> {
+pub(crate) fn source_engine(engine: EngineKind) -> Option<EngineKind> {
     match engine {
         EngineKind::Mock => None,
         EngineKind::LlamaCpp | EngineKind::Torch => Some(EngineKind::LlamaCpp),
@@ -46,24 +46,24 @@ pub(super) fn source_engine(engine: EngineKind) -> Option<EngineKind> {
 ///
 /// # Errors
 /// A model that cannot be loaded, or whose weights or logits are NaN or infinite: wrong input.
-pub(super) fn source(
+pub(crate) fn source(
     engine: EngineKind,
     model: &Path,
-    printer: &mut Printer,
+    observer: &mut dyn Observer,
 ) -> anyhow::Result<Option<Inspection>> {
-    source_engine(engine).map(|engine| load(engine, model, true, printer)).transpose()
+    source_engine(engine).map(|engine| load(engine, model, true, observer)).transpose()
 }
 
 /// Reads every weight of a study's source model once; what was found is kept under a name that changes with the file.
 ///
 /// # Errors
 /// As [`source`].
-pub(super) fn values(
+pub(crate) fn values(
     engine: EngineKind,
     model: &Path,
     kit: &dyn Kit,
     host: &HostInfo,
-    printer: &mut Printer,
+    observer: &mut dyn Observer,
 ) -> anyhow::Result<ValueReport> {
     let Some(engine) = source_engine(engine) else { return Ok(ValueReport::default()) };
     let stamp = stamp(model, kit.hash(), &engine.version().unwrap_or_default());
@@ -71,7 +71,7 @@ pub(super) fn values(
     if let Some(report) = known.and_then(|text| serde_json::from_str(&text).ok()) {
         return Ok(report);
     }
-    printer.remark("reading every weight once, to see that all of them are numbers");
+    observer.remark("reading every weight once, to see that all of them are numbers");
     let supervisor = Supervisor::of_this_program()?;
     let preflight = Preflight { supervisor: &supervisor, engine, model, cancelled: &|| false };
     let (threads, memory) = (host.usable_threads(), host.usable_bytes());
@@ -94,7 +94,7 @@ fn stamp(model: &Path, hash: &str, version: &str) -> Option<PathBuf> {
 }
 
 /// Removes a file that was converted for a study which cannot be, and the folders that hold nothing else.
-pub(super) fn discard(converted: &Path) {
+pub(crate) fn discard(converted: &Path) {
     let _ = std::fs::remove_file(converted);
     for folder in converted.ancestors().skip(1).take(3) {
         if std::fs::remove_dir(folder).is_err() {
@@ -105,7 +105,7 @@ pub(super) fn discard(converted: &Path) {
 
 /// Takes out of a space the cache types that the engine refuses for a model, and half precision where the weights are beyond it; tells
 /// what was left out, a line each.
-pub(super) fn leave_out(space: &mut Space, found: &Inspection, values: &ValueReport) -> Vec<String> {
+pub(crate) fn leave_out(space: &mut Space, found: &Inspection, values: &ValueReport) -> Vec<String> {
     let mut told = Vec::new();
     for (name, refused) in [("kv.k", &found.refused_k), ("kv.v", &found.refused_v)] {
         for (ty, why) in refused {
@@ -151,7 +151,7 @@ fn remove(space: &mut Space, param: &str, level: &str, why: &str, told: &mut Vec
 }
 
 /// A cache type that a model's file or flags ask for and that the engine refuses, in words; none where it takes both.
-pub(super) fn refused_cache(found: &Inspection, kv_k: KvType, kv_v: KvType) -> Option<String> {
+pub(crate) fn refused_cache(found: &Inspection, kv_k: KvType, kv_v: KvType) -> Option<String> {
     let of = |list: &[(KvType, String)], ty: KvType| {
         list.iter().find(|(t, _)| *t == ty).map(|(_, why)| why.clone())
     };
@@ -159,7 +159,7 @@ pub(super) fn refused_cache(found: &Inspection, kv_k: KvType, kv_v: KvType) -> O
 }
 
 /// The budget that can be kept here: no more than this process may have, with a remark where more was asked for.
-pub(super) fn budget(asked: u64, host: &HostInfo) -> (u64, Option<String>) {
+pub(crate) fn budget(asked: u64, host: &HostInfo) -> (u64, Option<String>) {
     let memory = &host.memory;
     let usable = host.usable_bytes();
     if asked <= usable {

@@ -9,7 +9,7 @@ use crate::store::StudyId;
 const DEFAULT_RESULTS: &str = "results";
 
 /// The flag that names a folder of results, with a space before it; nothing for the default.
-pub(super) fn results_flag(results: &Path) -> String {
+pub(crate) fn results_flag(results: &Path) -> String {
     if results == Path::new(DEFAULT_RESULTS) || results.as_os_str().is_empty() {
         return String::new();
     }
@@ -17,7 +17,7 @@ pub(super) fn results_flag(results: &Path) -> String {
 }
 
 /// The line that goes on with a study; `more` is put behind it.
-pub(super) fn resume(study: StudyId, results: &Path, more: Option<&str>) -> String {
+pub(crate) fn resume(study: StudyId, results: &Path, more: Option<&str>) -> String {
     let more = more.map_or_else(String::new, |more| format!(" {more}"));
     format!("autotune resume {}{}{more}", study.0, results_flag(results))
 }
