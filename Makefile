@@ -35,16 +35,16 @@ build: ## Set up the build tools and build
 test: ## Set up what the tests need and run them all
 	@$(SETUP) --tests
 	@$(PYTHON) -B -m unittest discover -s scripts/tests
-	@$(CARGO) test $(RELEASE) --doc
+	@$(CARGO) test $(RELEASE) --workspace --doc
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then $(CARGO) nextest run $(RELEASE) --profile $(NEXTEST_PROFILE); \
-	else $(CARGO) test $(RELEASE) --lib --bins --tests; fi
+	then $(CARGO) nextest run $(RELEASE) --workspace --profile $(NEXTEST_PROFILE); \
+	else $(CARGO) test $(RELEASE) --workspace --lib --bins --tests; fi
 
 lint: ## Check formatting, lints and documentation
 	@$(SETUP) --build-only
-	@$(CARGO) fmt --check
-	@$(CARGO) clippy $(RELEASE) --all-targets -- -D warnings
-	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --no-deps --document-private-items
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps --document-private-items
 
 setup: ## Only set up: build tools, the demo model, test data
 	@$(SETUP) --tests

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What decides what the program measures and how.
-const SOURCES: [&str; 3] = ["src", "search-spaces", "Cargo.lock"];
+const SOURCES: [&str; 4] = ["crates", "src", "search-spaces", "Cargo.lock"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

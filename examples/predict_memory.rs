@@ -18,19 +18,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use autotune::engine::EngineKind;
 use autotune::host::{ProbeOptions, default_cache_dir, probe};
-use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::{ImportanceSource, Job, TimingPlan};
-use autotune::measure::stats::{quantile_sorted, sorted};
-use autotune::measure::supervisor::{End, Limits, Supervisor};
-use autotune::measure::workload::Workload;
 use autotune::search::Random;
 use autotune::space::{Config, LoadedSpace, SpaceFacts, load_space};
-use autotune::study::kit::{self, Materials};
+use autotune::stats::{quantile_sorted, sorted};
+use autotune::study::kit;
+use autotune::study::kit::Materials;
 use autotune::study::predict::{Ceiling, peak_memory_bytes};
 use autotune::study::prepare::timing_text;
 use autotune::study::rates::Cache;
 use autotune::study::{Bounds, Ceilings, Correction, Cost, Quality, StudyProblem, objectives};
 use autotune::units::Bytes;
+use autotune::worker::artifact::{Request, measure, timing_run};
+use autotune::worker::protocol::{ImportanceSource, Job, TimingPlan};
+use autotune::worker::supervisor::{End, Limits, Supervisor};
+use autotune::worker::workload::Workload;
 use serde::{Deserialize, Serialize};
 
 /// One candidate. The prediction is made anew each time, so that rows outlive a change of it.

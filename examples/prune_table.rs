@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use autotune::compress::ActivationStats;
 use autotune::compress::sparse::sparsify;
 use autotune::engine::EngineKind;
-use autotune::measure::artifact::timing_run;
-use autotune::measure::protocol::{BuildRequest, ImportanceSource, Job, Message, TimingPlan};
-use autotune::measure::supervisor::{End, Limits, Supervisor};
-use autotune::measure::workload::Workload;
+use autotune::model::ActivationStats;
 use autotune::model::gguf::Gguf;
 use autotune::model::is_quantized;
 use autotune::quality::divergence::Divergence;
 use autotune::space::{Candidate, Config, KvType, Value};
 use autotune::study::prepare::{grading_run, held_out, timing_text};
+use autotune::worker::artifact::timing_run;
+use autotune::worker::protocol::{BuildRequest, ImportanceSource, Job, Message, TimingPlan};
+use autotune::worker::supervisor::{End, Limits, Supervisor};
+use autotune::worker::workload::Workload;
 
 /// Shares of KV groups and FFN channels that go.
 const PRUNED: [f64; 4] = [0.05, 0.1, 0.2, 0.3];

@@ -10,12 +10,12 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::time::Instant;
 
-use autotune::measure::protocol::{Job, Message};
 use autotune::model::gguf::{MetaArray, MetaValue, TensorDecl, header_bytes, parse_header};
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, GgmlType};
 use autotune::quality::tasks;
 use autotune::space::{Candidate, Config, ModelFacts, SpaceFacts, parse_space};
+use autotune::worker::protocol::{Job, Message};
 use nix::sys::resource::{Resource, setrlimit};
 
 /// Address space of a run, in bytes: far over what any input of a few kilobytes may cost.

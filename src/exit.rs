@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::fault::is_machines;
-use crate::measure::supervisor::SpawnError;
 use crate::store::StoreError;
 use crate::study::{MachineFault, Unmet, Unusable};
+use crate::worker::fault::is_machines;
+use crate::worker::supervisor::SpawnError;
 
 /// How the command ended. The numbers are part of the interface; `autotune --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,9 @@
 #[path = "support/require.rs"]
 mod require;
 
-use autotune::quality::{
-    sandbox::{Judge, Sandbox, Settings, Verdict, probe},
-    tasks::{self, Program, Task, TaskLanguage},
-};
+use autotune::quality::tasks;
+use autotune::quality::tasks::{Program, Task, TaskLanguage};
+use autotune::sandbox::{Judge, Sandbox, Settings, Verdict, probe};
 
 /// What [`require::skip`] calls a language's interpreter.
 fn interpreter(language: TaskLanguage) -> &'static str {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
 use assert_cmd::Command;
-use autotune::quality::codebleu::{self, Language, Mode, References, Weights};
+use autotune::quality::codebleu;
+use autotune::quality::codebleu::{Language, Mode, References, Weights};
 use predicates::prelude::*;
 use serde_json::{Value, json};
 

@@ -12,11 +12,10 @@ mod require;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use autotune::compress::{
-    ActivationStats, Artifact, Builder, CompressError, Predictor, Preset, PrunePlan, make_reference,
-};
+use autotune::compress::{Artifact, Builder, CompressError, Predictor, Preset, PrunePlan, make_reference};
 use autotune::engine::llama::LlamaCpp;
 use autotune::engine::{Device, Engine, FlashAttention, Row, RunConfig, activations, ggml};
+use autotune::model::ActivationStats;
 use autotune::model::gguf::{Gguf, GgufWriter, MetaValue, TensorDecl, TensorInfo};
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, Architecture, GgmlType, TensorName, TensorRole};

@@ -11,7 +11,8 @@ mod fake_study;
 use std::path::Path;
 use std::time::Duration;
 
-use autotune::report::{self, Analysis};
+use autotune::report;
+use autotune::report::Analysis;
 use autotune::search::Random;
 use autotune::store::{DATABASE_FILE, Store, salvage};
 use bench::{Bench, Finished, Running, Said};

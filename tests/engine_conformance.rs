@@ -12,8 +12,9 @@ use autotune::engine::draw::Draws;
 use autotune::engine::generate::{Prompt, generate};
 use autotune::engine::mock::{MockArtifact, Script};
 use autotune::engine::{
-    Device, Engine, EngineError, EngineKind, FlashAttention, Row, RunConfig, Session, Token, argmax,
+    Device, Engine, EngineError, EngineKind, FlashAttention, Row, RunConfig, Session, Token,
 };
+use autotune::logits::argmax;
 use autotune::space::KvType;
 
 #[cfg(all(feature = "torch", feature = "llama"))]

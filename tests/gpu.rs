@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use autotune::engine::{Device, EngineKind, FlashAttention, RunConfig};
 use autotune::host::gpu_use::{DeviceReading, GpuLook, GpuMeter, Throttle};
-use autotune::measure::protocol::{Job, TimingPlan};
-use autotune::measure::supervisor::{End, Limits, Outcome, Supervisor};
-use autotune::measure::timing::TimingLimits;
 use autotune::space::KvType;
+use autotune::worker::protocol::{Job, TimingPlan};
+use autotune::worker::supervisor::{End, Limits, Outcome, Supervisor};
+use autotune::worker::timing::TimingLimits;
 use serde_json::json;
 
 /// A GPU whose memory in use grows with every look.

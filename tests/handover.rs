@@ -9,11 +9,11 @@ mod require;
 use std::path::Path;
 
 use assert_cmd::Command;
-use autotune::handover::{Facts, SourceFacts, check_sums, damaged_tensors, stamp, stamped};
 use autotune::model::GgmlType;
 use autotune::model::gguf::{Gguf, MetaArray, MetaValue, Metadata};
 use autotune::model::gguf::{GgufWriter, TensorDecl};
 use autotune::report::Analysis;
+use autotune::report::handover::{Facts, SourceFacts, check_sums, damaged_tensors, stamp, stamped};
 use autotune::store::{DATABASE_FILE, Store};
 use predicates::prelude::*;
 

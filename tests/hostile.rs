@@ -18,10 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use autotune::quality::{
-    sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict, probe},
-    tasks::{Program, TaskLanguage},
-};
+use autotune::quality::tasks::{Program, TaskLanguage};
+use autotune::sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict, probe};
 
 const PYTHON: &str = include_str!("hostile/python.txt");
 const JAVASCRIPT: &str = include_str!("hostile/javascript.txt");

@@ -11,11 +11,10 @@ use std::{
 };
 
 use assert_cmd::Command;
-use autotune::quality::{
-    extract::{Style, completion},
-    sandbox::{Judge, Judgement, Limits, Sandbox, Settings, Verdict, probe},
-    tasks::{self, TaskLanguage, TaskSet, warmup},
-};
+use autotune::quality::extract::{Style, completion};
+use autotune::quality::tasks;
+use autotune::quality::tasks::{TaskLanguage, TaskSet, warmup};
+use autotune::sandbox::{Judge, Judgement, Limits, Sandbox, Settings, Verdict, probe};
 use predicates::{prelude::PredicateBooleanExt, str::contains};
 use tempfile::TempDir;
 

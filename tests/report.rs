@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use assert_cmd::Command;
-use autotune::report::{self, Analysis, Outcome, Overlay};
+use autotune::report;
+use autotune::report::{Analysis, Outcome, Overlay};
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Asked, DATABASE_FILE, EndState, EventKind, Failure, NewMeasurement, NewTrial, Origin, Store, StudyId,

@@ -8,10 +8,8 @@
 
 use std::{collections::BTreeMap, io::Write, process::Command, process::Stdio};
 
-use autotune::quality::{
-    sandbox::{Judge, Sandbox, Settings, probe},
-    tasks::{Program, TaskLanguage},
-};
+use autotune::quality::tasks::{Program, TaskLanguage};
+use autotune::sandbox::{Judge, Sandbox, Settings, probe};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};

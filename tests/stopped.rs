@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use autotune::quality::sandbox::{Sandbox, Settings, probe};
 use autotune::quality::tasks::TaskLanguage;
+use autotune::sandbox::{Sandbox, Settings, probe};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

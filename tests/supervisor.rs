@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use autotune::measure::protocol::{Job, Message};
-use autotune::measure::supervisor::{End, Limits, Outcome, Supervisor};
+use autotune::worker::protocol::{Job, Message};
+use autotune::worker::supervisor::{End, Limits, Outcome, Supervisor};
 
 /// Longer than any test may take, so that only what is tested can end a worker.
 const EVER: Duration = Duration::from_secs(3600);

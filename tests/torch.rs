@@ -14,10 +14,10 @@ use autotune::compress::{Builder, Importance, make_reference};
 use autotune::engine::generate::{Prompt, generate};
 use autotune::engine::llama::LlamaCpp;
 use autotune::engine::{Device, Engine, EngineError, FlashAttention, Row, RunConfig, Session, Token};
-use autotune::handover::torchscript;
 use autotune::model::gguf::Gguf;
 use autotune::model::synthetic::Shapes;
 use autotune::model::{ArchKind, Architecture, Checkpoint, GgmlType};
+use autotune::report::handover::torchscript;
 use autotune::space::{Candidate, Config, KvType, Value};
 
 #[path = "../src/bin/autotune-torch/engine/mod.rs"]

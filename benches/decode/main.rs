@@ -8,9 +8,10 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::Instant;
 
-use autotune::engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session, argmax};
-use autotune::measure::stats::quantile_interval;
-use autotune::space::KvType;
+use autotune_core::logits::argmax;
+use autotune_core::space::KvType;
+use autotune_core::stats::quantile_interval;
+use autotune_engine::{Device, EngineKind, FlashAttention, Row, RunConfig, Session};
 use llama_cpp_sys_2 as ffi;
 
 const PROMPT: i32 = 64;

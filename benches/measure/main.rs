@@ -12,7 +12,7 @@
 //! `--workload P:O:R` (96:31:1), `--threads N` (2). Of `again` and `turns`: `--trials N` (20, the first that were timed).
 //!
 //! `trust` makes comparisons as a study's end does (`measure::recheck`): so many rounds in turns, and the signed-rank interval of the
-//! ratio. In each round A, A again and B take turns call by call ([`autotune::measure::turns`]). The slowdown without B is real work:
+//! ratio. In each round A, A again and B take turns call by call ([`autotune::worker::turns`]). The slowdown without B is real work:
 //! the workload's prompt and output are 5 % longer (rounded), run by the same program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use autotune::measure::supervisor::Supervisor;
+use autotune::worker::supervisor::Supervisor;
 
 /// What the user said.
 pub struct Options {

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use autotune::measure::artifact::{Request, measure, timing_run};
-use autotune::measure::protocol::{Job, Message, TimingPlan};
-use autotune::measure::stats::quantile_interval;
-use autotune::measure::supervisor::{End, Limits};
-use autotune::measure::turns::Side;
 use autotune::space::Config;
+use autotune::stats::quantile_interval;
 use autotune::store::{DATABASE_FILE, Store, TrialRecord, TrialState};
 use autotune::study::Settings;
 use autotune::study::confirm::{PROMPT_TOKENS, STEPS};
 use autotune::study::prepare::timing_text;
+use autotune::worker::artifact::{Request, measure, timing_run};
+use autotune::worker::protocol::{Job, Message, TimingPlan};
+use autotune::worker::supervisor::{End, Limits};
+use autotune::worker::turns::Side;
 use serde::{Deserialize, Serialize};
 
 use super::Options;

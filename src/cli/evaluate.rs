@@ -16,7 +16,6 @@ use super::printer::Printer;
 use super::progress::Progress;
 use super::settings;
 use crate::exit::Exit;
-use crate::fault::told;
 use crate::quality::proof::Summary;
 use crate::report;
 use crate::space::{Candidate, Config, ParamKind};
@@ -24,6 +23,7 @@ use crate::store::{Direction, Objective, StudyState, TrialRecord};
 use crate::study::{Observer, Stopped, Study, TaskGrading};
 use crate::tuner::begin::Begun;
 use crate::tuner::run::Run;
+use crate::worker::fault::told;
 
 /// Runs the command.
 ///

@@ -9,21 +9,21 @@ use super::args::{ExportArgs, ExportFormat};
 use super::database::{expected, open_for_reading};
 use super::printer::Printer;
 use super::trials::report_error;
+use crate::atomic_file::temp_beside;
 use crate::compress::convert::{ConvertError, convert};
 use crate::exit::{Exit, Expected};
-use crate::handover::{Facts, Package, PackageError, torchscript, write_model};
 use crate::host;
-use crate::identity::{Hashes, sha256_file};
-use crate::measure::protocol::{Job, Message};
-use crate::measure::supervisor::{End, Limits, Supervisor};
+use crate::host::identity::{Hashes, sha256_file};
 use crate::model::Checkpoint;
-use crate::model::gguf::temp_beside;
 use crate::report::Analysis;
+use crate::report::handover::{Facts, Package, PackageError, torchscript, write_model};
 use crate::space::Config;
 use crate::store::{Artifact, Store, StudyRecord, TrialRecord, TrialState};
 use crate::study::prepare::Preparation;
 use crate::study::{Event, Kept, MachineFault, Settings, StudyContext};
 use crate::tuner::parts;
+use crate::worker::protocol::{Job, Message};
+use crate::worker::supervisor::{End, Limits, Supervisor};
 
 /// Copies the artifact out; builds it again when it was cleaned away.
 ///

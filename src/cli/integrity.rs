@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::exit::{Exit, Expected};
-use crate::handover::damaged_tensors;
-use crate::identity::sha256_file;
+use crate::host::identity::sha256_file;
 use crate::model::gguf::Gguf;
+use crate::report::handover::damaged_tensors;
 use crate::store::{DATABASE_FILE, Store};
 
 /// Refuses a file that is not what the database beside it, or its own metadata, says of it. A file of which nothing is known passes.

@@ -34,8 +34,8 @@ mod validate;
 use std::process::ExitCode;
 
 use crate::exit::Exit;
-use crate::fault::told;
 use crate::host::limits;
+use crate::worker::fault::told;
 use args::{Cli, Command, ScoreCommand};
 use printer::Printer;
 
@@ -123,7 +123,7 @@ fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Man(args) => man::run(&args, printer),
         Command::Worker => {
-            let done = crate::study::worker::run(crate::engine::EngineKind::open, None);
+            let done = crate::worker::serve::run(crate::engine::EngineKind::open, None);
             Ok(if done { Exit::Success } else { Exit::Failure })
         }
     }

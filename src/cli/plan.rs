@@ -7,9 +7,8 @@ use super::printer::Printer;
 use super::settings;
 use crate::engine::Device;
 use crate::exit::{Exit, Expected};
-use crate::fault::told;
-use crate::host::{self, ProbeOptions};
-use crate::measure::workload::Workload;
+use crate::host;
+use crate::host::ProbeOptions;
 use crate::search::Random;
 use crate::space::{Config, LoadedSpace, SpaceFacts, load_space};
 use crate::study::{
@@ -19,6 +18,8 @@ use crate::tuner::converted::Outline;
 use crate::tuner::rates::{self, Basis};
 use crate::tuner::{parts, preflight};
 use crate::units::Bytes;
+use crate::worker::fault::told;
+use crate::worker::workload::Workload;
 
 /// Points drawn to estimate which share of the space fits.
 const DRAWN: usize = 2000;

@@ -9,9 +9,10 @@ use super::args::ProbeArgs;
 use super::printer::Printer;
 use super::probe_sandbox::SandboxState;
 use crate::exit::{Exit, Expected};
-use crate::fault::told;
-use crate::host::{self, CacheInfo, CacheKind, HostInfo, ProbeOptions};
+use crate::host;
+use crate::host::{CacheInfo, CacheKind, HostInfo, ProbeOptions};
 use crate::units::Bytes;
+use crate::worker::fault::told;
 
 /// Runs the command.
 ///

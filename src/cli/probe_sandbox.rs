@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::probe::Section;
-use crate::quality::sandbox::{self, Layers, Mode, Sandbox};
 use crate::quality::tasks::TaskLanguage;
+use crate::sandbox;
+use crate::sandbox::{Layers, Mode, Sandbox};
 
 /// The sandbox on this machine.
 #[derive(Debug, Clone, Serialize)]

@@ -11,7 +11,8 @@ use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::trials::report_error;
 use crate::exit::{Exit, Expected};
-use crate::report::{self, Analysis, Live, Overlay, ReportError};
+use crate::report;
+use crate::report::{Analysis, Live, Overlay, ReportError};
 use crate::store::{Store, StudyRecord, StudyState};
 
 /// How often a watched study is looked at.

@@ -17,13 +17,12 @@ use super::{
     printer::Printer,
 };
 use crate::exit::{Exit, Expected};
-use crate::quality::{
-    extract::{Style, completion},
-    passk::{Method, PassAtK, PasskError, TaskCount, pass_at_k},
-    proof::{Proof, Reason, Summary},
-    sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict},
-    tasks::{self, Answer, Sample, TaskLanguage, TaskSet},
-};
+use crate::quality::extract::{Style, completion};
+use crate::quality::passk::{Method, PassAtK, PasskError, TaskCount, pass_at_k};
+use crate::quality::proof::{Proof, Reason, Summary};
+use crate::quality::tasks;
+use crate::quality::tasks::{Answer, Sample, TaskLanguage, TaskSet};
+use crate::sandbox::{Judge, Judgement, Layers, Limits, Sandbox, SandboxError, Settings, Verdict};
 use crate::tuner::task_checks;
 
 /// The word in place of a samples file that grades the tasks' own solutions.

@@ -9,15 +9,15 @@ use crate::duration::parse_duration;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind, find_device};
 use crate::exit::Expected;
-use crate::measure::timing::{Share, TimingLimits};
-use crate::measure::workload::Workload;
 use crate::model::locate::{DEMO_VARIABLE, LocateError, locate};
-use crate::quality::sandbox::Mode;
 use crate::quality::tasks::WARMUP;
+use crate::sandbox::Mode;
 use crate::search::SamplerKind;
 use crate::space::preset_names;
 use crate::study::{Cost, DEFAULT_TIME, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
+use crate::worker::timing::{Share, TimingLimits};
+use crate::worker::workload::Workload;
 
 /// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
 const TEMPERATURE: f64 = 0.8;

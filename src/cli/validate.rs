@@ -13,20 +13,20 @@ use super::scratch::Scratch;
 use super::settings;
 use crate::engine::EngineKind;
 use crate::exit::{Exit, Expected};
-use crate::handover::{SUMS_FILE, SourceFacts, SumError, check_sums};
 use crate::host::Tier;
-use crate::measure::supervisor::Supervisor;
-use crate::measure::timing::TimingLimits;
 use crate::model::gguf::{Gguf, MetaValue};
 use crate::quality::proof::Summary;
-use crate::quality::sandbox::Mode;
+use crate::report::handover::{SUMS_FILE, SourceFacts, SumError, check_sums};
+use crate::report::validate::{Bench, Plan, Status, Subject, Verdicts, judge};
 use crate::report::{Align, table};
+use crate::sandbox::Mode;
 use crate::space::{Candidate, Config, KvType};
 use crate::study::{Grading, Stopped};
 use crate::tuner::graders::Graders;
 use crate::tuner::{parts, preflight};
 use crate::units::parse_bytes;
-use crate::validate::{Bench, Plan, Status, Subject, Verdicts, judge};
+use crate::worker::supervisor::Supervisor;
+use crate::worker::timing::TimingLimits;
 
 /// Observes artifact and reference, judges, prints.
 ///

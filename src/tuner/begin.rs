@@ -13,13 +13,13 @@ use super::parts::{
 use super::run::Run;
 use super::{preflight, rates};
 use crate::exit::{Expected, expected};
-use crate::fault::told;
 use crate::host::HostInfo;
-use crate::identity::Guard;
+use crate::host::identity::Guard;
 use crate::space::{LoadedSpace, Space, load_space};
 use crate::store::{DATABASE_FILE, Store, StudyRecord};
 use crate::study::kit::Kit;
 use crate::study::{Cost, Observer, Settings, check_budget, leave_out_alike};
+use crate::worker::fault::told;
 
 /// A study in the database, with all that it needs.
 pub(crate) struct Begun {

@@ -91,7 +91,7 @@ impl Outline {
         if !model.is_dir() {
             return Ok(None);
         }
-        let path = crate::model::gguf::temp_beside(&std::env::temp_dir().join("autotune-outline"));
+        let path = crate::atomic_file::temp_beside(&std::env::temp_dir().join("autotune-outline"));
         // Made first, so that a half-written file is removed, too.
         let made = Self(path);
         outline(model, &made.0).map_err(refused)?;
@@ -113,7 +113,7 @@ impl Drop for Outline {
 
 /// The disk's fault told apart from the folder's.
 fn refused(error: ConvertError) -> anyhow::Error {
-    if crate::fault::is_machines(&error) || matches!(error, ConvertError::Write { .. }) {
+    if crate::worker::fault::is_machines(&error) || matches!(error, ConvertError::Write { .. }) {
         return Expected::environment(error.to_string()).into();
     }
     Expected::usage(error.to_string()).into()

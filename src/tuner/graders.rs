@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::task_checks;
 use crate::engine::draw::Draws;
 use crate::exit::Expected;
-use crate::fault::told;
 use crate::quality::codebleu::Language;
 use crate::quality::proof::{Proof, Summary};
-use crate::quality::sandbox::{self, Mode, Sandbox, SandboxError};
-use crate::quality::tasks::{self, Refusal, Task, TaskLanguage, TaskSet};
+use crate::quality::tasks;
+use crate::quality::tasks::{Refusal, Task, TaskLanguage, TaskSet};
 use crate::report::TASKS_NOTE;
+use crate::sandbox;
+use crate::sandbox::{Mode, Sandbox, SandboxError};
 use crate::store::{Store, StudyId};
 use crate::study::{Observer, Quality, Settings, TaskGrading};
+use crate::worker::fault::told;
 
 /// The tasks with their judge, and what the user should know: why some were left out, what protection is missing.
 pub(crate) struct Graders {

@@ -8,13 +8,15 @@ use anyhow::Context;
 use super::graders::Graders;
 use crate::engine::EngineKind;
 use crate::exit::Expected;
-use crate::host::{self, HostInfo};
-use crate::identity::{
+use crate::host;
+use crate::host::HostInfo;
+use crate::host::identity::{
     Component, Difference, FileIdentity, Guard, Hashes, Identity, OnChange, Part, files_of, host_parts,
     sha256_text,
 };
-use crate::quality::sandbox::find_interpreter;
-use crate::quality::tasks::{self, WARMUP};
+use crate::quality::tasks;
+use crate::quality::tasks::WARMUP;
+use crate::sandbox::find_interpreter;
 use crate::space::preset_names;
 use crate::store::StudyRecord;
 use crate::study::Observer;
@@ -294,11 +296,11 @@ mod tests {
     use super::*;
 
     fn settings(model: &Path) -> Settings {
-        let workload: crate::measure::workload::Workload = "512:128:4".parse().unwrap();
+        let workload: crate::worker::workload::Workload = "512:128:4".parse().unwrap();
         serde_json::from_value(serde_json::json!({
             "model": "m", "model_path": model, "budget_bytes": 1, "engine": EngineKind::Mock, "space": "smoke",
             "workload": workload, "tasks": "warmup", "task_limit": 1, "sampler": "random", "seed": 1,
-            "timing": crate::measure::timing::TimingLimits::default(), "rung_timeout_s": 1, "reports": ".",
+            "timing": crate::worker::timing::TimingLimits::default(), "rung_timeout_s": 1, "reports": ".",
         }))
         .unwrap()
     }

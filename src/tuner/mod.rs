@@ -24,9 +24,9 @@ use begin::Begun;
 
 use crate::engine::EngineKind;
 use crate::exit::Expected;
-use crate::measure::workload::Workload;
 use crate::search::SamplerKind;
 use crate::study::{Cost, Observer, Quality, Settings};
+use crate::worker::workload::Workload;
 
 pub use outcome::TuningOutcome;
 pub use resume::Resume;
@@ -38,8 +38,8 @@ const RESULTS: &str = "results";
 /// `main`, before anything is printed.
 pub fn worker_main() {
     if std::env::args_os().nth(1).is_some_and(|word| word == "worker") {
-        let done = crate::study::worker::run(EngineKind::open, None);
-        crate::engine::sys::exit_now(if done { 0 } else { 1 });
+        let done = crate::worker::serve::run(EngineKind::open, None);
+        crate::os::process::exit_now(if done { 0 } else { 1 });
     }
 }
 

@@ -6,13 +6,14 @@ use anyhow::Context;
 
 use crate::engine::{Device, EngineKind};
 use crate::exit::Expected;
-use crate::fault::told;
-use crate::host::{self, HostInfo, ProbeOptions, energy};
+use crate::host;
+use crate::host::{HostInfo, ProbeOptions, energy};
 use crate::space::{Space, SpaceFacts, Value};
 use crate::store::{NewStudy, StudyRecord};
 use crate::study::kit::Kit;
 use crate::study::predict::Ceiling;
 use crate::study::{Ceilings, Settings, StudyProblem, kit, objectives};
+use crate::worker::fault::told;
 
 /// What the sampler sees of a study.
 pub(crate) fn problem<'a>(

@@ -6,8 +6,6 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{EngineKind, Inspection};
 use crate::host::{HostInfo, default_cache_dir};
-use crate::measure::protocol::ValueReport;
-use crate::measure::supervisor::Supervisor;
 use crate::model::{TensorName, WeightGroup};
 use crate::space::{KvType, Space, Value};
 use crate::study::Observer;
@@ -15,6 +13,8 @@ use crate::study::Preflight;
 use crate::study::kit::Kit;
 use crate::study::prepare::timing_text;
 use crate::units::Bytes;
+use crate::worker::protocol::ValueReport;
+use crate::worker::supervisor::Supervisor;
 
 /// Loads the model's vocabulary and shapes in a worker, as the engine would load them; says what the engine warns of.
 ///
@@ -186,8 +186,8 @@ pub(crate) fn budget(asked: u64, host: &HostInfo) -> (u64, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::protocol::BeyondF16;
     use crate::space::{Param, ParamKind};
+    use crate::worker::protocol::BeyondF16;
 
     #[test]
     fn what_the_engine_refuses_and_half_precision_cannot_hold_is_left_out() {

@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use crate::engine::EngineKind;
-use crate::host::{self, HostInfo};
-use crate::measure::rates::KernelRates;
-use crate::measure::supervisor::{SpawnError, Supervisor};
+use crate::host;
+use crate::host::HostInfo;
 use crate::study::Observer;
 use crate::study::kit::Kit;
 use crate::study::rates::{Cache, Found, LIMIT};
+use crate::worker::rates::KernelRates;
+use crate::worker::supervisor::{SpawnError, Supervisor};
 
 /// What a predicted latency rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -10,14 +10,14 @@ use super::identity::{self, Compared, Inputs};
 use super::parts::{as_begun, check_types, new_study, open_kit, probe, problem, space_facts};
 use super::{commands, converted, rates};
 use crate::exit::{Expected, expected};
-use crate::fault::told;
 use crate::host::HostInfo;
-use crate::identity::{Component, Identity};
-use crate::quality::sandbox::Mode;
+use crate::host::identity::{Component, Identity};
+use crate::sandbox::Mode;
 use crate::space::{LoadedSpace, Space, Value, load_space, preset_names};
 use crate::store::{DATABASE_FILE, Store, StudyRecord};
 use crate::study::kit::Kit;
 use crate::study::{Observer, Settings, check_budget, leave_out_alike};
+use crate::worker::fault::told;
 
 /// Which study goes on, and what is different from now on.
 #[derive(Clone, Debug)]

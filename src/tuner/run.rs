@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use super::commands;
 use super::graders::Graders;
 use super::parts::{energy_unmeasurable, problem};
-use crate::fault::told;
 use crate::host::HostInfo;
-use crate::identity::Guard;
-use crate::measure::supervisor::Supervisor;
+use crate::host::identity::Guard;
 use crate::report;
 use crate::search::SamplerKind;
 use crate::space::Space;
 use crate::store::{Store, StudyRecord, StudyState};
-use crate::study::confirm::{self, Confirmation};
+use crate::study::confirm;
+use crate::study::confirm::Confirmation;
 use crate::study::estimates::Known;
 use crate::study::kit::Kit;
 use crate::study::prepare::Preparation;
@@ -24,6 +23,8 @@ use crate::study::{
     Event, Observer, ReferenceGrading, Settings, Stopped, Study, StudyContext, StudyEnd, TaskGrading,
     Unusable, importance, region,
 };
+use crate::worker::fault::told;
+use crate::worker::supervisor::Supervisor;
 
 /// Artifacts may take this share of the disk that is free when the study begins.
 const DISK_SHARE: f64 = 0.25;

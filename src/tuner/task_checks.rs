@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::host::default_cache_dir;
 use crate::quality::proof::{Cache, Context, Proof, Summary, prove};
-use crate::quality::sandbox::{Sandbox, SandboxError};
 use crate::quality::tasks::{Task, TaskLanguage, imported};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::study::Observer;
 
 /// The file of the cache's folder that keeps what was found.

@@ -7,11 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use autotune::quality::{
-    extract::{Style, completion},
-    sandbox::{Judge, Limits, Sandbox, Settings, probe},
-    tasks::{self, Task, TaskSet},
-};
+use autotune::quality::extract::{Style, completion};
+use autotune::quality::tasks;
+use autotune::quality::tasks::{Task, TaskSet};
+use autotune::sandbox::{Judge, Limits, Sandbox, Settings, probe};
 
 use super::dress::{CONTINUATIONS, FORMS, Form, Solution};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use autotune::identity::{Component, OnChange};
+use autotune::host::identity::{Component, OnChange};
 use autotune::store::DATABASE_FILE;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};

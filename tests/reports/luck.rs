@@ -7,7 +7,8 @@ mod simulation;
 use std::path::Path;
 use std::time::Duration;
 
-use autotune::report::{self, Analysis, Title};
+use autotune::report;
+use autotune::report::{Analysis, Title};
 use autotune::space::{Candidate, Value};
 use autotune::store::{
     Added, DATABASE_FILE, EndState, FinishedRung, NewGeneration, NewMeasurement, NewStudy, NewTrial, Origin,

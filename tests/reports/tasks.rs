@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autotune::quality::sandbox::probe;
+use autotune::sandbox::probe;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Said};

@@ -30,5 +30,5 @@ fn main() -> ExitCode {
             }
         };
     }
-    if autotune::study::worker::run(open, Some(&Torch)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if autotune::worker::serve::run(open, Some(&Torch)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

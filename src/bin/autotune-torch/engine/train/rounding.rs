@@ -11,9 +11,9 @@ use std::io::BufReader;
 
 use tch::{TchError, Tensor};
 
-use autotune::compress::ActivationStats;
 use autotune::engine::EngineError;
 use autotune::engine::lab::Rounding;
+use autotune::model::ActivationStats;
 use autotune::model::GgmlType;
 use autotune::model::gguf::Gguf;
 
