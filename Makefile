@@ -12,6 +12,8 @@ export AUTOTUNE_DEMO_MODEL ?= $(CURDIR)/.deps/models/SmolLM2-135M-Instruct.Q4_1.
 SETUP := $(PYTHON) scripts/setup.py
 # One profile everywhere, so that llama.cpp is compiled once.
 RELEASE := --release --locked
+# The command and the torch engine's program, which lies beside it.
+PROGRAMS := -p autotune -p autotune-torch
 PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/autotune
 
 .DEFAULT_GOAL := help
@@ -24,12 +26,12 @@ help: ## List these targets
 
 run: ## Set up what is missing, build, and tune the demo model
 	@$(SETUP)
-	@$(CARGO) build $(RELEASE)
+	@$(CARGO) build $(RELEASE) $(PROGRAMS)
 	@"$(PROGRAM)" $(ARGS)
 
 build: ## Set up the build tools and build
 	@$(SETUP) --build-only
-	@$(CARGO) build $(RELEASE)
+	@$(CARGO) build $(RELEASE) $(PROGRAMS)
 
 # nextest runs each test in a process of its own; it does not run doc tests, which therefore come first.
 test: ## Set up what the tests need and run them all

@@ -1,4 +1,4 @@
-//! Tells the program what it was built from, and the linker where libtorch is, so that the programs find it without LD_LIBRARY_PATH.
+//! Tells the program what it was built from.
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +11,6 @@ fn main() {
         println!("cargo:rerun-if-changed={source}");
     }
     println!("cargo:rustc-env=AUTOTUNE_SOURCE={:016x}", hash_of_sources());
-    // Set by torch-sys where the feature `torch` is on. What tch passes to the linker reaches only its own targets.
-    let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else { return };
-    for argument in ["-rpath", &folder] {
-        println!("cargo:rustc-link-arg=-Xlinker");
-        println!("cargo:rustc-link-arg={argument}");
-    }
-    // A CUDA libtorch registers its kernels when it is loaded, and nothing refers to it by a symbol: `libtorch.so` brings it in.
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
-        println!(
-            "cargo:rustc-link-arg-bin=autotune-torch=-Wl,--push-state,--no-as-needed,-ltorch,--pop-state"
-        );
-    }
 }
 
 /// A hash of the sources (FNV-1a, 64 bits): two builds of one version number are told apart by it. A study says with it which program

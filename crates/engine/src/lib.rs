@@ -264,7 +264,7 @@ pub enum EngineError {
     Elsewhere,
     /// The torch engine's program is not where it belongs.
     #[error(
-        "the torch engine's program is missing ({path}); `cargo build --release` makes it, and it belongs beside autotune"
+        "the torch engine's program is missing ({path}); `cargo build --release -p autotune-torch` makes it, and it belongs beside autotune"
     )]
     NoWorker {
         /// Where it would be.

@@ -15,9 +15,9 @@ use tch::TchError;
 
 use super::Torch;
 use super::error::text;
-use autotune::engine::lab::{Lab, LayerGradients, RecoverProgress, RecoverRequest};
-use autotune::engine::{EngineError, Token};
-use autotune::model::Checkpoint;
+use autotune_engine::lab::{Lab, LayerGradients, RecoverProgress, RecoverRequest};
+use autotune_engine::{EngineError, Token};
+use autotune_model::Checkpoint;
 
 impl Lab for Torch {
     fn gradients(

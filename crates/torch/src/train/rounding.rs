@@ -11,11 +11,11 @@ use std::io::BufReader;
 
 use tch::{TchError, Tensor};
 
-use autotune::engine::EngineError;
-use autotune::engine::lab::Rounding;
-use autotune::model::ActivationStats;
-use autotune::model::GgmlType;
-use autotune::model::gguf::Gguf;
+use autotune_engine::EngineError;
+use autotune_engine::lab::Rounding;
+use autotune_model::ActivationStats;
+use autotune_model::GgmlType;
+use autotune_model::gguf::Gguf;
 
 /// A matrix that is rounded.
 struct Matrix {
@@ -110,7 +110,7 @@ impl Rounded {
 /// Rounds values in rows of `row` elements to what the stored matrix would hold.
 #[cfg(feature = "llama")]
 fn quantized(matrix: &Matrix, values: &mut [f32], row: usize, threads: usize) -> Result<(), String> {
-    use autotune::engine::ggml;
+    use autotune_engine::ggml;
     let stored = ggml::quantize(matrix.ty, values, row, matrix.importance.as_deref(), threads);
     stored
         .and_then(|bytes| ggml::dequantize_into(matrix.ty, &bytes, values, threads))
@@ -127,9 +127,9 @@ fn quantized(_: &Matrix, _: &mut [f32], _: usize, _: usize) -> Result<(), String
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use autotune::engine::ggml;
-    use autotune::model::ArchKind;
-    use autotune::model::synthetic::Shapes;
+    use autotune_engine::ggml;
+    use autotune_model::ArchKind;
+    use autotune_model::synthetic::Shapes;
     use tch::{Device, Kind};
 
     const NAME: &str = "blk.1.ffn_down.weight";
@@ -139,7 +139,7 @@ mod tests {
         let (floats, like) = (folder.join("floats.gguf"), folder.join("like.gguf"));
         Shapes::tiny(ArchKind::Llama).write(&floats, GgmlType::F16, 3, None).unwrap();
         // LLAMA_FTYPE_MOSTLY_Q4_0.
-        autotune::engine::quantize::quantize_file(&floats, &like, 2, 1).unwrap();
+        autotune_engine::quantize::quantize_file(&floats, &like, 2, 1).unwrap();
         Rounding { like, stats: None, every: 3 }
     }
 

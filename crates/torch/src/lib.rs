@@ -6,8 +6,8 @@
 //! - `net`: the graph; `session`: the engine's door; `vocabulary`: text and tokens.
 //! - `train`: gradients, and recovery by distillation.
 //!
-//! This module belongs to the program `autotune-torch` and not to the library: whatever links code of libtorch loads libtorch, and
-//! `autotune` must not (docs/TORCH.md). Tests include it by its path.
+//! Whatever links code of libtorch loads libtorch, and `autotune` must not (docs/TORCH.md): only the program `autotune-torch` depends on this
+//! crate.
 
 mod attention;
 mod error;
@@ -21,7 +21,7 @@ mod weights;
 
 use std::path::Path;
 
-use autotune::engine::{Device, Engine, EngineError, LIBTORCH, RunConfig, Session};
+use autotune_engine::{Device, Engine, EngineError, LIBTORCH, RunConfig, Session};
 
 /// libtorch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +45,9 @@ impl Engine for Torch {
 }
 
 /// libtorch's device, where it is there.
+///
+/// # Errors
+/// In words for the user: which device is missing, and what to do.
 pub fn device(asked: Device) -> Result<tch::Device, String> {
     match asked {
         Device::Cpu => Ok(tch::Device::Cpu),

@@ -53,8 +53,8 @@ impl Teacher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use autotune::model::synthetic::Shapes;
-    use autotune::model::{ArchKind, Checkpoint, GgmlType};
+    use autotune_model::synthetic::Shapes;
+    use autotune_model::{ArchKind, Checkpoint, GgmlType};
     use tch::Device;
 
     #[test]

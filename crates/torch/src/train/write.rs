@@ -6,8 +6,8 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::super::weights::kind_of;
-use autotune::engine::EngineError;
-use autotune::model::gguf::{Gguf, GgufError, GgufWriter, TensorDecl};
+use autotune_engine::EngineError;
+use autotune_model::gguf::{Gguf, GgufError, GgufWriter, TensorDecl};
 
 /// Writes `source` with the trained tensors in place of its own.
 pub(super) fn write(
@@ -17,7 +17,7 @@ pub(super) fn write(
 ) -> Result<(), EngineError> {
     let fail = |e: &dyn std::fmt::Display| EngineError::Misuse(format!("the trained model: {e}"));
     let gguf = |e: GgufError| fail(&e);
-    let decl = |t: &autotune::model::gguf::TensorInfo| TensorDecl {
+    let decl = |t: &autotune_model::gguf::TensorInfo| TensorDecl {
         name: t.name.clone(),
         dims: t.dims.clone(),
         ty: t.ty,

@@ -9,8 +9,8 @@ use super::error::text;
 use super::fbgemm::Fbgemm;
 use super::linear::{Linear, Table};
 use super::weights::{Reader, Stored};
-use autotune::engine::EngineError;
-use autotune::model::{Checkpoint, RopePairing};
+use autotune_engine::EngineError;
+use autotune_model::{Checkpoint, RopePairing};
 
 /// One layer; no attention or no FFN where it has none.
 struct Layer {

@@ -10,9 +10,9 @@ use super::attention::{LayerCache, Plan, Segment};
 use super::error::{decode as failed, text};
 use super::net::Net;
 use super::vocabulary::Vocabulary;
-use autotune::engine::{EngineError, Row, RunConfig, Session, SessionInfo, Token};
-use autotune::model::Checkpoint;
-use autotune::space::KvType;
+use autotune_core::space::KvType;
+use autotune_engine::{EngineError, Row, RunConfig, Session, SessionInfo, Token};
+use autotune_model::Checkpoint;
 
 /// A loaded model with its cache. Fields drop in order: tensors before the files that they are mapped from.
 pub(super) struct TorchSession {

@@ -1,12 +1,10 @@
 //! The worker of the torch engine: the only program that loads libtorch. `autotune` starts it for the jobs that need it.
 
-mod engine;
-
 use std::io::Write;
 use std::process::ExitCode;
 
-use autotune::engine::{Engine, EngineError, EngineKind};
-use engine::Torch;
+use autotune_engine::{Engine, EngineError, EngineKind};
+use autotune_torch::Torch;
 
 fn open(kind: EngineKind) -> Result<Box<dyn Engine>, EngineError> {
     match kind {
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
     if let [word, device] = args.as_slice()
         && word == "device"
     {
-        let found = device.parse().and_then(engine::device);
+        let found = device.parse().and_then(autotune_torch::device);
         return match found {
             Ok(_) => ExitCode::SUCCESS,
             Err(why) => {
@@ -30,5 +28,5 @@ fn main() -> ExitCode {
             }
         };
     }
-    if autotune::worker::serve::run(open, Some(&Torch)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if autotune_worker::serve::run(open, Some(&Torch)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::fbgemm::{Fbgemm, Packed};
 use super::weights::Stored;
-use autotune::model::{INT4_GROUP, TorchType};
+use autotune_model::{INT4_GROUP, TorchType};
 
 /// A matrix ready to be multiplied with.
 pub(super) enum Linear {

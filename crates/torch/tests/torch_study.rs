@@ -1,5 +1,4 @@
 //! Whole studies of a tiny model, as a user runs them: gradients, recovery, packed artifacts and all rungs of the torch engine; probes of what choices cost.
-#![cfg(all(feature = "torch", feature = "llama"))]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::Path;
@@ -28,8 +27,15 @@ v = "f32"
 keep_ffn = 0.75
 "#;
 
+/// The command, which starts the torch engine's program that lies beside it.
+fn program() -> std::path::PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_autotune-torch")).with_file_name("autotune");
+    assert!(program.is_file(), "build the command first: cargo build --release -p autotune");
+    program
+}
+
 fn autotune(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_autotune"));
+    let mut command = Command::new(program());
     command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("home")).args(args).output().unwrap()
 }
 

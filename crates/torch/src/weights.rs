@@ -4,8 +4,8 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::error::text;
-use autotune::engine::EngineError;
-use autotune::model::{
+use autotune_engine::EngineError;
+use autotune_model::{
     Checkpoint, DYNAMIC_SCALES, GgmlType, INT4_GROUP, LEVELS, NF4_GROUP, SCALES, TWO_OF_FOUR,
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Registered operators are reached through TorchScript: a small archive, written here, whose methods call them.
 
-use autotune::model::torchscript;
+use autotune_model::torchscript;
 use tch::{CModule, IValue, TchError, Tensor};
 
 const SOURCE: &str = "\

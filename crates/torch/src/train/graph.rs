@@ -6,8 +6,8 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::super::net::{Angles, rms_norm};
 use super::super::weights::Reader;
-use autotune::engine::EngineError;
-use autotune::model::{Checkpoint, LayerShape};
+use autotune_engine::EngineError;
+use autotune_model::{Checkpoint, LayerShape};
 
 /// Factors of one that stand where a part of a layer is added, so that the gradient of a factor tells what the part is worth.
 pub(super) struct Gates {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
 use super::optimizer::Adam;
-use autotune::atomic_file;
-use autotune::engine::lab::RecoverProgress;
+use autotune_core::atomic_file;
+use autotune_engine::lab::RecoverProgress;
 
 /// How far it was, and of what.
 #[derive(Debug, Serialize, Deserialize)]

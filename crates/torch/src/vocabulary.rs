@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tokenizers::Tokenizer;
 
-use autotune::engine::{EngineError, Token};
-use autotune::model::tokenizer::TokenizerFacts;
+use autotune_engine::{EngineError, Token};
+use autotune_model::tokenizer::TokenizerFacts;
 
 /// A tokenizer that takes text literally.
 pub(super) struct Vocabulary {

@@ -18,9 +18,9 @@ use super::rounding::Rounded;
 use super::state::{self, Stopped};
 use super::teacher::Teacher;
 use super::{failed, open, write};
-use autotune::engine::EngineError;
-use autotune::engine::lab::{RecoverProgress, RecoverRequest};
-use autotune::model::Checkpoint;
+use autotune_engine::EngineError;
+use autotune_engine::lab::{RecoverProgress, RecoverRequest};
+use autotune_model::Checkpoint;
 
 /// Rows whose logits are held at once.
 const ROWS_AT_ONCE: i64 = 128;
@@ -289,8 +289,8 @@ mod tests {
 
     /// A teacher and a student of two tiny layers, and what is asked of them.
     fn pair(folder: &std::path::Path) -> RecoverRequest {
-        use autotune::model::synthetic::Shapes;
-        use autotune::model::{ArchKind, GgmlType};
+        use autotune_model::synthetic::Shapes;
+        use autotune_model::{ArchKind, GgmlType};
         let path = |name: &str| folder.join(name);
         for (name, seed) in [("teacher.gguf", 1), ("student.gguf", 2)] {
             Shapes::tiny(ArchKind::Qwen2).write(&path(name), GgmlType::F32, seed, None).unwrap();
@@ -309,7 +309,7 @@ mod tests {
             rounding: None,
             seed: 5,
             threads: 1,
-            device: autotune::engine::Device::Cpu,
+            device: autotune_engine::Device::Cpu,
         }
     }
 
@@ -335,8 +335,8 @@ mod tests {
         let (before, after) = (first.unwrap(), end.held_out.unwrap());
         assert!(after < 0.8 * before, "{before} to {after}");
         assert!(!request.state.exists(), "what is done needs no state");
-        let whole = autotune::model::gguf::Gguf::open(&request.out).unwrap();
-        assert!(autotune::model::Architecture::read(&whole).is_ok());
+        let whole = autotune_model::gguf::Gguf::open(&request.out).unwrap();
+        assert!(autotune_model::Architecture::read(&whole).is_ok());
         // The same without a stop is the same training.
         let again = RecoverRequest { out: folder.path().join("again.gguf"), ..request };
         let straight = recover(&again, &mut |_| true).unwrap();

@@ -2,7 +2,7 @@
 
 use tch::TchError;
 
-use autotune::engine::EngineError;
+use autotune_engine::EngineError;
 
 /// The first line of an exception: what follows is the stack of the library.
 pub(super) fn text(error: &TchError) -> String {

@@ -7,8 +7,8 @@ use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use super::graph::{Gates, Graph, plain};
 use super::{failed, open};
-use autotune::engine::EngineError;
-use autotune::engine::lab::LayerGradients;
+use autotune_engine::EngineError;
+use autotune_engine::lab::LayerGradients;
 
 /// Tokens of a window.
 const WINDOW: usize = 256;
@@ -79,8 +79,8 @@ fn add_window(graph: &Graph, window: &[i32], sums: &mut [[Vec<f64>; 3]]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use autotune::model::synthetic::Shapes;
-    use autotune::model::{ArchKind, Checkpoint, GgmlType};
+    use autotune_model::synthetic::Shapes;
+    use autotune_model::{ArchKind, Checkpoint, GgmlType};
 
     #[test]
     fn the_gradient_of_a_gate_is_the_change_of_the_loss() {
