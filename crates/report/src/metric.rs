@@ -109,6 +109,11 @@ const KNOWN: &[(&str, &str, &str, Family, Unit, Direction)] = &[
 pub const PEAK: &str = "peak_memory_bytes";
 
 impl Metric {
+    /// Every registered metric, in the order of the registry.
+    pub fn registered() -> impl Iterator<Item = Self> {
+        KNOWN.iter().map(|known| Self::of(known.0))
+    }
+
     /// The description of a metric; an unknown one is read from its name's suffix.
     #[must_use]
     pub fn of(name: &str) -> Self {

@@ -1,6 +1,6 @@
 //! What a space file may say: the parameters, what each takes, and the order of the types.
 
-use super::{KvType, ParamKind, Value};
+use super::{Candidate, Config, KvType, ParamKind, Value};
 
 /// Weight types of both engines from few bits to many, with bits per weight (blocks' bytes over their weights, scales included).
 ///
@@ -164,6 +164,61 @@ pub(crate) const KNOWN: [Known; 15] = [
     known("gpu_layers", Domain::Count { least: 0 }, Some(Source::Host)),
 ];
 
+/// A parameter as the reference describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Dotted name.
+    pub name: &'static str,
+    /// The values that it takes, in words.
+    pub values: String,
+    /// The value where a space does not declare it, in words.
+    pub default: String,
+    /// The word of `{ from = "..." }`, where its levels can be derived.
+    pub derived_from: Option<&'static str>,
+    /// Whether each third of the layers may have its own value.
+    pub splits_by_depth: bool,
+}
+
+/// Every parameter that a space file may declare, in the order of a space.
+pub fn parameters() -> impl Iterator<Item = Parameter> {
+    KNOWN.iter().map(|known| Parameter {
+        name: known.key,
+        values: match known.domain {
+            Domain::WeightType => "a weight type".to_owned(),
+            domain => domain.allowed(),
+        },
+        default: default_of(known),
+        derived_from: known.source.map(Source::word),
+        splits_by_depth: known.splits,
+    })
+}
+
+/// Weight types of all engines from few bits to many, with bits per weight.
+pub fn weight_types() -> impl Iterator<Item = (&'static str, f64)> {
+    WEIGHT_TYPES.into_iter()
+}
+
+/// What [`Config::from_candidate`] takes for a parameter that a candidate does not name.
+fn default_of(known: &Known) -> String {
+    let Ok(config) = Config::from_candidate(&Candidate::default()) else { return String::new() };
+    match known.key {
+        "weights.tie" => config.tie.to_string(),
+        "kv.k" => config.kv_k.name().to_owned(),
+        "kv.v" => config.kv_v.name().to_owned(),
+        "prune.keep_kv_heads" => config.keep_kv_heads.to_string(),
+        "prune.keep_ffn" => config.keep_ffn.to_string(),
+        "prune.drop_layers" => config.drop_layers.to_string(),
+        "batch" => config.batch.to_string(),
+        "context" => config.context.to_string(),
+        "threads" => config.threads.to_string(),
+        "ubatch" => config.ubatch.to_string(),
+        "repack" => config.repack.to_string(),
+        "gpu_layers" => config.gpu_layers.to_string(),
+        // Weights take the engine's floats.
+        _ => "F16 (torch: F32)".to_owned(),
+    }
+}
+
 /// Keys that are no parameters.
 pub(crate) const META: [&str; 3] = ["name", "description", "weights.split"];
 
@@ -183,6 +238,25 @@ mod tests {
         let bits: Vec<u64> = KV_TYPES.iter().map(|t| t.row_bytes(32)).collect();
         assert!(bits.windows(2).all(|w| w[0] <= w[1]), "{bits:?}");
         assert!(KvType::ALL.iter().all(|t| KV_TYPES.contains(t)));
+    }
+
+    #[test]
+    fn every_parameter_but_weight_types_has_a_default_that_it_takes() {
+        for (known, described) in KNOWN.iter().zip(parameters()) {
+            assert_eq!(known.key, described.name);
+            let value = match known.domain {
+                Domain::WeightType => {
+                    assert!(described.default.starts_with("F16"), "{}", known.key);
+                    continue;
+                }
+                Domain::KvType => Value::Text(described.default),
+                Domain::Fraction => Value::Real(described.default.parse().unwrap()),
+                Domain::Count { .. } => Value::Int(described.default.parse().unwrap()),
+                Domain::Switch => Value::Bool(described.default.parse().unwrap()),
+            };
+            let named = Config::from_candidate(&Candidate::default().with(known.key, value)).unwrap();
+            assert_eq!(named, Config::from_candidate(&Candidate::default()).unwrap(), "{}", known.key);
+        }
     }
 
     #[test]

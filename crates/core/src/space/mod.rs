@@ -19,4 +19,5 @@ pub use config::{Config, ConfigError, KvType, WeightPlan, WeightSlot};
 pub use facts::{ModelFacts, NoteReason, SpaceFacts, SpaceNote};
 pub use file::{LoadedSpace, load_preset, load_space, parse_space, preset_names};
 pub use file_error::SpaceFileError;
+pub use known::{Parameter, parameters, weight_types};
 pub use param::{Param, ParamKind, Point, Space};
