@@ -6,7 +6,7 @@
 //!
 //! `importance` prunes as many KV groups as FFN channels, keeps F16, and compares with the reference's predictions on held-out code, by what
 //! pruning went by; `sparsity` sets single weights to zero; `calibration` rounds to few bits with and without activations. All of them
-//! without the third word. Prints Markdown. What training mends is measured by `autotune evaluate --recover` (docs/BENCHMARKS.md).
+//! without the third word. Prints Markdown. What training mends is measured by `autotune evaluate --recover` (docs/src/project/benchmarks/compression.md).
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the documents: every page of the book is listed in SUMMARY.md, and every relative link and anchor resolves.
+"""Checks the documents: every page of the book is listed in SUMMARY.md, every relative link and anchor resolves, and every page
+that a source file names exists.
 
     python3 scripts/check_book.py [FOLDER]
 
@@ -26,6 +27,11 @@ TOP_LEVEL = [
     "results/README.md",
     "search-spaces/README.md",
 ]
+
+SOURCES = ["src", "crates", "tests", "benches", "examples", "fuzz", "scripts"]
+NAMED = re.compile(r"\bdocs/(?:src/[\w./-]+|[A-Z_]+)\.md\b")
+# Its test names pages that do not exist.
+UNREAD = Path("scripts/tests/test_check_book.py")
 
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 INLINE_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
@@ -128,6 +134,19 @@ def dead(root, page):
             yield f"{where}: no such heading in {file}"
 
 
+def misnamed(root):
+    """Pages that source files name and that do not exist."""
+    for folder in SOURCES:
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root)
+            if path.suffix not in (".rs", ".py", ".mjs", ".toml") or name == UNREAD or not path.is_file():
+                continue
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+                for page in NAMED.findall(line):
+                    if not (root / page).is_file():
+                        yield f"{name}:{number}: {page}: no such file"
+
+
 def findings(root):
     """Everything that is wrong, one line each."""
     if not (root / SUMMARY).is_file():
@@ -138,6 +157,7 @@ def findings(root):
     pages += [Path(name) for name in TOP_LEVEL if (root / name).is_file()]
     for page in pages:
         yield from dead(root, page)
+    yield from misnamed(root)
 
 
 def main(arguments):

@@ -2,7 +2,7 @@
 //! machine under a hard memory budget.
 //!
 //! The library is a facade over the crates of the workspace, bottom to top; each depends only on those above it in this list (see
-//! `docs/ARCHITECTURE.md`):
+//! `docs/src/project/architecture.md`):
 //!
 //! - [`space`], [`units`], [`stats`], [`os`]: the ground floor, the crate `autotune-core`.
 //! - [`model`]: model files: readers, architectures, tensor roles.

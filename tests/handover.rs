@@ -254,7 +254,7 @@ fn the_stamped_model_gives_the_same_logits() {
     assert!(bits(&ours.1) == bits(&theirs.1));
 }
 
-/// `llama-debug` of the llama.cpp that is embedded (docs/REPORT.md tells how to build it) writes the logits of a prompt's last token.
+/// `llama-debug` of the llama.cpp that is embedded (docs/src/user/resume-and-export.md tells how to build it) writes the logits of a prompt's last token.
 #[cfg(feature = "llama")]
 #[test]
 fn stock_llama_cpp_gives_the_same_logits() {

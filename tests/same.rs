@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const PYTHON: &str = include_str!("border/same_python.txt");
 const JAVASCRIPT: &str = include_str!("border/same_javascript.txt");
 
-/// What differs, as docs/SANDBOX.md says under "Compatibility".
+/// What differs, as docs/src/explanation/sandbox.md says under "Compatibility".
 const PYTHON_LIMITS: &[&str] = &[
     "SystemExit",
     "async callback",

@@ -85,6 +85,10 @@ class Book(unittest.TestCase):
         self.write("README.md", "`[x](none.md)` and ``a ` [y](none.md)``\n\n```\n[z](none.md)\n```\n\n    text\n")
         self.assertEqual(self.found(), [])
 
+    def test_a_page_that_a_source_file_names_must_exist(self):
+        self.write("crates/x/src/lib.rs", "//! See docs/src/a.md.\n\n// `docs/src/gone.md` has the rules.\n")
+        self.assertEqual(self.found(), ["crates/x/src/lib.rs:3: docs/src/gone.md: no such file"])
+
     def test_a_page_without_its_summary_is_one_finding(self):
         (self.root / "docs/src/SUMMARY.md").unlink()
         self.assertEqual(self.found(), ["docs/src/SUMMARY.md: no such file"])

@@ -44,7 +44,7 @@ pub(super) enum Scale<'a> {
 const WIDEST: f32 = 16.0;
 
 /// The power that builders scale with: of a quarter and a half the better one for each type of four bits and less, and of use for all
-/// types (docs/BENCHMARKS.md).
+/// types (docs/src/project/benchmarks/compression.md).
 pub(super) const POWER: f32 = 0.25;
 
 /// A place where channels can be scaled.

@@ -1,6 +1,6 @@
 //! Unstructured sparsity, for study: zeros in place of the least important weights of each row.
 //!
-//! Neither engine has kernels that skip single zeros, so the model is as large and as slow as before (docs/BENCHMARKS.md); what is shown
+//! Neither engine has kernels that skip single zeros, so the model is as large and as slow as before (docs/src/project/benchmarks/compression.md); what is shown
 //! is what the zeros alone cost.
 
 use std::path::Path;

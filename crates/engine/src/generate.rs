@@ -144,7 +144,7 @@ pub fn generate(
 /// literal or brackets it means nothing.
 ///
 /// Free slots are filled together: their prompts share decode calls of up to `call` tokens. Greedy text may depend on what shares a
-/// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/ARCHITECTURE.md).
+/// call on some settings; with one KV stream per sequence and flash attention off it did not (docs/src/project/decisions/0009-batch-invariant-grading.md).
 ///
 /// # Errors
 /// A decode call failed.

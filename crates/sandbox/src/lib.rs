@@ -3,7 +3,7 @@
 //! Two processes judge a program. The *candidate* loads the solution and answers calls; the *examiner* runs the tests, which call the
 //! candidate over a pipe and compare values in their own memory. The candidate never holds the tests, the expected values, or the
 //! random token that the examiner writes to a private descriptor after the last test returned; only that token means
-//! [`Verdict::Passed`]. `docs/SANDBOX.md` has the threats, the layers and the limits.
+//! [`Verdict::Passed`]. `docs/src/explanation/sandbox.md` has the threats, the layers and the limits.
 //!
 //! Linux only; on other systems [`Sandbox::new`] refuses.
 

@@ -2,7 +2,7 @@
 //!
 //! The door: describe the task as a [`Problem`], what was tried as a [`History`], and [`Sampler::ask`] what to try next.
 //! Everything is a pure function of its arguments, so that a study resumed in a new process asks what it would have asked.
-//! `docs/SEARCH.md` explains the algorithms and their sources.
+//! `docs/src/explanation/search.md` explains the algorithms and their sources.
 
 mod anneal;
 mod autotune;

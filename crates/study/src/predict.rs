@@ -86,7 +86,7 @@ pub fn peak_memory_bytes(shape: &Shape, config: &Config) -> u64 {
 }
 
 /// Nats a token that rounding all weights to steps of one bit would cost; every further bit halves the error, and the divergence is
-/// quadratic in it. Fitted by eye to the demo model (docs/BENCHMARKS.md, "The torch lab": Q8_0 .003, Q6_K .005, Q5_0 .043, Q4_0 .175).
+/// quadratic in it. Fitted by eye to the demo model (docs/src/project/benchmarks/compression.md, "Few bits": Q8_0 .003, Q6_K .005, Q5_0 .043, Q4_0 .175).
 const ROUNDING: f64 = 90.0;
 /// What fitted scales are worth to the types that have them (K and IQ), in bits.
 const FITTED_BITS: f64 = 0.5;

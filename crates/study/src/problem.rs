@@ -92,7 +92,7 @@ impl Ceilings {
     }
 }
 
-/// The share of a trial's work that is its timing: 27 to 40 % on the demo model (docs/BENCHMARKS.md). A constant, so that what is
+/// The share of a trial's work that is its timing: 27 to 40 % on the demo model (docs/src/project/benchmarks/study.md). A constant, so that what is
 /// asked does not depend on how fast the machine was.
 const TIMING_SHARE: f64 = 0.3;
 

@@ -2,7 +2,7 @@
 //!
 //! Small errors of independent causes add up in the divergence, to second order: it is a quadratic form of them, and their products cancel
 //! in the mean. So the sum of what a candidate's choices cost one by one orders the space long before grades can. Where it misleads, the
-//! sampler's models without it win (docs/SEARCH.md).
+//! sampler's models without it win (docs/src/explanation/search.md).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

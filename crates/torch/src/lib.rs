@@ -6,7 +6,7 @@
 //! - `net`: the graph; `session`: the engine's door; `vocabulary`: text and tokens.
 //! - `train`: gradients, and recovery by distillation.
 //!
-//! Whatever links code of libtorch loads libtorch, and `autotune` must not (docs/TORCH.md): only the program `autotune-torch` depends on this
+//! Whatever links code of libtorch loads libtorch, and `autotune` must not (docs/src/explanation/torch.md): only the program `autotune-torch` depends on this
 //! crate.
 
 mod attention;

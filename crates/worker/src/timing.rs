@@ -1,4 +1,4 @@
-//! The timing protocol: how a loaded artifact is timed under a workload. docs/MEASURING.md writes it down for people.
+//! The timing protocol: how a loaded artifact is timed under a workload. docs/src/explanation/measuring.md writes it down for people.
 //!
 //! All requests arrive together. They are served in waves of as many as the candidate has slots; a request that finds no slot waits,
 //! and its latency includes the wait. In a wave the prompts are processed one after another, then the sequences decode together. The

@@ -2,7 +2,7 @@
 //!
 //! What a shared machine does changes within a second or two. Measurements that follow one another by seconds are apart by as much; decode
 //! calls that follow one another by a tenth of a second meet the same machine, so that far fewer rounds tell two artifacts apart
-//! (docs/BENCHMARKS.md has both). In a round every artifact does the same work once: the calls of a prompt, each followed by the other
+//! (docs/src/project/benchmarks/comparing.md has both). In a round every artifact does the same work once: the calls of a prompt, each followed by the other
 //! artifacts' calls, then decode steps, a few at a time. The order is reversed in every other round.
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ pub struct ProbeArgs {
 #[command(
     after_help = "One row for each combination of --threads, --kv, --batch and --ubatch, each measured in a process of its own:\n\
                   autotune bench model.gguf --threads 1,2 --kv f16,q8_0 --workload chat\n\n\
-                  docs/MEASURING.md tells how the numbers come about."
+                  docs/src/explanation/measuring.md tells how the numbers come about."
 )]
 pub struct BenchArgs {
     /// The model, as for `tune`. Default: the demo model that `make` installs.

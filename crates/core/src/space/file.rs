@@ -1,6 +1,6 @@
 //! Space files: TOML text to a [`Space`] that this machine, this model and this workload can have.
 //!
-//! The format is documented in `search-spaces/README.md`, beside the presets that are embedded here. Reading goes in two
+//! The format is documented in `docs/src/reference/search-space.md`, beside the presets that are embedded here. Reading goes in two
 //! steps: [`super::declared`] checks what is written, [`super::fit`] derives levels and leaves out those that cannot be had.
 
 use std::fs::File;

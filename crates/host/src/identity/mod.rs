@@ -2,7 +2,7 @@
 //!
 //! The identity is gathered when a study begins, stored with it, and compared before each use. What differs is either refused, since the
 //! user meant the inputs that the study was begun with, or opens a new segment, since trials on another machine or by another program are as
-//! good but compare with none of the earlier ones. `docs/MEASURING.md` has the table.
+//! good but compare with none of the earlier ones. `docs/src/explanation/measuring.md` has the table.
 
 mod file;
 mod guard;

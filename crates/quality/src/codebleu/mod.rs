@@ -2,7 +2,7 @@
 //!
 //! Two sets of rules. [`Mode::Published`] gives the numbers of PyPI `codebleu` 0.7.0, quirks included, so that results can be compared
 //! with published ones. [`Mode::Sound`], the default, ranks answers: formatting does not decide, an answer without data flow earns
-//! nothing for it, and the data-flow rules fit the grammars. `docs/CODEBLEU.md` lists the differences.
+//! nothing for it, and the data-flow rules fit the grammars. `docs/src/explanation/codebleu.md` lists the differences.
 //!
 //! Scores depend on nothing but the texts, and take time and memory close to linear in them: hostile input can be long, but neither
 //! exponential nor too deep.

@@ -9,7 +9,7 @@ use super::{published, sound};
 /// Which rules score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Rules that rank answers as their users would (`docs/CODEBLEU.md` lists the differences from the published ones).
+    /// Rules that rank answers as their users would (`docs/src/explanation/codebleu.md` lists the differences from the published ones).
     #[default]
     Sound,
     /// The rules of PyPI `codebleu` 0.7.0, for comparison with published numbers.

@@ -1,4 +1,4 @@
-//! The sound score: see `docs/CODEBLEU.md` for each difference from the published one, with examples.
+//! The sound score: see `docs/src/explanation/codebleu.md` for each difference from the published one, with examples.
 
 use super::dataflow::sound::{Matching, Variables};
 use super::language::{Dialect, Language};

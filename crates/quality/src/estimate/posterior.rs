@@ -474,7 +474,7 @@ mod tests {
             let observed = Observed::Counts { passed, tasks: 50 };
             Evidence { observed, damage: Some(damage), is_reference: false }
         };
-        // The demo model's recorded study (docs/BENCHMARKS.md), whose reference passes 27 of 50.
+        // The demo model's recorded study (docs/src/project/benchmarks/study.md), whose reference passes 27 of 50.
         let all = [
             (1, counts(0.0688, 20)),
             (2, counts(0.0043, 27)),

@@ -1,7 +1,7 @@
 //! How damage becomes loss: `p_i = p_ref * exp(-s_i * damage_i)`, with a scale `s_i` that scatters from candidate to candidate, and some
 //! candidates that follow no relation.
 //!
-//! The default comes from recorded grades of one model (docs/BENCHMARKS.md, SmolLM2-135M-Instruct on 50 tasks, 31 artifacts with a mean
+//! The default comes from recorded grades of one model (docs/src/project/benchmarks/study.md, SmolLM2-135M-Instruct on 50 tasks, 31 artifacts with a mean
 //! divergence of 0.003 to 1.3 nats a token): `-ln(p / p_ref)` grows in proportion to the divergence, 2.3 to one by maximum likelihood, and
 //! binomial noise explains nearly all of the rest (scatter 0.1; up to 0.4 within two units of log likelihood). The prior is wider than
 //! that on purpose: other models and tasks were not measured.
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_default_is_what_recorded_grades_say() {
-        // docs/BENCHMARKS.md: of 54 % the candidates with these divergences keep so many.
+        // docs/src/project/benchmarks/study.md: of 54 % the candidates with these divergences keep so many.
         let middle = |damage: f64| 0.54 - loss(SCALE * damage, 0.54);
         for (damage, passed) in
             [(0.0043, 0.54), (0.0480, 0.52), (0.2166, 0.38), (0.4436, 0.20), (0.955, 0.06)]
