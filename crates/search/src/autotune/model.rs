@@ -81,6 +81,12 @@ impl Squash {
         let beyond = loss - self.knee;
         if beyond > 0.0 { self.knee + self.width * (1.0 + beyond / self.width).ln() } else { loss }
     }
+
+    /// How much a small change of the loss still counts: the slope of the compression, by which errors shrink with their losses.
+    fn slope(self, loss: f64) -> f64 {
+        let beyond = loss - self.knee;
+        if beyond > 0.0 { self.width / (self.width + beyond) } else { 1.0 }
+    }
 }
 
 /// Fits that were made for earlier questions. Whether one serves is told by the data it was made from, so that a cache never
@@ -277,7 +283,7 @@ fn linked(
         let Some((mean, deviation)) = link.predict(o) else { continue };
         let prior = prior_losses(problem, &o.point);
         data.outputs.push(squash.apply(mean) - offset(knowledge, &prior, objective, squash));
-        data.errors.push(deviation);
+        data.errors.push(deviation * squash.slope(mean));
         data.inputs.push(input_with(problem, columns, objective, knowledge, &o.point, &prior));
     }
 }
@@ -326,14 +332,15 @@ fn data(
     squash: Squash,
 ) -> Data {
     let losses: Vec<f64> = seen.iter().filter_map(|o| o.loss(problem, objective)).collect();
-    let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+    let squashed: Vec<f64> = losses.iter().map(|loss| squash.apply(*loss)).collect();
+    let mean = squashed.iter().sum::<f64>() / squashed.len().max(1) as f64;
     let deviation =
-        (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / losses.len().max(1) as f64).sqrt();
+        (squashed.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / squashed.len().max(1) as f64).sqrt();
     let repeated = problem.repeat().is_some_and(|r| r.objectives.get(objective) == Some(&true));
     let mut data = Data::default();
     for (o, loss) in seen.iter().zip(losses) {
         let prior = prior_losses(problem, &o.point);
-        let error = o.loss_error(problem, objective).unwrap_or(0.0);
+        let error = o.loss_error(problem, objective).unwrap_or(0.0) * squash.slope(loss);
         // As many equal measurements as there were runs stand for their mean.
         let runs = if repeated { 1 + o.repeats.unwrap_or(0) } else { 1 };
         let error = error * f64::from(runs).sqrt();
@@ -344,4 +351,52 @@ fn data(
         }
     }
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Columns;
+    use super::*;
+    use crate::testing::Table;
+    use crate::{Direction, Estimate};
+
+    /// A study in which the first parameter's other level ruins the quality, which is known to ten points only, far beyond a region that is
+    /// a point and a half deep.
+    fn ruined() -> (Table, History) {
+        let mut table = Table::grid(&[2, 6, 4]);
+        table.objectives[1].direction = Direction::Maximize;
+        table.values = Box::new(|p| {
+            let cost = 20.0 - p[1] as f64 - p[2] as f64 - 6.0 * p[0] as f64;
+            vec![cost, 0.28 - 0.003 * p[1] as f64 - 0.17 * p[0] as f64]
+        });
+        let anchors =
+            [[0, 0, 0], [0, 1, 1], [0, 2, 0], [0, 3, 1], [0, 4, 0], [0, 5, 1], [0, 2, 2], [0, 4, 3]];
+        let bad = [[1, 5, 3], [1, 4, 3], [1, 3, 2], [1, 5, 1], [1, 2, 3]];
+        let mut history = History::default();
+        for (number, point) in anchors.iter().chain(&bad).enumerate() {
+            let mut trial = table.observe(number as u64, point.to_vec());
+            let value = trial.objectives[1].unwrap().value;
+            let error = if point[0] == 1 { 0.1 } else { 0.006 };
+            trial.objectives[1] = Some(Estimate { value, low: value - error, high: value + error });
+            history.observations.push(trial);
+        }
+        (table, history)
+    }
+
+    #[test]
+    fn what_ruins_the_quality_is_learnt_although_its_errors_are_wider_than_the_region() {
+        let (table, history) = ruined();
+        let region = Region::of(&table, &history).unwrap();
+        let columns = Columns::new(&table);
+        let models = Models::new(&table, &columns, &history, Some(&region), &mut Fits::default()).unwrap();
+        let points = [vec![1, 0, 2], vec![1, 1, 0], vec![1, 4, 1]];
+        for (point, losses) in points.iter().zip(models.predict(&table, &columns, &points)) {
+            let (mean, deviation) = losses[1];
+            assert!(
+                mean - 2.0 * deviation > region.reference[1],
+                "{point:?}: {mean} +- {deviation}, the region ends at {}",
+                region.reference[1]
+            );
+        }
+    }
 }
