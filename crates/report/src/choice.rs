@@ -42,30 +42,30 @@ impl Choice<'_> {
         comparison
     }
 
-    /// The holder of each title that there is, from the part of the front that is worth recommending.
+    /// The holder of each title that there is: balance and quality from the part of the front that is worth recommending, the least of a
+    /// cost from the part that loses a little more quality for it.
     pub(super) fn winners<'a>(
         &self,
         region: &[&'a TrialRecord],
+        tolerant: &[&'a TrialRecord],
         presets: &[&'a TrialRecord],
     ) -> Vec<(Title, &'a TrialRecord)> {
         let pools = Pools::new(self, region, presets);
+        let cheap = Pools::new(self, tolerant, presets).useful;
         let first = |wanted: Family| self.judged.objectives.iter().find(|o| family(o) == wanted);
         let memory = first(Family::Memory).map_or((PEAK, Direction::Min), |o| (&o.metric, o.direction));
         [
             (Title::Knee, self.balanced(&pools.useful)),
-            (
-                Title::Fastest,
-                first(Family::Speed).and_then(|o| self.least(&pools.useful, &o.metric, o.direction)),
-            ),
+            (Title::Fastest, first(Family::Speed).and_then(|o| self.least(&cheap, &o.metric, o.direction))),
             (
                 Title::LeastEnergy,
-                first(Family::Energy).and_then(|o| self.least(&pools.useful, &o.metric, o.direction)),
+                first(Family::Energy).and_then(|o| self.least(&cheap, &o.metric, o.direction)),
             ),
             (
                 Title::BestQuality,
                 first(Family::Quality).and_then(|o| self.best_quality(o, region, &pools.undominated)),
             ),
-            (Title::Smallest, self.least(&pools.useful, memory.0, memory.1)),
+            (Title::Smallest, self.least(&cheap, memory.0, memory.1)),
         ]
         .into_iter()
         .filter_map(|(title, trial)| Some((title, trial?)))

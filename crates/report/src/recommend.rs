@@ -124,10 +124,19 @@ pub fn recommend(
     let presets: Vec<&TrialRecord> =
         rows.iter().copied().filter(|t| t.origin.preset_name().is_some()).collect();
 
-    let (region, floor) = region(&front, &presets, &judged.objectives);
+    let (inside, floor) = region(&front, &presets, &judged.objectives, 0.0);
+    // Who asks for the fastest or the smallest gives up a little quality for it.
+    let (tolerant, lower) = region(&front, &presets, &judged.objectives, TOLERATED);
+    let floor = match (floor, lower) {
+        (Some(floor), Some(lower)) if floor != lower => {
+            let lower = lower.trim_start_matches("chosen from the front with ");
+            Some(format!("{floor} (fastest, smallest and least energy: {lower})"))
+        }
+        (floor, _) => floor,
+    };
     let choice = Choice { objectives, judged, paired };
     let mut picks: Vec<Pick> = Vec::new();
-    for (title, trial) in choice.winners(&region, &presets) {
+    for (title, trial) in choice.winners(&inside, &tolerant, &presets) {
         match picks.iter_mut().find(|p| p.number == trial.number) {
             Some(pick) => pick.titles.push(title),
             None => {
@@ -158,10 +167,13 @@ fn usual(trials: &[TrialRecord]) -> Option<&TrialRecord> {
 
 /// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below the
 /// interval of the usual preset's quality (without it, not below every preset). Falls back to the whole front.
+///
+/// `tolerated` is the share of the usual preset's estimated pass rate that may be lost beyond that.
 fn region<'a>(
     front: &[&'a TrialRecord],
     presets: &[&TrialRecord],
     objectives: &[Objective],
+    tolerated: f64,
 ) -> (Vec<&'a TrialRecord>, Option<String>) {
     let mut bounds: Vec<(&Objective, f64)> = objectives.iter().filter_map(|o| Some((o, o.bound?))).collect();
     let quality = objectives.iter().find(|o| family(o) == Family::Quality);
@@ -181,19 +193,28 @@ fn region<'a>(
             .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
         let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
             (Some(r), _) => {
+                let estimated = o.metric.starts_with(ESTIMATED);
+                let lower = r.value * (1.0 - tolerated);
                 let (low, high) = match usual.and_then(|t| Reading::of(t, ESTIMATED_LOSS)) {
                     // The tasks' difficulty, which all share, is not what tells candidates apart.
-                    Some(loss) if o.metric.starts_with(ESTIMATED) => {
+                    Some(loss) if estimated => {
                         let end = r.value + loss.value - loss.high.unwrap_or(loss.value);
-                        (end, end)
+                        (end.min(lower), end.min(lower))
                     }
                     _ => r.interval().unwrap_or((r.value, r.value)),
                 };
                 let end = if o.direction == Direction::Max { low } else { high };
-                Some((
-                    end,
-                    format!("{} no worse than {USUAL}'s interval allows, {}", metric.label, metric.show(end)),
-                ))
+                let words = if estimated && tolerated > 0.0 && end == lower {
+                    format!(
+                        "{} no worse than {:.0} % of {USUAL}'s, {}",
+                        metric.label,
+                        100.0 * (1.0 - tolerated),
+                        metric.show(end)
+                    )
+                } else {
+                    format!("{} no worse than {USUAL}'s interval allows, {}", metric.label, metric.show(end))
+                };
+                Some((end, words))
             }
             (None, Some(worst)) => Some((
                 worst,
@@ -231,6 +252,9 @@ fn region<'a>(
 pub(super) fn family(objective: &Objective) -> Family {
     Metric::of(&objective.metric).family
 }
+
+/// The share of the usual preset's estimated pass rate that the fastest and the smallest trial may lose.
+const TOLERATED: f64 = 0.05;
 
 /// Places trials in a cube: each objective (its logarithm, where ratios matter) scaled so that 0 is the best and 1 the worst seen. A range
 /// that is too small to matter is not stretched to the whole cube.
@@ -484,7 +508,7 @@ mod tests {
         let r = recommend(&trials, &objectives, &judged, BUDGET, &paired);
         let front: Vec<&TrialRecord> = trials.iter().filter(|t| r.front.contains(&t.number)).collect();
         let presets: Vec<&TrialRecord> = trials.iter().filter(|t| t.origin.preset_name().is_some()).collect();
-        let inside = region(&front, &presets, &judged.objectives).0.iter().map(|t| t.number).collect();
+        let inside = region(&front, &presets, &judged.objectives, 0.0).0.iter().map(|t| t.number).collect();
         (trials, r, inside)
     }
 
