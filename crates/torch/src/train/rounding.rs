@@ -5,6 +5,7 @@
 //! time, so a matrix is rounded anew only every few steps and moves with the error of the last rounding in between: steps are far
 //! smaller than the grid.
 
+use autotune_engine::ggml;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -108,26 +109,17 @@ impl Rounded {
 }
 
 /// Rounds values in rows of `row` elements to what the stored matrix would hold.
-#[cfg(feature = "llama")]
 fn quantized(matrix: &Matrix, values: &mut [f32], row: usize, threads: usize) -> Result<(), String> {
-    use autotune_engine::ggml;
     let stored = ggml::quantize(matrix.ty, values, row, matrix.importance.as_deref(), threads);
     stored
         .and_then(|bytes| ggml::dequantize_into(matrix.ty, &bytes, values, threads))
         .map_err(|e| e.to_string())
 }
 
-/// Rounds values in rows of `row` elements to what the stored matrix would hold.
-#[cfg(not(feature = "llama"))]
-fn quantized(_: &Matrix, _: &mut [f32], _: usize, _: usize) -> Result<(), String> {
-    Err("this build has no llama.cpp, whose quantizers it needs; build with `--features llama`".to_owned())
-}
-
-#[cfg(all(test, feature = "llama"))]
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use autotune_engine::ggml;
     use autotune_model::ArchKind;
     use autotune_model::synthetic::Shapes;
     use tch::{Device, Kind};
