@@ -104,22 +104,30 @@ fn fill(page: &str, parts: &BTreeMap<String, String>, used: &mut BTreeSet<String
     Ok(out)
 }
 
-/// Text that stands in a cell of a table, or in a paragraph: nothing of it is read as HTML or as the border of a cell.
+/// Text that stands in a cell of a table, or in a paragraph: nothing of it is read as HTML or as the border of a cell, and flags are code.
 fn plain(text: &str) -> String {
-    let mut out = String::new();
     let mut code = false;
-    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
-        match c {
-            '`' => {
-                code = !code;
-                out.push(c);
-            }
-            '<' if !code => out.push_str("&lt;"),
-            '|' => out.push_str("\\|"),
-            c => out.push(c),
+    let word = |word: &str| {
+        let name = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let flag = name.strip_prefix("--").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_lowercase()));
+        if flag && !code {
+            return format!("`{name}`{}", &word[name.len()..]);
         }
-    }
-    out
+        let mut out = String::new();
+        for c in word.chars() {
+            match c {
+                '`' => {
+                    code = !code;
+                    out.push(c);
+                }
+                '<' if !code => out.push_str("&lt;"),
+                '|' => out.push_str("\\|"),
+                c => out.push(c),
+            }
+        }
+        out
+    };
+    text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// A text as code in a cell of a table.
