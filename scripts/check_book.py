@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the documents: every page of the book is listed in SUMMARY.md, every relative link and anchor resolves, and every page
-that a source file names exists.
+"""Checks the documents: every page of the book is listed in SUMMARY.md, every relative link and anchor resolves, every source
+file that a page names exists, and so does every page that a source file names.
 
     python3 scripts/check_book.py [FOLDER]
 
@@ -32,6 +32,9 @@ SOURCES = ["src", "crates", "tests", "benches", "examples", "fuzz", "scripts"]
 NAMED = re.compile(r"\bdocs/(?:src/[\w./-]+|[A-Z_]+)\.md\b")
 # Its test names pages that do not exist.
 UNREAD = Path("scripts/tests/test_check_book.py")
+
+# A source file, named as code by its whole path.
+SOURCE = re.compile(rf"`((?:{'|'.join(SOURCES)})/[\w./-]+\.\w+)`")
 
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 INLINE_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
@@ -115,6 +118,10 @@ def dead(root, page):
     """Dead links of one page, given relative to the repository."""
     in_book = page.is_relative_to(BOOK) if hasattr(page, "is_relative_to") else str(page).startswith(f"{BOOK}/")
     text = (root / page).read_text("utf-8")
+    for number, line in prose(text):
+        for name in SOURCE.findall(line):
+            if not (root / name).exists():
+                yield f"{page}:{number}: {name}: no such file"
     for number, target in links(text):
         if SCHEME.match(target) or target.startswith("//"):
             continue

@@ -89,6 +89,11 @@ class Book(unittest.TestCase):
         self.write("crates/x/src/lib.rs", "//! See docs/src/a.md.\n\n// `docs/src/gone.md` has the rules.\n")
         self.assertEqual(self.found(), ["crates/x/src/lib.rs:3: docs/src/gone.md: no such file"])
 
+    def test_a_source_file_that_a_page_names_must_exist(self):
+        self.write("crates/x/src/lib.rs", "")
+        self.write("docs/src/sub/b.md", "# B\n`crates/x/src/lib.rs` and `crates/x/src/gone.rs`, not `crates/*.rs`\n")
+        self.assertEqual(self.found(), ["docs/src/sub/b.md:2: crates/x/src/gone.rs: no such file"])
+
     def test_a_page_without_its_summary_is_one_finding(self):
         (self.root / "docs/src/SUMMARY.md").unlink()
         self.assertEqual(self.found(), ["docs/src/SUMMARY.md: no such file"])
