@@ -22,7 +22,9 @@ pub mod cli;
 pub mod exit;
 pub mod tuner;
 
-pub use autotune_core::{atomic_file, duration, hex, logits, os, shell, space, stats, units};
+pub use autotune_core::{
+    atomic_file, carried, duration, hex, logits, metric, os, shell, space, stats, units,
+};
 pub use autotune_report::{handover, validate};
 pub use {
     autotune_compress as compress, autotune_engine as engine, autotune_host as host, autotune_model as model,

@@ -4,6 +4,7 @@ use super::args::TrialsArgs;
 use super::database::{expected, open_for_reading};
 use super::printer::Printer;
 use crate::exit::Exit;
+use crate::report::OfTrial as _;
 use crate::report::{
     Align, Analysis, RELATIVE_HEAD, Reading, ReportError, one_line, table, titles, trials_csv, trials_json,
 };

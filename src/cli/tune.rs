@@ -1,5 +1,6 @@
 //! `autotune tune` and `autotune resume`: a study is begun or taken up, runs, and its answer is printed.
 
+use crate::metric::names;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ fn exit(run: &Run<'_>, interrupted: bool) -> anyhow::Result<Exit> {
     }
     if !trials.is_empty() && trials.iter().all(|t| t.state == TrialState::Infeasible) {
         let peak = |t: &crate::store::TrialRecord| {
-            t.value("peak_memory_bytes").or_else(|| t.value("predicted_peak_memory_bytes"))
+            t.value(names::PEAK_MEMORY_BYTES).or_else(|| t.value(names::PREDICTED_PEAK_MEMORY_BYTES))
         };
         let least = trials.iter().filter_map(peak).fold(f64::INFINITY, f64::min);
         let text = format!(

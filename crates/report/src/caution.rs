@@ -1,5 +1,7 @@
 //! What belongs beside an answer because its figures are wide: too few tasks, a latency that is hardly known.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::time::Duration;
 
 use super::gain::{LATENCY, Paired};
@@ -10,7 +12,7 @@ use autotune_store::{Objective, Rung, TrialRecord, TrialState};
 use autotune_study::estimates::ESTIMATED_LOSS;
 
 /// The pass rate of greedy answers, of which single verdicts are paired.
-const PASSED: &str = "pass_at_1";
+const PASSED: &str = names::PASS_AT_1;
 /// A latency whose interval is wider than this factor is said to be hardly known.
 const WIDE: f64 = 1.5;
 /// More tasks than this are not advised.

@@ -6,6 +6,8 @@ use super::gain::{Comparison, FINE, LATENCY, Paired, Verdict, compare, part};
 use super::judged::Judged;
 use super::metric::{Family, Metric, PEAK, Reading};
 use super::recommend::{Scale, Title, family};
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use autotune_store::{Direction, Objective, TrialRecord};
 use autotune_worker::recheck;
 use autotune_worker::recheck::Standing;
@@ -188,7 +190,7 @@ impl Choice<'_> {
             return false;
         };
         let paired = match o.metric.as_str() {
-            "pass_at_1" => (self.paired)(trial.number, other.number).filter(|p| p.both > 0),
+            names::PASS_AT_1 => (self.paired)(trial.number, other.number).filter(|p| p.both > 0),
             _ => None,
         };
         part(&Metric::of(&o.metric), o.direction, ours, theirs, paired).verdict == Verdict::Better
@@ -241,7 +243,7 @@ impl Choice<'_> {
     /// Without divergences: all trials within one standard error of the highest score count as equal (the one-standard-error rule of Breiman
     /// et al., 1984), and a finer measure of quality that all of them have decides, if there is one.
     fn luckiest_class<'a>(&self, objective: &Objective, pool: &[&'a TrialRecord]) -> Option<&'a TrialRecord> {
-        const FINER: [&str; 3] = ["canonical_nll", "top1_agreement", "codebleu"];
+        const FINER: [&str; 3] = [names::CANONICAL_NLL, names::TOP1_AGREEMENT, names::CODEBLEU];
         /// A 95 % interval is so many standard errors wide.
         const WIDTH: f64 = 2.0 * 1.96;
         let costs = |t: &TrialRecord| {

@@ -1,5 +1,6 @@
 //! Two studies side by side: their fronts, their hypervolumes against one reference point, and which trials of one dominate the other's.
 
+use crate::metric::OfTrial as _;
 use serde::Serialize;
 
 use super::front::{cost, dominates, eligible, front_of};

@@ -1,5 +1,6 @@
 //! What the drill-down of a trial needs beyond its row: raw samples, generations, the layers of its artifact.
 
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,8 @@ impl Analysis {
         for number in numbers.into_iter().take(MOST) {
             let Some(id) = self.trial(number).filter(|t| t.rung.is_some()).map(|t| t.id) else { continue };
             let detail = Detail {
-                latency_ms: store.raw_samples(id, "request_latency_p50_ms")?,
-                step_ms: store.raw_samples(id, "tpot_p50_ms")?,
+                latency_ms: store.raw_samples(id, names::REQUEST_LATENCY_P50_MS)?,
+                step_ms: store.raw_samples(id, names::TPOT_P50_MS)?,
                 generations: store.generations(id)?,
                 layers: strips.remove(&number),
             };

@@ -1,5 +1,7 @@
 //! Which trials may stand on a front, and which do.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::cmp::Ordering;
 
 use super::judged::Judged;
@@ -163,9 +165,10 @@ pub fn objectives_or_default(declared: Vec<Objective>, trials: &[TrialRecord]) -
         return declared;
     }
     let measured = |name: &str| trials.iter().any(|t| t.measurements.contains_key(name));
-    let quality =
-        ["pass_at_1", "codebleu", "kl_mean", "canonical_nll"].into_iter().find(|name| measured(name));
-    [Some("request_latency_p50_ms"), Some(PEAK), quality]
+    let quality = [names::PASS_AT_1, names::CODEBLEU, names::KL_MEAN, names::CANONICAL_NLL]
+        .into_iter()
+        .find(|name| measured(name));
+    [Some(names::REQUEST_LATENCY_P50_MS), Some(PEAK), quality]
         .into_iter()
         .flatten()
         .map(|name| {

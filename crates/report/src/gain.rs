@@ -1,5 +1,7 @@
 //! What a trial gains over a preset, in words that claim no more than the intervals allow.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -202,10 +204,10 @@ impl Paired {
 }
 
 /// What turns measure again.
-pub(super) const LATENCY: &str = "request_latency_p50_ms";
+pub(super) const LATENCY: &str = names::REQUEST_LATENCY_P50_MS;
 
 /// The finest measure of quality there is: compared although it is no objective, so that a coarse score hides no loss.
-pub(super) const FINE: &str = "kl_mean";
+pub(super) const FINE: &str = names::KL_MEAN;
 
 /// Sets a trial beside a preset in the objectives, and in the divergence where both have it. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
 #[must_use]
@@ -224,7 +226,7 @@ pub fn compare(
         .filter_map(|(name, direction)| {
             let ours = Reading::of(trial, name)?;
             let theirs = Reading::of(preset, name)?;
-            let paired = paired.filter(|p| p.both > 0 && name == "pass_at_1");
+            let paired = paired.filter(|p| p.both > 0 && name == names::PASS_AT_1);
             Some(part(&Metric::of(name), direction, ours, theirs, paired))
         })
         .collect();

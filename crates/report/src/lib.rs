@@ -40,7 +40,7 @@ pub use gain::{Comparison, PASSED, Paired, Part, Verdict};
 pub use influence::{Influence, Share};
 pub use judged::{Judged, write_estimates};
 pub use markdown::markdown;
-pub use metric::{Family, Metric, Reading, Unit};
+pub use metric::{Family, Metric, OfTrial, Reading, Unit};
 pub use moved::{IMPORTANCE_NOTE, REGION_NOTE, TASKS_NOTE};
 pub use overlay::Overlay;
 pub use page::{Growth, Live, render};

@@ -1,5 +1,6 @@
 //! The answer and the front as Markdown, for an issue or a wiki.
 
+use crate::metric::OfTrial as _;
 use std::fmt::Write as _;
 
 use super::{Analysis, Comparison, Outcome, Reading, titles};

@@ -1,5 +1,7 @@
 //! The answer: which few trials to look at, chosen by a pure function of stored rows.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use serde::Serialize;
 
 use super::choice::Choice;
@@ -346,7 +348,7 @@ fn why_nothing(trials: &[TrialRecord], budget_bytes: u64) -> Outcome {
     };
     let open = trials.iter().any(|t| !t.state.is_ended());
     let infeasible = trials.iter().any(|t| t.state == TrialState::Infeasible);
-    let smallest = [peaks(PEAK, true), peaks("predicted_peak_memory_bytes", false)]
+    let smallest = [peaks(PEAK, true), peaks(names::PREDICTED_PEAK_MEMORY_BYTES, false)]
         .into_iter()
         .flatten()
         .min_by(|a, b| a.peak_bytes.total_cmp(&b.peak_bytes));

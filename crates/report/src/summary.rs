@@ -1,5 +1,7 @@
 //! A study, read once and analysed: what the page, the terminal's table and the exports all work from.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,13 +68,13 @@ pub struct Analysis {
 
 /// Metrics worth a column when they were measured, behind the objectives.
 const MORE_COLUMNS: [&str; 7] = [
-    "decode_tokens_per_s",
-    "artifact_bytes",
-    "joules_per_token",
-    "battery_share_per_1000_tokens",
-    "pass_at_1",
-    "kl_mean",
-    "codebleu",
+    names::DECODE_TOKENS_PER_S,
+    names::ARTIFACT_BYTES,
+    names::JOULES_PER_TOKEN,
+    names::BATTERY_SHARE_PER_1000_TOKENS,
+    names::PASS_AT_1,
+    names::KL_MEAN,
+    names::CODEBLEU,
 ];
 
 impl Analysis {

@@ -1,5 +1,6 @@
 //! Trials as the store would give them, for the tests of this folder.
 
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use autotune_store::{Measurement, Objective, Origin, Rung, StudyId, TrialId, Tri
 
 /// Latency, peak memory, pass@1.
 pub(super) fn objectives() -> Vec<Objective> {
-    ["request_latency_p50_ms", "peak_memory_bytes", "pass_at_1"]
+    [names::REQUEST_LATENCY_P50_MS, names::PEAK_MEMORY_BYTES, names::PASS_AT_1]
         .map(|name| Objective {
             metric: name.into(),
             direction: Metric::of(name).direction,

@@ -32,6 +32,7 @@ mod trial;
 mod vocabulary;
 mod worker;
 
+pub use autotune_core::metric::Direction;
 pub use error::StoreError;
 pub use event::{Disturbed, Event, EventKind, NewEvent};
 pub use failure::{Failure, FailureKind};
@@ -43,7 +44,7 @@ pub use rows::{
 };
 pub use salvage::{Salvaged, salvage};
 pub use segment::Segment;
-pub use vocabulary::{Direction, EndState, Objective, Origin, Rung, StudyState, TrialState};
+pub use vocabulary::{EndState, Objective, Origin, Rung, StudyState, TrialState};
 pub use worker::WorkerIdentity;
 
 /// The database's name inside the results folder.

@@ -1,5 +1,6 @@
 //! The words of the house as types: rungs, states, origins, objectives.
 
+use autotune_core::metric::Direction;
 use std::fmt;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -210,16 +211,6 @@ impl FromSql for Origin {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Ok(Self::from(value.as_str()?.to_owned()))
     }
-}
-
-/// Which way an objective is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Less is better.
-    Min,
-    /// More is better.
-    Max,
 }
 
 /// One thing that a study optimises, as it stands in `objectives_json`.

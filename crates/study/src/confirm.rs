@@ -1,6 +1,7 @@
 //! The end of a study: what would be recommended and the presets nearest to it are measured again, in turns ([`autotune_worker::recheck`]).
 //! Every measurement is in the study's log before the next begins, so that a resumed study goes on where it stopped.
 
+use autotune_core::metric::names;
 use std::time::{Duration, Instant};
 
 use super::context::StudyContext;
@@ -77,7 +78,7 @@ impl Confirmation<'_> {
 
     /// Whether all of them may be loaded at once.
     fn fit_together(&self, trials: &[(TrialRecord, Config)]) -> bool {
-        let peaks = trials.iter().map(|(t, _)| t.value("peak_memory_bytes"));
+        let peaks = trials.iter().map(|(t, _)| t.value(names::PEAK_MEMORY_BYTES));
         let sum: Option<f64> = peaks.sum();
         sum.is_some_and(|bytes| bytes <= MEMORY_SHARE * self.cx.machine_bytes as f64)
     }

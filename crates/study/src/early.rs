@@ -2,6 +2,7 @@
 
 use super::estimates::Known;
 use super::problem::StudyProblem;
+use autotune_core::metric::names;
 use autotune_core::stats::fair_coin_tail;
 use autotune_search as search;
 use autotune_search::{History, SamplerKind};
@@ -14,9 +15,9 @@ pub(super) const LOOK: usize = 16;
 /// The p-value of the paired test at one look under which a trial has lost; small, since there are several looks.
 const LOST: f64 = 0.01;
 /// The metrics in which a rival must be at least as good.
-const COSTS: [&str; 2] = ["request_latency_p50_ms", "peak_memory_bytes"];
+const COSTS: [&str; 2] = [names::REQUEST_LATENCY_P50_MS, names::PEAK_MEMORY_BYTES];
 /// The quality that the paired test is about.
-const PASSED: &str = "pass_at_1";
+const PASSED: &str = names::PASS_AT_1;
 
 /// What a study knows that may end a trial early.
 pub struct Early<'a> {

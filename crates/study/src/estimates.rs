@@ -1,6 +1,7 @@
 //! The stored trials of a study as evidence of their quality: verdicts paired with the uncompressed model's, and what was measured token
 //! by token. [`autotune_quality::estimate`] does the rest.
 
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use autotune_quality::estimate::{Estimates, Evidence, Observed, Reference, Signal, Table, combined};
@@ -10,21 +11,20 @@ use autotune_store::{Measurement, Store, StudyId, TrialRecord, Verdicts};
 /// The note that keeps the uncompressed model's verdicts where it is no trial, since it does not fit the budget: `{"task": true, ...}`.
 pub const REFERENCE_NOTE: &str = "reference_verdicts";
 
-/// What the metric of an estimate begins with; the metric that is estimated follows.
-pub const ESTIMATED: &str = "estimated_";
+pub use autotune_core::metric::ESTIMATED;
 /// The estimated loss against the uncompressed model.
-pub const ESTIMATED_LOSS: &str = "estimated_loss";
+pub const ESTIMATED_LOSS: &str = names::ESTIMATED_LOSS;
 
 /// The pass rate of greedy answers, of which single verdicts are stored.
-const GREEDY: &str = "pass_at_1";
+const GREEDY: &str = names::PASS_AT_1;
 /// Pass rates of drawn answers, of which the score and its interval are used.
-const DRAWN: [&str; 4] = ["pass_at_1_sampled", "pass_at_5", "pass_at_10", "pass_at_100"];
+const DRAWN: [&str; 4] = [names::PASS_AT_1_SAMPLED, names::PASS_AT_5, names::PASS_AT_10, names::PASS_AT_100];
 /// A 95 % interval is so many standard errors wide.
 const WIDTH: f64 = 2.0 * 1.96;
 
-const DIVERGENCE: &str = "kl_mean";
-const LIKELIHOOD: &str = "canonical_nll";
-const NEXT_LINE: &str = "next_line_exact";
+const DIVERGENCE: &str = names::KL_MEAN;
+const LIKELIHOOD: &str = names::CANONICAL_NLL;
+const NEXT_LINE: &str = names::NEXT_LINE_EXACT;
 /// What the likelihood of the tasks' own solutions and the agreement of next lines may say beside the divergence's one.
 const LIKELIHOOD_WEIGHT: f64 = 0.5;
 const NEXT_LINE_WEIGHT: f64 = 0.25;

@@ -7,6 +7,7 @@
 
 use super::problem::StudyProblem;
 use autotune_core::linalg::{Cholesky, dot};
+use autotune_core::metric::names;
 use autotune_core::space::Config;
 use autotune_model::GgmlType;
 use autotune_store::TrialRecord;
@@ -41,7 +42,7 @@ impl Correction {
             .iter()
             .filter_map(|t| {
                 let config = Config::from_candidate(&t.candidate).ok()?;
-                Some((config, t.value("predicted_latency_ms")?, t.value("request_latency_p50_ms")?))
+                Some((config, t.value(names::PREDICTED_LATENCY_MS)?, t.value(names::REQUEST_LATENCY_P50_MS)?))
             })
             .collect();
         Self::fit(problem, &seen)

@@ -1,6 +1,7 @@
 //! What is observed, as rows of the store: names, units, intervals.
 
 use crate::Settings;
+use autotune_core::metric::names;
 use autotune_core::stats::Interval;
 use autotune_quality::accuracy::{Line, of_lines};
 use autotune_quality::divergence::Divergence;
@@ -25,16 +26,16 @@ fn with_raw(mut row: NewMeasurement, raw: &[f64]) -> NewMeasurement {
 #[must_use]
 pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
     let mut rows = vec![
-        NewMeasurement::exact("artifact_bytes", "bytes", built.bytes as f64),
-        NewMeasurement::exact("tensors_quantized", "count", built.quantized as f64),
-        NewMeasurement::exact("tensors_reused", "count", built.reused as f64),
-        NewMeasurement::exact("type_fallbacks", "count", built.fallbacks.len() as f64),
+        NewMeasurement::exact(names::ARTIFACT_BYTES, "bytes", built.bytes as f64),
+        NewMeasurement::exact(names::TENSORS_QUANTIZED, "count", built.quantized as f64),
+        NewMeasurement::exact(names::TENSORS_REUSED, "count", built.reused as f64),
+        NewMeasurement::exact(names::TYPE_FALLBACKS, "count", built.fallbacks.len() as f64),
     ];
     if let Some(recovery) = &built.recovery {
-        rows.push(NewMeasurement::exact("recovery_s", "s", recovery.spent_s));
-        rows.push(NewMeasurement::exact("recovery_steps", "count", recovery.steps as f64));
-        rows.push(NewMeasurement::exact("recovery_kl_before", "nats", recovery.before));
-        rows.push(NewMeasurement::exact("recovery_kl_after", "nats", recovery.after));
+        rows.push(NewMeasurement::exact(names::RECOVERY_S, "s", recovery.spent_s));
+        rows.push(NewMeasurement::exact(names::RECOVERY_STEPS, "count", recovery.steps as f64));
+        rows.push(NewMeasurement::exact(names::RECOVERY_KL_BEFORE, "nats", recovery.before));
+        rows.push(NewMeasurement::exact(names::RECOVERY_KL_AFTER, "nats", recovery.after));
     }
     rows
 }
@@ -43,9 +44,9 @@ pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
 #[must_use]
 pub fn of_prediction(peak_bytes: u64, latency_ms: f64, corrected_ms: f64) -> Vec<NewMeasurement> {
     vec![
-        NewMeasurement::exact("predicted_peak_memory_bytes", "bytes", peak_bytes as f64),
-        NewMeasurement::exact("predicted_latency_ms", "ms", latency_ms),
-        NewMeasurement::exact("corrected_latency_ms", "ms", corrected_ms),
+        NewMeasurement::exact(names::PREDICTED_PEAK_MEMORY_BYTES, "bytes", peak_bytes as f64),
+        NewMeasurement::exact(names::PREDICTED_LATENCY_MS, "ms", latency_ms),
+        NewMeasurement::exact(names::CORRECTED_LATENCY_MS, "ms", corrected_ms),
     ]
 }
 
@@ -72,60 +73,65 @@ pub fn of_timing(
     let passes = samples.passes(workload);
     let waves: Vec<f64> = samples.waves.iter().map(|w| w.duration_ms).collect();
     let mut rows = vec![
-        with_raw(row("request_latency_p50_ms", "ms", &summary.latency_p50_ms), &passes.latency_ms),
-        with_raw(row("ttft_p50_ms", "ms", &summary.ttft_p50_ms), &passes.ttft_ms),
-        with_raw(row("tpot_p50_ms", "ms", &summary.tpot_p50_ms), &samples.step_ms),
-        with_raw(row("prompt_tokens_per_s", "tokens/s", &summary.prompt_tokens_per_s), &samples.prompt_ms),
-        row("decode_tokens_per_s", "tokens/s", &summary.decode_tokens_per_s),
-        with_raw(row("throughput_tokens_per_s", "tokens/s", &summary.throughput_tokens_per_s), &waves),
-        NewMeasurement::exact("peak_memory_bytes", "bytes", peak_bytes as f64),
-        NewMeasurement::exact("worker_cpu_s", "s", outcome.cpu.as_secs_f64()),
-        NewMeasurement::exact("worker_wall_s", "s", outcome.wall.as_secs_f64()),
+        with_raw(row(names::REQUEST_LATENCY_P50_MS, "ms", &summary.latency_p50_ms), &passes.latency_ms),
+        with_raw(row(names::TTFT_P50_MS, "ms", &summary.ttft_p50_ms), &passes.ttft_ms),
+        with_raw(row(names::TPOT_P50_MS, "ms", &summary.tpot_p50_ms), &samples.step_ms),
+        with_raw(
+            row(names::PROMPT_TOKENS_PER_S, "tokens/s", &summary.prompt_tokens_per_s),
+            &samples.prompt_ms,
+        ),
+        row(names::DECODE_TOKENS_PER_S, "tokens/s", &summary.decode_tokens_per_s),
+        with_raw(row(names::THROUGHPUT_TOKENS_PER_S, "tokens/s", &summary.throughput_tokens_per_s), &waves),
+        NewMeasurement::exact(names::PEAK_MEMORY_BYTES, "bytes", peak_bytes as f64),
+        NewMeasurement::exact(names::WORKER_CPU_S, "s", outcome.cpu.as_secs_f64()),
+        NewMeasurement::exact(names::WORKER_WALL_S, "s", outcome.wall.as_secs_f64()),
     ];
     for (metric, percentile) in [
-        ("request_latency_p95_ms", &summary.latency_p95_ms),
-        ("request_latency_p99_ms", &summary.latency_p99_ms),
-        ("ttft_p95_ms", &summary.ttft_p95_ms),
+        (names::REQUEST_LATENCY_P95_MS, &summary.latency_p95_ms),
+        (names::REQUEST_LATENCY_P99_MS, &summary.latency_p99_ms),
+        (names::TTFT_P95_MS, &summary.ttft_p95_ms),
     ] {
         rows.extend(percentile.as_ref().map(|i| row(metric, "ms", i)));
     }
     if let Some((ms, info)) = &measured.loaded {
-        rows.push(NewMeasurement::exact("load_ms", "ms", *ms));
+        rows.push(NewMeasurement::exact(names::LOAD_MS, "ms", *ms));
         // The engine's own account.
         for (what, metric) in [
-            ("model", "engine_weights_bytes"),
-            ("kv", "engine_kv_bytes"),
-            ("compute", "engine_compute_bytes"),
-            ("output", "engine_output_bytes"),
+            ("model", names::ENGINE_WEIGHTS_BYTES),
+            ("kv", names::ENGINE_KV_BYTES),
+            ("compute", names::ENGINE_COMPUTE_BYTES),
+            ("output", names::ENGINE_OUTPUT_BYTES),
         ] {
             rows.extend(info.bytes_of(what).map(|b| NewMeasurement::exact(metric, "bytes", b as f64)));
         }
     }
     if let Some(gpu) = &outcome.gpu {
-        rows.push(NewMeasurement::exact("device_memory_bytes", "bytes", gpu.peak_bytes as f64));
-        rows.extend(gpu.power_w.map(|watts| NewMeasurement::exact("gpu_power_w", "W", watts)));
+        rows.push(NewMeasurement::exact(names::DEVICE_MEMORY_BYTES, "bytes", gpu.peak_bytes as f64));
+        rows.extend(gpu.power_w.map(|watts| NewMeasurement::exact(names::GPU_POWER_W, "W", watts)));
         if let Some((low, high)) = gpu.clock_mhz {
-            rows.push(NewMeasurement::exact("gpu_clock_low_mhz", "MHz", f64::from(low)));
-            rows.push(NewMeasurement::exact("gpu_clock_high_mhz", "MHz", f64::from(high)));
+            rows.push(NewMeasurement::exact(names::GPU_CLOCK_LOW_MHZ, "MHz", f64::from(low)));
+            rows.push(NewMeasurement::exact(names::GPU_CLOCK_HIGH_MHZ, "MHz", f64::from(high)));
         }
     }
     if let Some(machine) = &measured.machine {
         let d = &machine.disturbance;
         rows.push(NewMeasurement::exact(PACE, "1/s", machine.pace().rounds_per_s));
-        rows.push(NewMeasurement::exact("others_cpu_share", "fraction", d.others_share));
-        rows.push(NewMeasurement::exact("steal_share", "fraction", d.steal_share));
+        rows.push(NewMeasurement::exact(names::OTHERS_CPU_SHARE, "fraction", d.others_share));
+        rows.push(NewMeasurement::exact(names::STEAL_SHARE, "fraction", d.steal_share));
     }
     if let Some(joules) = measured.joules_per_token(workload) {
-        rows.push(NewMeasurement::exact("joules_per_token", "J", joules));
-        rows.extend(measured.mean_power_w().map(|watts| NewMeasurement::exact("mean_power_w", "W", watts)));
+        rows.push(NewMeasurement::exact(names::JOULES_PER_TOKEN, "J", joules));
+        rows.extend(
+            measured.mean_power_w().map(|watts| NewMeasurement::exact(names::MEAN_POWER_W, "W", watts)),
+        );
         if let Some(wh) = settings.battery_wh {
             let share = battery_share(joules, wh);
-            rows.push(NewMeasurement::exact("battery_share_per_1000_tokens", "fraction", share));
+            rows.push(NewMeasurement::exact(names::BATTERY_SHARE_PER_1000_TOKENS, "fraction", share));
         }
     }
     if let Some((anonymous, file)) = outcome.split_bytes {
-        rows.push(NewMeasurement::exact("anonymous_memory_bytes", "bytes", anonymous as f64));
-        rows.push(NewMeasurement::exact("file_memory_bytes", "bytes", file as f64));
+        rows.push(NewMeasurement::exact(names::ANONYMOUS_MEMORY_BYTES, "bytes", anonymous as f64));
+        rows.push(NewMeasurement::exact(names::FILE_MEMORY_BYTES, "bytes", file as f64));
     }
     rows
 }
@@ -135,11 +141,11 @@ const TIMED: [&str; 8] = [
     "request_latency_",
     "ttft_",
     "tpot_",
-    "prompt_tokens_per_s",
-    "decode_tokens_per_s",
-    "throughput_tokens_per_s",
-    "joules_per_token",
-    "mean_power_w",
+    names::PROMPT_TOKENS_PER_S,
+    names::DECODE_TOKENS_PER_S,
+    names::THROUGHPUT_TOKENS_PER_S,
+    names::JOULES_PER_TOKEN,
+    names::MEAN_POWER_W,
 ];
 
 /// Of a workload that was timed once more: see [`of_timing`].
@@ -152,14 +158,14 @@ pub fn of_repeat(rows: Vec<NewMeasurement>) -> Vec<NewMeasurement> {
 #[must_use]
 pub fn of_divergence(d: &Divergence, lines: &[Line]) -> Vec<NewMeasurement> {
     let mut rows = vec![
-        row("kl_mean", "nats", &d.kl_mean),
-        NewMeasurement::exact("kl_p99", "nats", d.kl_p99),
-        row("top1_agreement", "fraction", &d.top1_agreement),
-        row("heldout_nll", "nats", &d.nll),
+        row(names::KL_MEAN, "nats", &d.kl_mean),
+        NewMeasurement::exact(names::KL_P99, "nats", d.kl_p99),
+        row(names::TOP1_AGREEMENT, "fraction", &d.top1_agreement),
+        row(names::HELDOUT_NLL, "nats", &d.nll),
     ];
     if let Some((exact, similarity)) = of_lines(lines) {
-        rows.push(row("next_line_exact", "fraction", &exact));
-        rows.push(row("next_line_similarity", "fraction", &similarity));
+        rows.push(row(names::NEXT_LINE_EXACT, "fraction", &exact));
+        rows.push(row(names::NEXT_LINE_SIMILARITY, "fraction", &similarity));
     }
     rows
 }

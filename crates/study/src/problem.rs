@@ -1,5 +1,6 @@
 //! The study as a sampler sees it: what fits, what is predicted, what was tried.
 
+use autotune_core::metric::names;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -119,11 +120,11 @@ impl Quality {
     #[must_use]
     pub fn objective(self) -> store::Objective {
         let (metric, direction) = match self {
-            Self::Pass1 => ("pass_at_1", store::Direction::Max),
-            Self::Pass10 => ("pass_at_10", store::Direction::Max),
-            Self::CodeBleu => ("codebleu", store::Direction::Max),
+            Self::Pass1 => (names::PASS_AT_1, store::Direction::Max),
+            Self::Pass10 => (names::PASS_AT_10, store::Direction::Max),
+            Self::CodeBleu => (names::CODEBLEU, store::Direction::Max),
             // Not in logarithms: the reference's own divergence is zero.
-            Self::Kl => ("kl_mean", store::Direction::Min),
+            Self::Kl => (names::KL_MEAN, store::Direction::Min),
         };
         store::Objective { metric: metric.to_owned(), direction, log: false, bound: None, share: None }
     }
@@ -179,8 +180,8 @@ pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::O
         share: None,
     };
     let cost = match cost {
-        Cost::Latency => least("request_latency_p50_ms", bounds.latency_ms),
-        Cost::Energy => least("joules_per_token", bounds.joules_per_token),
+        Cost::Latency => least(names::REQUEST_LATENCY_P50_MS, bounds.latency_ms),
+        Cost::Energy => least(names::JOULES_PER_TOKEN, bounds.joules_per_token),
     };
     let mut best = quality.objective();
     match bounds.quality {
@@ -188,7 +189,7 @@ pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::O
         Some(Floor::Share(share)) => best.share = Some(share),
         None => {}
     }
-    vec![cost, least("peak_memory_bytes", None), best]
+    vec![cost, least(names::PEAK_MEMORY_BYTES, None), best]
 }
 
 impl<'a> StudyProblem<'a> {
@@ -352,16 +353,17 @@ impl Problem for StudyProblem<'_> {
         self.declared
             .iter()
             .map(|o| match o.metric.as_str() {
-                "request_latency_p50_ms" => foreseen.map(|f| f.latency_ms),
-                "peak_memory_bytes" => foreseen.map(|f| f.peak_bytes as f64),
+                names::REQUEST_LATENCY_P50_MS => foreseen.map(|f| f.latency_ms),
+                names::PEAK_MEMORY_BYTES => foreseen.map(|f| f.peak_bytes as f64),
                 _ => None,
             })
             .collect()
     }
 
     fn repeat(&self) -> Option<Repeat> {
-        let timed =
-            |o: &store::Objective| matches!(o.metric.as_str(), "request_latency_p50_ms" | "joules_per_token");
+        let timed = |o: &store::Objective| {
+            matches!(o.metric.as_str(), names::REQUEST_LATENCY_P50_MS | names::JOULES_PER_TOKEN)
+        };
         Some(Repeat { cost: TIMING_SHARE, objectives: self.declared.iter().map(timed).collect() })
     }
 

@@ -1,5 +1,6 @@
 //! A complete trial, timed once more because the sampler asked: its place on the front was in doubt.
 
+use autotune_core::metric::names;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use autotune_store::{NewMeasurement, NewRepeat, TrialRecord};
 use autotune_worker::artifact::{Measured, measure};
 use autotune_worker::supervisor::End;
 
-const LATENCY: &str = "request_latency_p50_ms";
+const LATENCY: &str = names::REQUEST_LATENCY_P50_MS;
 
 impl Study<'_> {
     /// Times a trial once more and stores it beside the trial. A run that fails is stored with its reason, and counts as one.

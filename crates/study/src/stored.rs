@@ -1,5 +1,6 @@
 //! A study as the store holds it, in the sampler's words; and as a problem of its own, for questions that need no model.
 
+use autotune_core::metric::names;
 use serde::{Deserialize, Serialize};
 
 use super::estimates::Known;
@@ -12,9 +13,9 @@ use autotune_store as store;
 use autotune_store::{Objective, StudyRecord, TrialRecord};
 
 /// The metric that stands for divergence in a sampler's history.
-const PROXY: &str = "kl_mean";
+const PROXY: &str = names::KL_MEAN;
 /// The metric that the budget bounds.
-const PEAK: &str = "peak_memory_bytes";
+const PEAK: &str = names::PEAK_MEMORY_BYTES;
 
 /// The objectives with the bounds that are known by now.
 pub(super) fn objectives(

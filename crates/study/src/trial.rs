@@ -1,5 +1,6 @@
 //! One trial up the rungs: build, measure, diverge, grade; each rung durable before the next begins.
 
+use autotune_core::metric::names;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -375,12 +376,14 @@ impl Climb<'_> {
     /// measurement and before its consequence.
     fn within_budget(&self, trial: &LiveTrial) -> Result<(), Halt> {
         let budget = self.cx.settings.budget_bytes;
-        if let Some(peak) = trial.record().value("peak_memory_bytes").filter(|peak| *peak > budget as f64) {
+        if let Some(peak) =
+            trial.record().value(names::PEAK_MEMORY_BYTES).filter(|peak| *peak > budget as f64)
+        {
             let (peak, budget) = (Bytes(peak as u64), Bytes(budget));
             let text = format!("its measured peak of {peak} is over the budget of {budget}");
             return Err(Halt::Ended(Ended::over_budget(text)));
         }
-        match (trial.record().value("joules_per_token"), self.cx.settings.bounds.joules_per_token) {
+        match (trial.record().value(names::JOULES_PER_TOKEN), self.cx.settings.bounds.joules_per_token) {
             (Some(joules), Some(most)) if joules > most => {
                 let text = format!("its measured {joules:.2} J a token are over --max-energy of {most} J");
                 let failure = Failure { kind: FailureKind::OverEnergy, text };

@@ -1,5 +1,6 @@
 //! From judged answers to rows: every generation with its verdict, and the scores of the trial with their intervals.
 
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use super::grading::Graded;
@@ -82,7 +83,8 @@ fn passed(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
     tallies
         .iter()
         .map(|(name, (passed, n))| {
-            let metric = if name.is_empty() { "pass_at_1".to_owned() } else { format!("pass_at_1_{name}") };
+            let metric =
+                if name.is_empty() { names::PASS_AT_1.to_owned() } else { format!("pass_at_1_{name}") };
             metrics::row(&metric, "fraction", &wilson(*passed, *n))
         })
         .collect()
@@ -92,14 +94,14 @@ fn passed(greedy: &[(&Answer<'_>, &Judgement)]) -> Vec<NewMeasurement> {
 fn valid(greedy: &[&Answer<'_>]) -> Option<NewMeasurement> {
     let valid = greedy.iter().filter(|answer| answer.valid).count() as u64;
     (!greedy.is_empty())
-        .then(|| metrics::row("syntax_valid", "fraction", &wilson(valid, greedy.len() as u64)))
+        .then(|| metrics::row(names::SYNTAX_VALID, "fraction", &wilson(valid, greedy.len() as u64)))
 }
 
 /// Means of CodeBLEU and its parts over tasks.
 fn similar(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     type Part = fn(&CodeBleu) -> Option<f64>;
     const PARTS: [(&str, Part); 5] = [
-        ("codebleu", |s| Some(s.total)),
+        (names::CODEBLEU, |s| Some(s.total)),
         ("codebleu_ngram", |s| Some(s.ngram)),
         ("codebleu_weighted_ngram", |s| Some(s.weighted_ngram)),
         ("codebleu_syntax", |s| Some(s.syntax)),
@@ -127,8 +129,8 @@ fn foreseen(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     let mut nll = ratio(&nll);
     nll.low = nll.low.max(0.0);
     vec![
-        metrics::row("canonical_accuracy", "fraction", &likeliest),
-        metrics::row("canonical_nll", "nats", &nll),
+        metrics::row(names::CANONICAL_ACCURACY, "fraction", &likeliest),
+        metrics::row(names::CANONICAL_NLL, "nats", &nll),
     ]
 }
 
@@ -156,7 +158,7 @@ fn drawn<'a>(pairs: impl Iterator<Item = (&'a Answer<'a>, &'a Judgement)>) -> Ve
 
 /// The metric of drawn answers; `pass_at_1` is that of the greedy ones.
 fn sampled(k: u64) -> String {
-    if k == 1 { "pass_at_1_sampled".to_owned() } else { format!("pass_at_{k}") }
+    if k == 1 { names::PASS_AT_1_SAMPLED.to_owned() } else { format!("pass_at_{k}") }
 }
 
 /// The verdict's name as the database keeps it.

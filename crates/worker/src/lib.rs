@@ -2,7 +2,6 @@
 
 pub mod artifact;
 mod build;
-pub mod carried;
 pub mod fault;
 mod kernel_rates;
 #[cfg(feature = "llama")]

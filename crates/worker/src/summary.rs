@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::carried::carries;
 use super::timing::{TimingSamples, Wave, waves_of};
 use super::workload::Workload;
+use autotune_core::carried::carries;
 use autotune_core::stats::{Interval, block_mean, quantile_interval};
 
 /// From this number of waves on, order statistics enclose the median with 95 % confidence.
@@ -21,7 +21,7 @@ const STEP_BLOCKS: usize = 12;
 pub struct TimingSummary {
     /// Time to first token, median.
     pub ttft_p50_ms: Interval,
-    /// Time to first token, 95th percentile; none where the samples do not carry it ([`super::carried`]).
+    /// Time to first token, 95th percentile; none where the samples do not carry it ([`autotune_core::carried`]).
     pub ttft_p95_ms: Option<Interval>,
     /// Time per output token of one sequence, median.
     pub tpot_p50_ms: Interval,

@@ -1,5 +1,7 @@
 //! The `README.md` of a hand-over: what it is, what was measured, how to run it, where it comes from, what nobody checked.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::fmt::Write as _;
 
 use super::package::is_prediction;
@@ -40,15 +42,15 @@ fn head(text: &mut String, facts: &Facts<'_>, source: &SourceFacts, bytes: u64) 
 
 /// What a deployer needs to know, in this order; `trial.json` has everything else that was measured.
 const TOLD: [&str; 9] = [
-    "request_latency_p50_ms",
-    "ttft_p50_ms",
-    "decode_tokens_per_s",
-    "peak_memory_bytes",
-    "device_memory_bytes",
-    "artifact_bytes",
-    "joules_per_token",
-    "pass_at_1",
-    "kl_mean",
+    names::REQUEST_LATENCY_P50_MS,
+    names::TTFT_P50_MS,
+    names::DECODE_TOKENS_PER_S,
+    names::PEAK_MEMORY_BYTES,
+    names::DEVICE_MEMORY_BYTES,
+    names::ARTIFACT_BYTES,
+    names::JOULES_PER_TOKEN,
+    names::PASS_AT_1,
+    names::KL_MEAN,
 ];
 
 /// Measured values beside those of the presets that people use. No prediction stands here.
@@ -188,11 +190,12 @@ fn limits(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
              llama.cpp and what embeds it load it; other programs may not.\n\n",
         );
     }
-    let never: Vec<&str> = [("pass_at_1", "code generation"), ("kl_mean", "divergence from the source")]
-        .into_iter()
-        .filter(|(metric, _)| facts.trial.value(metric).is_none())
-        .map(|(_, what)| what)
-        .collect();
+    let never: Vec<&str> =
+        [(names::PASS_AT_1, "code generation"), (names::KL_MEAN, "divergence from the source")]
+            .into_iter()
+            .filter(|(metric, _)| facts.trial.value(metric).is_none())
+            .map(|(_, what)| what)
+            .collect();
     if !never.is_empty() {
         let _ = writeln!(text, "Not measured in this trial: {}.", never.join(", "));
     }

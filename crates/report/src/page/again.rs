@@ -1,6 +1,8 @@
 //! The same again: what measuring an artifact twice gives (A/A), what measuring the recommended in turns with the presets gives, and what
 //! disturbed the machine meanwhile.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
@@ -13,8 +15,8 @@ use autotune_worker::recheck;
 use autotune_worker::recheck::{Recheck, Standing};
 
 /// Processor time that others used while a trial was timed, as a share of all cores.
-const OTHERS: &str = "others_cpu_share";
-const LATENCY: &str = "request_latency_p50_ms";
+const OTHERS: &str = names::OTHERS_CPU_SHARE;
+const LATENCY: &str = names::REQUEST_LATENCY_P50_MS;
 
 pub(super) fn section(analysis: &Analysis) -> Markup {
     let noise = Noise::of(&analysis.rechecks);

@@ -1,5 +1,6 @@
 //! The answer: the recommended few, what each gains, and what to type.
 
+use crate::metric::OfTrial as _;
 use maud::{Markup, html};
 
 use super::count;

@@ -1,6 +1,7 @@
 //! Everything about one trial: what its rungs took, how its requests spread, where its memory lies, the shape and type of each layer, and
 //! what it wrote beside what the reference wrote.
 
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -77,7 +78,7 @@ fn rungs(trial: &TrialRecord) -> Markup {
 fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
     let value = |name: &str| trial.value(name).filter(|v| v.is_finite() && *v >= 0.0);
     let Some(peak) = value(PEAK) else { return html! {} };
-    let (anonymous, file) = (value("anonymous_memory_bytes"), value("file_memory_bytes"));
+    let (anonymous, file) = (value(names::ANONYMOUS_MEMORY_BYTES), value(names::FILE_MEMORY_BYTES));
     let mut parts = Vec::new();
     let known = anonymous.unwrap_or(0.0) + file.unwrap_or(0.0);
     if let Some(file) = file {
@@ -103,10 +104,10 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
 /// What the engine says that it keeps.
 fn account(trial: &TrialRecord) -> Markup {
     const KEPT: [(&str, &str); 4] = [
-        ("engine_weights_bytes", "weights"),
-        ("engine_kv_bytes", "KV cache"),
-        ("engine_compute_bytes", "compute buffers"),
-        ("engine_output_bytes", "logits"),
+        (names::ENGINE_WEIGHTS_BYTES, "weights"),
+        (names::ENGINE_KV_BYTES, "KV cache"),
+        (names::ENGINE_COMPUTE_BYTES, "compute buffers"),
+        (names::ENGINE_OUTPUT_BYTES, "logits"),
     ];
     let parts: Vec<(String, f64)> = KEPT
         .iter()
@@ -157,7 +158,7 @@ fn histogram(samples: &[f64], of: &str, what: &str) -> Markup {
         counts[(place as usize).min(BINS - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
-    let metric = Metric::of("request_latency_p50_ms");
+    let metric = Metric::of(names::REQUEST_LATENCY_P50_MS);
     let mut svg = format!(
         "<svg class=\"histogram\" viewBox=\"0 0 400 90\" role=\"img\" aria-label=\"{} {of} between {} and {}\">",
         samples.len(),

@@ -1,5 +1,7 @@
 //! The explorer's frame and data: one figure whose axes the reader chooses. Its script is `explore.js`.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeSet;
 
 use maud::{Markup, PreEscaped, html};
@@ -14,39 +16,39 @@ use autotune_store::{Direction, TrialRecord};
 const MOST_WHOLE: usize = 2000;
 /// Metrics that the axes offer when they were measured, behind the objectives.
 const OFFERED: [&str; 21] = [
-    "request_latency_p50_ms",
-    "request_latency_p95_ms",
-    "ttft_p50_ms",
-    "tpot_p50_ms",
-    "throughput_tokens_per_s",
-    "decode_tokens_per_s",
-    "prompt_tokens_per_s",
-    "peak_memory_bytes",
-    "artifact_bytes",
-    "joules_per_token",
-    "pass_at_1",
-    "pass_at_10",
-    "codebleu",
-    "kl_mean",
-    "top1_agreement",
-    "syntax_valid",
-    "canonical_nll",
-    "next_line_exact",
-    "next_line_similarity",
-    "load_ms",
-    "canonical_accuracy",
+    names::REQUEST_LATENCY_P50_MS,
+    names::REQUEST_LATENCY_P95_MS,
+    names::TTFT_P50_MS,
+    names::TPOT_P50_MS,
+    names::THROUGHPUT_TOKENS_PER_S,
+    names::DECODE_TOKENS_PER_S,
+    names::PROMPT_TOKENS_PER_S,
+    names::PEAK_MEMORY_BYTES,
+    names::ARTIFACT_BYTES,
+    names::JOULES_PER_TOKEN,
+    names::PASS_AT_1,
+    names::PASS_AT_10,
+    names::CODEBLEU,
+    names::KL_MEAN,
+    names::TOP1_AGREEMENT,
+    names::SYNTAX_VALID,
+    names::CANONICAL_NLL,
+    names::NEXT_LINE_EXACT,
+    names::NEXT_LINE_SIMILARITY,
+    names::LOAD_MS,
+    names::CANONICAL_ACCURACY,
 ];
 
 /// Metrics that are told of a trial beside the figure, whatever the axes are.
 const USUALLY_TOLD: [&str; 8] = [
-    "ttft_p50_ms",
-    "decode_tokens_per_s",
-    "throughput_tokens_per_s",
-    "artifact_bytes",
-    "joules_per_token",
-    "codebleu",
-    "kl_mean",
-    "top1_agreement",
+    names::TTFT_P50_MS,
+    names::DECODE_TOKENS_PER_S,
+    names::THROUGHPUT_TOKENS_PER_S,
+    names::ARTIFACT_BYTES,
+    names::JOULES_PER_TOKEN,
+    names::CODEBLEU,
+    names::KL_MEAN,
+    names::TOP1_AGREEMENT,
 ];
 
 pub(super) fn frame(analysis: &Analysis, overlays: &[Overlay]) -> Markup {

@@ -1,5 +1,6 @@
 //! How to do it again: command, seed, versions, host, settings.
 
+use autotune_core::metric::names;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                 dt { "engine" } dd { (study.engine) }
                 dt { "energy" }
                 dd {
-                    @if analysis.trials.iter().any(|t| t.value("joules_per_token").is_some()) {
+                    @if analysis.trials.iter().any(|t| t.value(names::JOULES_PER_TOKEN).is_some()) {
                         "measured, loading included, while each trial was timed"
                     } @else { "not measurable here" }
                 }

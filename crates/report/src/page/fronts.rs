@@ -1,5 +1,7 @@
 //! The figures: speed, quality and memory, each against each.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeSet;
 
 use maud::{Markup, PreEscaped, html};
@@ -114,12 +116,13 @@ impl Sides {
             )
         };
         Self {
-            speed: declared(Family::Speed)
-                .or_else(|| declared(Family::Energy))
-                .or_else(|| measured(&["request_latency_p50_ms", "tpot_p50_ms", "decode_tokens_per_s"])),
+            speed: declared(Family::Speed).or_else(|| declared(Family::Energy)).or_else(|| {
+                measured(&[names::REQUEST_LATENCY_P50_MS, names::TPOT_P50_MS, names::DECODE_TOKENS_PER_S])
+            }),
             memory: declared(Family::Memory).or_else(|| measured(&[PEAK])),
-            quality: declared(Family::Quality)
-                .or_else(|| measured(&["pass_at_1", "codebleu", "kl_mean", "canonical_nll"])),
+            quality: declared(Family::Quality).or_else(|| {
+                measured(&[names::PASS_AT_1, names::CODEBLEU, names::KL_MEAN, names::CANONICAL_NLL])
+            }),
         }
     }
 }

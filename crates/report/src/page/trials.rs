@@ -1,5 +1,6 @@
 //! The table of all trials: the front first, then by number.
 
+use crate::metric::OfTrial as _;
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};

@@ -1,6 +1,8 @@
 //! What the reader needs to trust the rest: how wide the intervals are, what measuring again gave, how far the predictions were off, what
 //! did not complete and why.
 
+use crate::metric::OfTrial as _;
+use autotune_core::metric::names;
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
@@ -103,9 +105,9 @@ fn uncertainty(analysis: &Analysis) -> Markup {
 
 /// A prediction, what it predicted, and what the prediction knew.
 const PAIRS: [(&str, &str, &str); 3] = [
-    ("predicted_peak_memory_bytes", PEAK, ""),
-    ("predicted_latency_ms", "request_latency_p50_ms", ", before any trial"),
-    ("corrected_latency_ms", "request_latency_p50_ms", ", corrected by earlier trials"),
+    (names::PREDICTED_PEAK_MEMORY_BYTES, PEAK, ""),
+    (names::PREDICTED_LATENCY_MS, names::REQUEST_LATENCY_P50_MS, ", before any trial"),
+    (names::CORRECTED_LATENCY_MS, names::REQUEST_LATENCY_P50_MS, ", corrected by earlier trials"),
 ];
 
 fn predictions(analysis: &Analysis) -> Markup {

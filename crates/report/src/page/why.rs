@@ -1,5 +1,6 @@
 //! Why these: which parameters the results moved with, and how the front grew while the search went on.
 
+use crate::metric::OfTrial as _;
 use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};

@@ -1,5 +1,6 @@
 //! Observing one model under a plan, each step in a worker of its own.
 
+use autotune_core::metric::names;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -204,8 +205,8 @@ impl Bench<'_> {
                 Some(Interval { value, low, high, samples: row.samples })
             };
             seen.graded = Some(Graded {
-                pass_at_1: of("pass_at_1"),
-                codebleu: of("codebleu"),
+                pass_at_1: of(names::PASS_AT_1),
+                codebleu: of(names::CODEBLEU),
                 generations: graded.generations,
             });
         }
