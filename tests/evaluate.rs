@@ -99,12 +99,35 @@ fn importance_is_told_once_enough_is_known() {
 }
 
 #[test]
+fn a_floor_on_decode_speed_is_an_objective_with_a_bound() {
+    let bench = Bench::new(json!([]));
+    let flags = ["--budget", "400MB", "--trials", "6"];
+    let report = || std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
+    let said = bench.run_tune(&[&flags[..], &["--min-tps", "0.001"]].concat()).code(0);
+    for column in ["TTFT", "prompt", "decode"] {
+        assert!(said.stdout.contains(column), "{}", said.stdout);
+    }
+    let declared: Value = serde_json::from_str(&bench.store().study(None).unwrap().objectives_json).unwrap();
+    let decode = &declared[3];
+    assert_eq!((&decode["metric"], &decode["bound"]), (&json!("decode_tokens_per_s"), &json!(0.001)));
+    assert!(report().contains("decode speed no worse than 0.001"), "the region is stated");
+    std::fs::remove_dir_all(bench.path("reports")).unwrap();
+    // A floor that no candidate reaches is reported, and the recommendation falls back to the whole front.
+    bench.run_tune(&[&flags[..], &["--min-tps", "1e12"]].concat()).code(0);
+    let mut reports = std::fs::read_dir(bench.path("reports")).unwrap().map(|e| e.unwrap().path());
+    let page = reports.find(|p| p.extension().is_some_and(|e| e == "html")).unwrap();
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("nothing on the front has decode speed no worse than"), "the fallback is stated");
+}
+
+#[test]
 fn bounds_are_checked_and_kept() {
     let bench = Bench::new(json!([]));
     let wrong = |flags: &[&str]| -> Said {
         bench.run_tune(&[&["--budget", "400MB", "--trials", "1"], flags].concat())
     };
     wrong(&["--max-latency", "soon"]).code(2).names("--max-latency");
+    wrong(&["--min-tps", "fast"]).code(2).names("--min-tps").names("for example 20");
     wrong(&["--min-quality", "1.5x"]).code(2).names("more than all");
     wrong(&["--min-quality", "0.9x", "--quality", "kl"]).code(2).names("diverges by nothing");
     wrong(&["--max-energy", "-1"]).code(2).names("--max-energy");

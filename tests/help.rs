@@ -17,13 +17,15 @@ fn help_of_the_command() {
     insta::assert_snapshot!(help(&["--help"]), @r#"
     Find the compressed variants of a code language model that are worth running on this machine
 
-    Usage: autotune [OPTIONS] --budget <SIZE>
+    Usage: autotune [OPTIONS]
            autotune <COMMAND>
 
     Commands:
       tune         Search for the best variants under a memory budget (the default command)
+      demo         Download a small model (SmolLM2-135M, 93 MB) and tune it
       resume       Continue the newest, or the named, study where it stopped
       probe        Show what this machine has and what it was measured to do
+      doctor       Check this machine for what a study needs: each check with a verdict and a remedy
       plan         Say what would fit a budget, before anything is loaded
       bench        Measure a model as it is: speed with intervals, peak memory, load time
       convert      Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way
@@ -48,38 +50,56 @@ fn help_of_the_command() {
       -q, --quiet
               Print data and errors only, no progress
 
-          --budget <SIZE>
-              Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
+      -v, --verbose...
+              Log what happens to standard error: -v stages and results, -vv also questions to the
+              sampler, -vvv everything
 
+          --log-file <FILE>
+              Append the log to a file, with details (as -vv)
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Model and budget:
           --model <PATH>
-              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
-              demo model that `make` installs
+              The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
+              Default: the demo model, where it is installed (`autotune demo` downloads it)
 
+          --budget <SIZE>
+              Hard limit on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30). Default: 90
+              % of the memory that `autotune probe` calls usable
+
+          --workload <WORKLOAD>
+              The load to optimise for, in requests that arrive together: chat is one user (512 prompt
+              tokens, 128 output tokens, 1 request), agents is a few parallel callers (the same with 4
+              requests), batch is offline processing (16 requests). Or PROMPT:OUTPUT:REQUESTS in tokens,
+              with the length of a shared prompt prefix as a fourth number
+
+              [default: 512:128:4]
+
+          --max-latency <DURATION>
+              The slowest acceptable median request latency, for example 80ms or 2s
+
+          --min-tps <TOKENS_PER_S>
+              The lowest acceptable decode speed of one sequence, in tokens per second, for example 20.
+              Decode speed becomes a fourth objective
+
+          --min-quality <QUALITY>
+              The lowest acceptable quality: 0.95x of the uncompressed model's, or a value such as 0.4
+              (with --quality kl the highest divergence)
+
+          --max-energy <JOULES>
+              The highest acceptable energy of an output token, for example 1.5J; needs a readable
+              energy counter (`autotune probe`)
+
+    What is searched:
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
 
               [default: laptop]
-
-          --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
-              given
-
-          --trials <N>
-              Stop after this many trials that ran, presets included
-
-          --engine <ENGINE>
-              The engine
-
-              Possible values:
-              - llama.cpp: The embedded llama.cpp
-              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
-
-              [default: llama.cpp]
-
-          --device <DEVICE>
-              Where the torch engine computes: cpu or cuda:0
-
-              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -90,22 +110,6 @@ fn help_of_the_command() {
               Seed of everything random
 
               [default: 1]
-
-          --workload <WORKLOAD>
-              What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for
-              example 512:128:4
-
-              [default: 512:128:4]
-
-          --tasks <TASKS>
-              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
-
-              [default: warmup]
-
-          --task-limit <N>
-              Grade with N of the tasks, spread evenly over the set (0: all)
-
-              [default: 50]
 
           --importance <SOURCE>
               What pruning goes by; gradient needs torch
@@ -146,15 +150,16 @@ fn help_of_the_command() {
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
 
-          --rung-timeout <DURATION>
-              Stop a rung (build, measure, grade) that takes longer than this
+    Tasks and quality:
+          --tasks <TASKS>
+              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
 
-              [default: 30m]
+              [default: warmup]
 
-          --timing-cap <DURATION>
-              Spend at most this long on timing one candidate
+          --task-limit <N>
+              Grade with N of the tasks, spread evenly over the set (0: all)
 
-              [default: 5s]
+              [default: 50]
 
           --quality <AXIS>
               Which quality the search, the front and the recommendation go by; all are measured
@@ -176,21 +181,6 @@ fn help_of_the_command() {
               - energy:  Energy of an output token; only where this machine's energy can be read
 
               [default: latency]
-
-          --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
-              it 1,000 tokens take
-
-          --max-latency <DURATION>
-              The slowest median request latency that is of interest, for example 80ms or 2s
-
-          --min-quality <QUALITY>
-              The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such
-              as 0.4 (with --quality kl the most)
-
-          --max-energy <JOULES>
-              The most energy that a token may take, for example 1.5J; needs a readable energy counter
-              (`autotune probe`)
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
@@ -218,6 +208,44 @@ fn help_of_the_command() {
           --allow-unsandboxed
               DANGEROUS: the same as --sandbox off
 
+    Time and trials:
+          --time <DURATION>
+              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+              given
+
+          --trials <N>
+              Stop after this many trials that ran, presets included
+
+          --rung-timeout <DURATION>
+              Stop a rung (build, measure, grade) that takes longer than this
+
+              [default: 30m]
+
+          --timing-cap <DURATION>
+              Spend at most this long on timing one candidate
+
+              [default: 5s]
+
+    Machine:
+          --engine <ENGINE>
+              The engine
+
+              Possible values:
+              - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
+
+              [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
+
+    Output:
           --json
               Print every event as a JSON line on stdout
 
@@ -230,12 +258,6 @@ fn help_of_the_command() {
               Where the report goes
 
               [default: reports]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-      -V, --version
-              Print version
 
     Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, 5 every
     trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on).
@@ -247,44 +269,59 @@ fn help_of_tune() {
     insta::assert_snapshot!(help(&["tune", "--help"]), @r#"
     Search for the best variants under a memory budget (the default command)
 
-    Usage: autotune tune [OPTIONS] --budget <SIZE>
+    Usage: autotune tune [OPTIONS]
 
     Options:
-          --budget <SIZE>
-              Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
-
       -q, --quiet
               Print data and errors only, no progress
 
-          --model <PATH>
-              The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the
-              demo model that `make` installs
+      -v, --verbose...
+              Log what happens to standard error: -v stages and results, -vv also questions to the
+              sampler, -vvv everything
 
+          --log-file <FILE>
+              Append the log to a file, with details (as -vv)
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Model and budget:
+          --model <PATH>
+              The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
+              Default: the demo model, where it is installed (`autotune demo` downloads it)
+
+          --budget <SIZE>
+              Hard limit on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30). Default: 90
+              % of the memory that `autotune probe` calls usable
+
+          --workload <WORKLOAD>
+              The load to optimise for, in requests that arrive together: chat is one user (512 prompt
+              tokens, 128 output tokens, 1 request), agents is a few parallel callers (the same with 4
+              requests), batch is offline processing (16 requests). Or PROMPT:OUTPUT:REQUESTS in tokens,
+              with the length of a shared prompt prefix as a fourth number
+
+              [default: 512:128:4]
+
+          --max-latency <DURATION>
+              The slowest acceptable median request latency, for example 80ms or 2s
+
+          --min-tps <TOKENS_PER_S>
+              The lowest acceptable decode speed of one sequence, in tokens per second, for example 20.
+              Decode speed becomes a fourth objective
+
+          --min-quality <QUALITY>
+              The lowest acceptable quality: 0.95x of the uncompressed model's, or a value such as 0.4
+              (with --quality kl the highest divergence)
+
+          --max-energy <JOULES>
+              The highest acceptable energy of an output token, for example 1.5J; needs a readable
+              energy counter (`autotune probe`)
+
+    What is searched:
           --space <SPACE>
               A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
 
               [default: laptop]
-
-          --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
-              given
-
-          --trials <N>
-              Stop after this many trials that ran, presets included
-
-          --engine <ENGINE>
-              The engine
-
-              Possible values:
-              - llama.cpp: The embedded llama.cpp
-              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
-
-              [default: llama.cpp]
-
-          --device <DEVICE>
-              Where the torch engine computes: cpu or cuda:0
-
-              [default: cpu]
 
           --sampler <NAME>
               How candidates are chosen
@@ -295,22 +332,6 @@ fn help_of_tune() {
               Seed of everything random
 
               [default: 1]
-
-          --workload <WORKLOAD>
-              What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for
-              example 512:128:4
-
-              [default: 512:128:4]
-
-          --tasks <TASKS>
-              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
-
-              [default: warmup]
-
-          --task-limit <N>
-              Grade with N of the tasks, spread evenly over the set (0: all)
-
-              [default: 50]
 
           --importance <SOURCE>
               What pruning goes by; gradient needs torch
@@ -351,15 +372,16 @@ fn help_of_tune() {
           --calibration <FILE>
               A text file of calibration code in place of the shipped one
 
-          --rung-timeout <DURATION>
-              Stop a rung (build, measure, grade) that takes longer than this
+    Tasks and quality:
+          --tasks <TASKS>
+              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
 
-              [default: 30m]
+              [default: warmup]
 
-          --timing-cap <DURATION>
-              Spend at most this long on timing one candidate
+          --task-limit <N>
+              Grade with N of the tasks, spread evenly over the set (0: all)
 
-              [default: 5s]
+              [default: 50]
 
           --quality <AXIS>
               Which quality the search, the front and the recommendation go by; all are measured
@@ -381,21 +403,6 @@ fn help_of_tune() {
               - energy:  Energy of an output token; only where this machine's energy can be read
 
               [default: latency]
-
-          --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
-              it 1,000 tokens take
-
-          --max-latency <DURATION>
-              The slowest median request latency that is of interest, for example 80ms or 2s
-
-          --min-quality <QUALITY>
-              The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such
-              as 0.4 (with --quality kl the most)
-
-          --max-energy <JOULES>
-              The most energy that a token may take, for example 1.5J; needs a readable energy counter
-              (`autotune probe`)
 
           --samples <N>
               Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
@@ -423,6 +430,44 @@ fn help_of_tune() {
           --allow-unsandboxed
               DANGEROUS: the same as --sandbox off
 
+    Time and trials:
+          --time <DURATION>
+              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+              given
+
+          --trials <N>
+              Stop after this many trials that ran, presets included
+
+          --rung-timeout <DURATION>
+              Stop a rung (build, measure, grade) that takes longer than this
+
+              [default: 30m]
+
+          --timing-cap <DURATION>
+              Spend at most this long on timing one candidate
+
+              [default: 5s]
+
+    Machine:
+          --engine <ENGINE>
+              The engine
+
+              Possible values:
+              - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
+
+              [default: llama.cpp]
+
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
+
+              [default: cpu]
+
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
+              it 1,000 tokens take
+
+    Output:
           --json
               Print every event as a JSON line on stdout
 
@@ -435,9 +480,6 @@ fn help_of_tune() {
               Where the report goes
 
               [default: reports]
-
-      -h, --help
-              Print help (see a summary with '-h')
     "#);
 }
 

@@ -57,24 +57,24 @@ fn the_summary_of_a_search() {
     let lines = report::front_rows(&open(&folder), study).unwrap().lines().join("\n");
     insta::assert_snapshot!(stable(&lines, folder.path()), @r"
     17 of 40 trials are on the front under 300 MB:
-    trial  latency  peak memory  pass@1  est. pass@1      decode     file       KL                     configuration
-        9   938 ms       165 MB  10.0 %       10.5 %   171 tok/s  90.9 MB    0.572                     attn Q4_0, embd IQ4_NL, ffn IQ4_NL, KV q8_0, heads −11 %, FFN −15 %, batch 4, threads 2, no repack
-       20  1025 ms       193 MB  15.6 %       15.6 %   156 tok/s   106 MB    0.361                     attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
-       38  1102 ms       173 MB  21.1 %       19.3 %   145 tok/s  95.3 MB    0.263                     attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
-        6  1130 ms       230 MB  18.9 %       18.6 %   142 tok/s   126 MB    0.264                     Q4_0 (preset)
-       17  1195 ms       226 MB  24.4 %       24.9 %   134 tok/s   124 MB   0.0956                     attn Q6_K, embd IQ4_NL, ffn Q8_0, KV q4_0, batch 2, threads 2
-       24  1218 ms       201 MB  28.9 %       27.1 %   131 tok/s   110 MB   0.0527  balanced, fastest  attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
-       26  1407 ms       196 MB  26.7 %       25.3 %   114 tok/s   108 MB   0.0898                     attn IQ4_NL, embd IQ4_NL, ffn Q8_0, KV f16, batch 1, threads 2, no repack
-        2  1510 ms       224 MB  31.1 %       29.7 %   106 tok/s   123 MB  0.00450  best quality       Q8_0 (preset)
-        5  1600 ms       196 MB  25.6 %       26.8 %   100 tok/s   108 MB   0.0560                     Q4_K_M (preset)
-        3  1620 ms       220 MB  31.1 %       29.3 %  98.8 tok/s   121 MB   0.0100                     Q6_K (preset)
-       25  1652 ms       160 MB  22.2 %       22.2 %  96.8 tok/s  87.8 MB    0.160                     Q5_K, KV q8_0, FFN −8 %, batch 1, threads 2, no repack
-        4  1890 ms       194 MB  26.7 %       26.1 %  84.7 tok/s   107 MB   0.0720                     Q5_K_M (preset)
-       35  1940 ms       181 MB  20.0 %       20.3 %  82.5 tok/s  99.8 MB    0.209                     attn Q6_K, embd Q4_K, ffn Q4_0, KV q4_0, batch 4, threads 1, no repack
-       32  2039 ms       195 MB  25.6 %       24.7 %  78.5 tok/s   107 MB    0.102                     attn Q8_0, embd Q6_K, ffn IQ4_NL, KV q8_0, batch 4, threads 1, no repack
-       15  2137 ms       247 MB  28.9 %       29.6 %  74.9 tok/s   136 MB  0.00533                     attn Q8_0, embd Q6_K, ffn Q8_0, KV f16, batch 2, threads 1
-       19  2438 ms       155 MB  16.7 %       16.6 %  65.6 tok/s  85.3 MB    0.328                     attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
-       18  2756 ms       176 MB  28.9 %       26.1 %  58.1 tok/s  96.5 MB   0.0742  smallest           attn IQ4_NL, embd Q8_0, ffn Q5_K, KV q8_0, batch 1, threads 1, no repack
+    trial  latency  peak memory  pass@1  est. pass@1    TTFT      decode     file       KL                     configuration
+        9   938 ms       165 MB  10.0 %       10.5 %  328 ms   171 tok/s  90.9 MB    0.572                     attn Q4_0, embd IQ4_NL, ffn IQ4_NL, KV q8_0, heads −11 %, FFN −15 %, batch 4, threads 2, no repack
+       20  1025 ms       193 MB  15.6 %       15.6 %  359 ms   156 tok/s   106 MB    0.361                     attn Q4_0, embd Q4_K, ffn Q4_K, KV f16, FFN −15 %, batch 4, threads 2
+       38  1102 ms       173 MB  21.1 %       19.3 %  386 ms   145 tok/s  95.3 MB    0.263                     attn Q4_K, embd Q5_K, ffn Q4_0, KV f16, FFN −8 %, batch 4, threads 2, no repack
+        6  1130 ms       230 MB  18.9 %       18.6 %  396 ms   142 tok/s   126 MB    0.264                     Q4_0 (preset)
+       17  1195 ms       226 MB  24.4 %       24.9 %  418 ms   134 tok/s   124 MB   0.0956                     attn Q6_K, embd IQ4_NL, ffn Q8_0, KV q4_0, batch 2, threads 2
+       24  1218 ms       201 MB  28.9 %       27.1 %  426 ms   131 tok/s   110 MB   0.0527  balanced, fastest  attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
+       26  1407 ms       196 MB  26.7 %       25.3 %  492 ms   114 tok/s   108 MB   0.0898                     attn IQ4_NL, embd IQ4_NL, ffn Q8_0, KV f16, batch 1, threads 2, no repack
+        2  1510 ms       224 MB  31.1 %       29.7 %  528 ms   106 tok/s   123 MB  0.00450  best quality       Q8_0 (preset)
+        5  1600 ms       196 MB  25.6 %       26.8 %  560 ms   100 tok/s   108 MB   0.0560                     Q4_K_M (preset)
+        3  1620 ms       220 MB  31.1 %       29.3 %  567 ms  98.8 tok/s   121 MB   0.0100                     Q6_K (preset)
+       25  1652 ms       160 MB  22.2 %       22.2 %  578 ms  96.8 tok/s  87.8 MB    0.160                     Q5_K, KV q8_0, FFN −8 %, batch 1, threads 2, no repack
+        4  1890 ms       194 MB  26.7 %       26.1 %  662 ms  84.7 tok/s   107 MB   0.0720                     Q5_K_M (preset)
+       35  1940 ms       181 MB  20.0 %       20.3 %  679 ms  82.5 tok/s  99.8 MB    0.209                     attn Q6_K, embd Q4_K, ffn Q4_0, KV q4_0, batch 4, threads 1, no repack
+       32  2039 ms       195 MB  25.6 %       24.7 %  714 ms  78.5 tok/s   107 MB    0.102                     attn Q8_0, embd Q6_K, ffn IQ4_NL, KV q8_0, batch 4, threads 1, no repack
+       15  2137 ms       247 MB  28.9 %       29.6 %  748 ms  74.9 tok/s   136 MB  0.00533                     attn Q8_0, embd Q6_K, ffn Q8_0, KV f16, batch 2, threads 1
+       19  2438 ms       155 MB  16.7 %       16.6 %  853 ms  65.6 tok/s  85.3 MB    0.328                     attn Q8_0, embd Q5_K, ffn Q4_K, KV q4_0, FFN −15 %, batch 1, threads 1, no repack
+       18  2756 ms       176 MB  28.9 %       26.1 %  964 ms  58.1 tok/s  96.5 MB   0.0742  smallest           attn IQ4_NL, embd Q8_0, ffn Q5_K, KV q8_0, batch 1, threads 1, no repack
 
     caution: too few tasks to tell 28.9 % from 31.1 % (trials 2 and 24 on 90 tasks, p = 0.62): --task-limit 784 would, if the difference is real, in 96 minutes of grading for 33 trials; with everything else that is known, trial 24 loses 2.8 points to the uncompressed model, 1.2 to 5.5
     balanced, fastest: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
@@ -277,12 +277,12 @@ fn listings_for_people() {
     let text = String::from_utf8(output).unwrap();
     let head: Vec<&str> = text.lines().take(6).collect();
     insta::assert_snapshot!(head.join("\n"), @r"
-    trial  state       rung       latency  peak memory  pass@1  est. pass@1      decode     file       KL     configuration                                                                                       remark
-        1  infeasible  measured   2480 ms       345 MB       –            –  64.5 tok/s   190 MB        –     F16 (preset)                                                                                        over_budget: measured peak is over the budget of 300 MB
-        2  complete    graded     1510 ms       224 MB  31.1 %       29.7 %   106 tok/s   123 MB  0.00450  *  Q8_0 (preset)                                                                                       best quality
-        3  complete    graded     1620 ms       220 MB  31.1 %       29.3 %  98.8 tok/s   121 MB   0.0100  *  Q6_K (preset)
-        4  complete    graded     1890 ms       194 MB  26.7 %       26.1 %  84.7 tok/s   107 MB   0.0720  *  Q5_K_M (preset)
-        5  complete    graded     1600 ms       196 MB  25.6 %       26.8 %   100 tok/s   108 MB   0.0560  *  Q4_K_M (preset)
+    trial  state       rung       latency  peak memory  pass@1  est. pass@1    TTFT      decode     file       KL     configuration                                                                                       remark
+        1  infeasible  measured   2480 ms       345 MB       –            –  868 ms  64.5 tok/s   190 MB        –     F16 (preset)                                                                                        over_budget: measured peak is over the budget of 300 MB
+        2  complete    graded     1510 ms       224 MB  31.1 %       29.7 %  528 ms   106 tok/s   123 MB  0.00450  *  Q8_0 (preset)                                                                                       best quality
+        3  complete    graded     1620 ms       220 MB  31.1 %       29.3 %  567 ms  98.8 tok/s   121 MB   0.0100  *  Q6_K (preset)
+        4  complete    graded     1890 ms       194 MB  26.7 %       26.1 %  662 ms  84.7 tok/s   107 MB   0.0720  *  Q5_K_M (preset)
+        5  complete    graded     1600 ms       196 MB  25.6 %       26.8 %  560 ms   100 tok/s   108 MB   0.0560  *  Q4_K_M (preset)
     ");
     assert_eq!(text.lines().count(), 41);
 }

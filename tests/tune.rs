@@ -193,9 +193,35 @@ fn flags_of_tune_before_another_command_are_refused() {
 }
 
 #[test]
-fn without_flags_the_usage_is_told() {
-    let said = peaceful().run(&[]).code(2).names("--budget").names("Usage:");
+fn without_a_model_the_error_names_the_flag_and_the_demo() {
+    let bench = peaceful();
+    let said = bench.run(&[]).code(2).names("--model").names("autotune demo");
     assert_eq!(said.stdout, "");
+    bench.run(&["plan"]).code(2).names("--model").names("autotune demo");
+}
+
+#[test]
+fn without_a_budget_a_tenth_of_the_usable_memory_is_left_and_the_first_line_says_so() {
+    let bench = peaceful();
+    let probed: Value = serde_json::from_str(&bench.run(&["probe", "--json"]).code(0).stdout).unwrap();
+    let usable = probed["memory"]["usable_bytes"].as_u64().unwrap();
+    let wanted = usable - usable / 10;
+    let near = |bytes: u64| assert!(bytes.abs_diff(wanted) <= usable / 1000, "{bytes} is not near {wanted}");
+    let plan = ["plan", "--engine", "mock", "--model", "mock.json", "--space", "smoke", "--json"];
+    let said = bench.run(&plan).code(0);
+    assert!(said.stderr.starts_with("budget: "), "{}", said.stderr);
+    let said = said.names("less a margin of 10 %").names("--budget sets another");
+    let planned: Value = serde_json::from_str(&said.stdout).unwrap();
+    near(planned["budget_bytes"].as_u64().unwrap());
+    for preset in planned["presets"].as_array().unwrap() {
+        for speed in ["predicted_ttft_ms", "predicted_prompt_tokens_per_s", "predicted_decode_tokens_per_s"] {
+            assert!(preset[speed].as_f64().unwrap() > 0.0, "{speed}: {preset}");
+        }
+    }
+    let said = bench.run_tune(&["--trials", "2"]).code(0);
+    assert!(said.stderr.starts_with("budget: "), "{}", said.stderr);
+    let quiet = bench.run(&[&plan[..], &["--quiet"]].concat()).code(0);
+    assert_eq!(quiet.stderr, "");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `--max-latency`, `--min-quality`, `--max-energy`: what the user declares of the objectives besides the budget.
+//! `--max-latency`, `--min-tps`, `--min-quality`, `--max-energy`: what the user declares of the objectives besides the budget.
 
 use super::args::TuneArgs;
 use crate::duration::parse_duration;
@@ -12,6 +12,7 @@ use crate::study::{Bounds, Floor, Quality};
 pub(super) fn resolve(args: &TuneArgs, quality: Quality) -> Result<Bounds, Expected> {
     Ok(Bounds {
         latency_ms: args.max_latency.as_deref().map(latency_ms).transpose()?,
+        decode_tokens_per_s: args.min_tps.as_deref().map(tokens_per_s).transpose()?,
         quality: args.min_quality.as_deref().map(|text| floor(text, quality)).transpose()?,
         joules_per_token: args.max_energy.as_deref().map(joules).transpose()?,
     })
@@ -21,6 +22,15 @@ fn latency_ms(text: &str) -> Result<f64, Expected> {
     let time = parse_duration(text)
         .map_err(|e| Expected::usage(format!("--max-latency: {e}; a latency is for example 80ms or 2s")))?;
     Ok(time.as_secs_f64() * 1e3)
+}
+
+fn tokens_per_s(text: &str) -> Result<f64, Expected> {
+    match text.trim().parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err(Expected::usage(format!(
+            "--min-tps: `{text}` is not a speed above zero; write decode tokens per second, for example 20"
+        ))),
+    }
 }
 
 fn floor(text: &str, quality: Quality) -> Result<Floor, Expected> {
@@ -74,6 +84,10 @@ mod tests {
             assert!(floor(wrong, Quality::Pass1).is_err(), "{wrong}");
         }
         assert!(floor("0.9x", Quality::Kl).is_err());
+        assert_eq!(tokens_per_s("12.5").ok(), Some(12.5));
+        for wrong in ["0", "-3", "nan", "inf", "20tok/s"] {
+            assert!(tokens_per_s(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(joules("1.5J").ok(), Some(1.5));
         assert!(joules("0").is_err() && joules("lots").is_err());
     }

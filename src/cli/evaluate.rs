@@ -30,7 +30,7 @@ use crate::worker::fault::told;
 /// # Errors
 /// As for `tune`; what is wrong with one line is answered on its own.
 pub fn run(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let (begun, graders) = Begun::new(settings::resolve(args)?, &args.store.results, printer)?;
+    let (begun, graders) = Begun::new(settings::resolve(args, printer)?, &args.store.results, printer)?;
     let run = Run { searches: false, ..begun.run() };
     let id = run.record.id;
     let interrupt = Interrupt::listen().context("failed to listen for Ctrl-C")?;

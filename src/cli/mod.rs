@@ -3,16 +3,20 @@
 pub mod args;
 mod bench;
 mod bounds;
+mod budget;
 mod compare;
 mod completions;
 mod convert;
 mod database;
+mod demo;
+mod doctor;
 mod evaluate;
 mod export;
 mod importance;
 mod integrity;
 mod interrupt;
 mod live;
+mod log;
 mod man;
 mod plan;
 pub mod printer;
@@ -68,8 +72,14 @@ fn command() -> ExitCode {
         }
     };
     limits::prepare();
-    let mut printer = Printer::new(cli.quiet);
-    match check_limits(&cli, &printer).and_then(|()| run(cli, &mut printer)) {
+    let mut printer = Printer::new(cli.quiet).with_plain(cli.verbose > 0);
+    let logged = log::begin(cli.verbose, cli.log_file.as_deref()).map_err(anyhow::Error::from);
+    let ended = logged.and_then(|()| check_limits(&cli, &printer)).and_then(|()| run(cli, &mut printer));
+    match &ended {
+        Ok(exit) => tracing::info!(code = *exit as u8, "autotune ended"),
+        Err(error) => tracing::error!(code = Exit::of(error) as u8, "{}", told(error)),
+    }
+    match ended {
         Ok(Exit::Success) if printer.has_failed() => Exit::Environment.into(),
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -83,7 +93,9 @@ fn command() -> ExitCode {
 fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     let (jobs, lasts) = match &cli.command {
-        None | Some(Command::Tune(_) | Command::Resume(_) | Command::Evaluate(_)) => (jobs, true),
+        None | Some(Command::Tune(_) | Command::Demo(_) | Command::Resume(_) | Command::Evaluate(_)) => {
+            (jobs, true)
+        }
         Some(Command::Validate(_)) => (jobs, false),
         Some(Command::Score(ScoreCommand::Passk(args))) => {
             // A number of jobs out of range is wrong input, whatever the limits are.
@@ -103,6 +115,8 @@ fn check_limits(cli: &Cli, printer: &Printer) -> anyhow::Result<()> {
 fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Tune(Box::new(cli.tune))) {
         Command::Tune(args) => tune::tune(&args, printer),
+        Command::Demo(args) => demo::run(&args, printer),
+        Command::Doctor(args) => doctor::run(&args, printer),
         Command::Resume(args) => tune::resume(&args, printer),
         Command::Probe(args) => probe::run(&args, printer),
         Command::Plan(args) => plan::run(&args, printer),

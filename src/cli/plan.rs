@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::printer::Printer;
-use super::settings;
+use super::{budget, settings};
 use crate::engine::Device;
 use crate::exit::{Exit, Expected};
 use crate::host;
@@ -30,6 +30,9 @@ struct Planned {
     name: String,
     predicted_peak_memory_bytes: u64,
     predicted_latency_ms: f64,
+    predicted_ttft_ms: f64,
+    predicted_prompt_tokens_per_s: f64,
+    predicted_decode_tokens_per_s: f64,
     artifact_bytes: u64,
     fits: bool,
 }
@@ -57,7 +60,7 @@ struct Plan {
 /// # Errors
 /// Wrong flags or a wrong model. When nothing fits, the plan is printed and the exit code says so.
 pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let asked_bytes = settings::budget_bytes(&args.budget)?;
+    let stated_bytes = args.budget.as_deref().map(settings::budget_bytes).transpose()?;
     let path = settings::model_path(args.model.as_deref())?;
     // Of a folder the file that it would become, without its weights: sizes are exact, and nothing is converted.
     let outline = Outline::of(&path)?;
@@ -68,6 +71,7 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let kit = kit::open(engine, file).map_err(|e| Expected::usage(told(&e)))?;
     let options = ProbeOptions { brief: true, ..ProbeOptions::default() };
     let host = host::probe(&options).map_err(|e| Expected::environment(told(&e.into())))?;
+    let asked_bytes = stated_bytes.unwrap_or_else(|| budget::of_host(&host, printer));
     let (budget_bytes, capped) = preflight::budget(asked_bytes, &host);
     if let Some(text) = capped {
         printer.remark(&text);
@@ -106,6 +110,9 @@ pub fn run(args: &PlanArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             name,
             predicted_peak_memory_bytes: foreseen.peak_bytes,
             predicted_latency_ms: foreseen.latency_ms,
+            predicted_ttft_ms: foreseen.speed.ttft_ms,
+            predicted_prompt_tokens_per_s: foreseen.speed.prompt_tokens_per_s,
+            predicted_decode_tokens_per_s: foreseen.speed.decode_tokens_per_s,
             artifact_bytes: kit.shape(config).ok()?.weight_bytes,
             fits: foreseen.peak_bytes <= budget_bytes,
         })
@@ -154,15 +161,21 @@ fn print(plan: &Plan, printer: &mut Printer) {
         Bytes(plan.budget_bytes),
         plan.workload
     ));
-    printer.data(&format!("{:<28} {:>10} {:>10} {:>12}  fits", "preset", "file", "peak", "latency"));
+    printer.data(&format!(
+        "{:<28} {:>10} {:>10} {:>12} {:>12} {:>14} {:>14}  fits",
+        "preset", "file", "peak", "latency", "TTFT", "prompt", "decode"
+    ));
     let row = |p: &Planned| {
         let fits = if p.fits { "yes" } else { "no" };
         format!(
-            "{:<28} {:>10} {:>10} {:>9.0} ms  {fits}",
+            "{:<28} {:>10} {:>10} {:>9.0} ms {:>9.0} ms {:>8.1} tok/s {:>8.1} tok/s  {fits}",
             p.name,
             Bytes(p.artifact_bytes),
             Bytes(p.predicted_peak_memory_bytes),
-            p.predicted_latency_ms
+            p.predicted_latency_ms,
+            p.predicted_ttft_ms,
+            p.predicted_prompt_tokens_per_s,
+            p.predicted_decode_tokens_per_s
         )
     };
     for preset in &plan.presets {

@@ -4,10 +4,14 @@ use std::io::{self, Write};
 
 use crate::study::{Event, Observer};
 
+/// The log target of lines that the terminal shows already.
+pub(super) const SHOWN: &str = "autotune::shown";
+
 /// Writes data to stdout and remarks to stderr. A closed pipe on stdout is remembered, not an error: whoever closed it has read enough.
 #[derive(Debug, Default)]
 pub struct Printer {
     quiet: bool,
+    plain: bool,
     closed: bool,
     failed: bool,
 }
@@ -17,6 +21,18 @@ impl Printer {
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         Self { quiet, ..Self::default() }
+    }
+
+    /// Whether lines are only appended, never drawn over.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// The same without a view that is drawn over, so that log lines can stand between the others.
+    #[must_use]
+    pub fn with_plain(self, plain: bool) -> Self {
+        Self { plain, ..self }
     }
 
     /// Whether remarks are dropped.
@@ -54,6 +70,7 @@ impl Printer {
 
     /// A remark on stderr, dropped when quiet.
     pub fn remark(&self, line: &str) {
+        tracing::debug!(target: SHOWN, "{line}");
         if !self.quiet {
             // Nobody can be told that stderr is gone.
             let _ = writeln!(io::stderr().lock(), "{line}");
@@ -62,6 +79,7 @@ impl Printer {
 
     /// A warning on stderr, shown even when quiet.
     pub fn warn(&self, line: &str) {
+        tracing::warn!(target: SHOWN, "{line}");
         let _ = writeln!(io::stderr().lock(), "warning: {line}");
     }
 

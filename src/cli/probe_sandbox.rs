@@ -26,6 +26,15 @@ enum Executed {
     Not(String),
 }
 
+impl Executed {
+    fn found(&self) -> Result<String, String> {
+        match self {
+            Executed::By { path, version } => Ok(format!("{version} at {path}")),
+            Executed::Not(reason) => Err(reason.clone()),
+        }
+    }
+}
+
 impl SandboxState {
     /// Tries every layer in a child process, and looks for interpreters.
     pub(super) fn probe() -> Self {
@@ -46,8 +55,38 @@ impl SandboxState {
         Self { layers, strict: layers.is_strict(), python, javascript }
     }
 
-    /// The rows of the table.
-    pub(super) fn section(&self) -> Section {
+    /// Whether `--sandbox strict` runs.
+    pub(super) fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Whether system calls can be filtered, which `--sandbox auto` needs.
+    pub(super) fn has_seccomp(&self) -> bool {
+        self.layers.seccomp
+    }
+
+    /// Whether control groups can be created.
+    pub(super) fn has_cgroups(&self) -> bool {
+        self.layers.cgroups
+    }
+
+    /// The layers that `--sandbox strict` lacks.
+    pub(super) fn missing(&self) -> String {
+        self.layers.missing()
+    }
+
+    /// The interpreter of Python, or why there is none.
+    pub(super) fn python(&self) -> Result<String, String> {
+        self.python.found()
+    }
+
+    /// The interpreter of JavaScript, or why there is none.
+    pub(super) fn javascript(&self) -> Result<String, String> {
+        self.javascript.found()
+    }
+
+    /// The layers that are available.
+    pub(super) fn layer_names(&self) -> Vec<String> {
         let l = &self.layers;
         let mut active: Vec<String> = Vec::new();
         if l.landlock_abi > 0 {
@@ -61,6 +100,12 @@ impl SandboxState {
             (l.cgroups, "control groups"),
         ];
         active.extend(others.iter().filter(|(there, _)| *there).map(|(_, name)| (*name).to_owned()));
+        active
+    }
+
+    /// The rows of the table.
+    pub(super) fn section(&self) -> Section {
+        let (l, active) = (&self.layers, self.layer_names());
         let layers = if active.is_empty() { "none".to_owned() } else { active.join(", ") };
         let mode = if self.strict {
             "strict: model-written code is confined".to_owned()
@@ -69,10 +114,7 @@ impl SandboxState {
         } else {
             "model-written code is not run; --sandbox off would run it unprotected".to_owned()
         };
-        let by = |executed: &Executed| match executed {
-            Executed::By { path, version } => format!("{version} at {path}"),
-            Executed::Not(reason) => reason.clone(),
-        };
+        let by = |executed: &Executed| executed.found().unwrap_or_else(|reason| reason);
         Section {
             title: "Sandbox",
             rows: vec![

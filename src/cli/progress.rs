@@ -23,7 +23,7 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Shows on a printer; JSON lines too when `json`. `ends` says when the study ends by itself.
     pub fn new(printer: &'a mut Printer, json: bool, ends: Ends) -> Self {
-        let live = !printer.is_quiet() && std::io::stderr().is_terminal();
+        let live = !printer.is_quiet() && !printer.is_plain() && std::io::stderr().is_terminal();
         let view = live.then(|| LiveView::new(ends));
         Self { printer, log: None, json, view, line: String::new(), candidate: String::new() }
     }
@@ -58,6 +58,31 @@ impl<'a> Progress<'a> {
         if let Some(view) = &mut self.view {
             let so_far = self.line.split_once(" | ").map_or("", |(_, said)| said);
             view.work(&format!("trial {trial}, {doing}: {}", self.candidate), so_far);
+        }
+    }
+
+    /// The event in the program's own log.
+    fn trace(event: &Event) {
+        match event {
+            Event::StudyStarted { study, name, points, ended } => {
+                tracing::info!(study, name, points, ended, "study started");
+            }
+            Event::Preparing { what } => tracing::info!(what, "preparing"),
+            // The printer logs what it shows.
+            Event::Remark { .. } => {}
+            Event::TrialStarted { trial, origin, candidate } => {
+                tracing::info!(trial, origin = %origin, candidate, "trial started");
+            }
+            Event::Progress { trial, what, done, total } => {
+                tracing::trace!(trial, what, done, total, "progress");
+            }
+            Event::RungFinished { trial, rung, summary, seconds } => {
+                tracing::info!(trial, stage = %rung, seconds, summary, "stage finished");
+            }
+            Event::TrialEnded { trial, state, reason, seconds } => {
+                tracing::info!(trial, state = %state, reason, seconds, "trial ended");
+            }
+            other => tracing::debug!("{other:?}"),
         }
     }
 
@@ -107,6 +132,7 @@ impl<'a> Progress<'a> {
 
 impl Observer for Progress<'_> {
     fn hear(&mut self, event: &Event) {
+        Self::trace(event);
         let passing = matches!(event, Event::Progress { .. });
         if (self.json || self.log.is_some()) && !passing {
             // Plain data always serializes.

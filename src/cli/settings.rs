@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{CostAxis, DEFAULT_SPACE, QualityAxis, SandboxMode, TuneArgs};
-use super::bounds;
+use super::printer::Printer;
+use super::{bounds, budget};
 use crate::duration::parse_duration;
 use crate::engine::draw::Draws;
 use crate::engine::{Device, EngineKind, find_device};
@@ -27,9 +28,8 @@ const TOP_P: f64 = 0.95;
 ///
 /// # Errors
 /// A value that cannot be used, each with what was found and what to write.
-pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
-    let budget = args.budget.as_deref().unwrap_or_default();
-    let budget_bytes = budget_bytes(budget)?;
+pub fn resolve(args: &TuneArgs, printer: &Printer) -> anyhow::Result<Settings> {
+    let stated_bytes = args.budget.as_deref().map(budget_bytes).transpose()?;
     let workload: Workload =
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let time = args.time.as_deref().map(|t| duration("--time", t)).transpose()?;
@@ -63,9 +63,15 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
     };
     let on = device(&args.device, engine)?;
     let cap_s = duration("--timing-cap", &args.timing_cap)?.as_secs_f64();
+    let model_path = model_path(args.model.as_deref())?;
+    let bounds = bounds::resolve(args, quality)?;
+    let (draws, battery_wh) = (draws(args, quality)?, battery(args.battery_wh)?);
+    let rung_timeout_s = duration("--rung-timeout", &args.rung_timeout)?.as_secs();
+    // Last, so that a wrong flag is the only thing that is printed.
+    let budget_bytes = stated_bytes.map_or_else(|| budget::default_bytes(printer), Ok)?;
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
-        model_path: model_path(args.model.as_deref())?,
+        model_path,
         model_source: None,
         budget_bytes,
         engine,
@@ -86,12 +92,12 @@ pub fn resolve(args: &TuneArgs) -> anyhow::Result<Settings> {
         sandbox: if args.allow_unsandboxed { Mode::Off } else { args.sandbox.into() },
         quality,
         cost,
-        battery_wh: battery(args.battery_wh)?,
+        battery_wh,
         device_layers: 0,
-        bounds: bounds::resolve(args, quality)?,
-        draws: draws(args, quality)?,
+        bounds,
+        draws,
         timing: TimingLimits { cap_s, share: Some(Share::STUDY), ..TimingLimits::default() },
-        rung_timeout_s: duration("--rung-timeout", &args.rung_timeout)?.as_secs(),
+        rung_timeout_s,
         reports: args.reports.clone(),
         rates: None,
     })
@@ -245,6 +251,6 @@ mod tests {
         std::fs::write(&model, "GGUF").unwrap();
         let words = ["autotune", "tune", "--budget", "1GB", "--model", model.to_str().unwrap()];
         let Some(Command::Tune(args)) = Cli::parse_from(words).command else { panic!("it is `tune`") };
-        assert_eq!(resolve(&args).unwrap(), Settings::new(model, 1_000_000_000));
+        assert_eq!(resolve(&args, &Printer::new(true)).unwrap(), Settings::new(model, 1_000_000_000));
     }
 }

@@ -27,7 +27,7 @@ use crate::tuner::run::Run;
 /// # Errors
 /// Wrong flags, a wrong model, a budget that nothing meets, a broken disk or database.
 pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let (begun, graders) = Begun::new(settings::resolve(args)?, &args.store.results, printer)?;
+    let (begun, graders) = Begun::new(settings::resolve(args, printer)?, &args.store.results, printer)?;
     go(&begun.run(), graders, args.json, printer)
 }
 

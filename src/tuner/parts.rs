@@ -81,7 +81,20 @@ pub(crate) fn open_kit(settings: &Settings) -> anyhow::Result<Box<dyn Kit>> {
 pub(crate) fn probe(results: &Path) -> anyhow::Result<HostInfo> {
     let disk_path = results.ancestors().find(|p| p.exists()).unwrap_or(Path::new(".")).to_owned();
     let options = ProbeOptions { disk_path: Some(disk_path), ..ProbeOptions::default() };
-    host::probe(&options).map_err(|e| Expected::environment(told(&e.into())).into())
+    let host: HostInfo = host::probe(&options).map_err(|e| Expected::environment(told(&e.into())))?;
+    tracing::info!(
+        fingerprint = host.fingerprint,
+        cpu = host.cpu.model,
+        threads = host.usable_threads(),
+        usable_bytes = host.usable_bytes(),
+        available_bytes = host.memory.usable_now_bytes,
+        gpus = host.gpus.len(),
+        read_bytes_per_s = host.ceilings.read_bytes_per_s,
+        flop_per_s = host.ceilings.multiply_add_flop_per_s,
+        load = host.load.map(|load| load.one),
+        "host probed"
+    );
+    Ok(host)
 }
 
 /// Whether no energy counter can be read. The scripted engine brings its own.

@@ -47,7 +47,8 @@ pub enum LocateError {
     Folder(PathBuf),
     /// Neither a model nor the demo.
     #[error(
-        "no --model was given, and the demo model is not installed; `make setup` installs it under {DEMO_FOLDER}"
+        "no --model was given, and the demo model is not installed; name a model with --model, or run `autotune demo`, which downloads the demo \
+         model and tunes it (in a clone, `make setup` installs it under {DEMO_FOLDER})"
     )]
     NoDemo,
     /// A hub name of the wrong form.

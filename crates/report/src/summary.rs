@@ -67,7 +67,9 @@ pub struct Analysis {
 }
 
 /// Metrics worth a column when they were measured, behind the objectives.
-const MORE_COLUMNS: [&str; 7] = [
+const MORE_COLUMNS: [&str; 9] = [
+    names::TTFT_P50_MS,
+    names::PROMPT_TOKENS_PER_S,
     names::DECODE_TOKENS_PER_S,
     names::ARTIFACT_BYTES,
     names::JOULES_PER_TOKEN,

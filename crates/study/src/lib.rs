@@ -43,6 +43,7 @@ pub use grading::{Graded, Grading};
 pub use importance::{Importance, ObjectiveImportance, ParameterImportance, importance};
 pub use kept::Kept;
 pub use learn::Correction;
+pub use predict::Speed;
 pub use preflight::{Preflight, Unusable};
 pub use problem::{Bounds, Ceilings, Cost, Floor, Quality, StudyProblem, objectives};
 pub use reference::ReferenceGrading;

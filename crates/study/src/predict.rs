@@ -148,6 +148,65 @@ pub fn latency_from_rates_ms(
     Some(slower * 1e-6 * parts.request_ns(config, workload))
 }
 
+/// Predicted speed of a candidate at the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Median time to first token, waiting included, in milliseconds.
+    pub ttft_ms: f64,
+    /// Prompt tokens per second.
+    pub prompt_tokens_per_s: f64,
+    /// Tokens per second of one sequence while it decodes.
+    pub decode_tokens_per_s: f64,
+}
+
+impl Speed {
+    /// From the time of a whole prompt, of its part that all requests share, and of a decode step of all slots, in seconds.
+    fn of(prompt_s: f64, shared_s: f64, step_s: f64, config: &Config, workload: &Workload) -> Self {
+        let slots = config.batch.clamp(1, workload.requests.max(1));
+        let own = prompt_s - shared_s;
+        let wave = f64::from(slots) * own + f64::from(workload.output_tokens.saturating_sub(1)) * step_s;
+        // Requests arrive together: those of later waves wait, and the prompts of a wave are processed one after the other.
+        let mut first: Vec<f64> = (0..workload.requests.max(1))
+            .map(|i| shared_s + f64::from(i / slots) * wave + f64::from(i % slots + 1) * own)
+            .collect();
+        first.sort_by(f64::total_cmp);
+        let middle = (first[(first.len() - 1) / 2] + first[first.len() / 2]) / 2.0;
+        Self {
+            ttft_ms: 1e3 * middle,
+            prompt_tokens_per_s: f64::from(workload.prompt_tokens) / prompt_s,
+            decode_tokens_per_s: 1.0 / step_s,
+        }
+    }
+}
+
+/// Predicted speed from the host's ceilings, by the same cost model as [`latency_ms`].
+#[must_use]
+pub fn speed_from_ceiling(shape: &Shape, config: &Config, workload: &Workload, ceiling: &Ceiling) -> Speed {
+    let slots = config.batch.min(workload.requests).max(1);
+    let depth = f64::from(workload.prompt_tokens) + f64::from(workload.output_tokens) / 2.0;
+    let kv_row = (config.kv_k.row_bytes(shape.k_elements) + config.kv_v.row_bytes(shape.v_elements)) as f64;
+    let operations = 2.0 * shape.active_weights as f64;
+    let read = shape.weight_bytes as f64 + f64::from(slots) * depth * kv_row;
+    let step_s = read / ceiling.bytes_per_s + f64::from(slots) * operations / ceiling.flops;
+    let prompt_s = f64::from(workload.prompt_tokens) * operations / ceiling.flops
+        + shape.weight_bytes as f64 / ceiling.bytes_per_s;
+    Speed::of(prompt_s, 0.0, step_s, config, workload)
+}
+
+/// Predicted speed from measured kernel rates, as [`latency_from_rates_ms`]; none where a type was not measured.
+#[must_use]
+pub fn speed_from_rates(
+    shape: &Shape,
+    config: &Config,
+    workload: &Workload,
+    rates: &KernelRates,
+    slower: f64,
+) -> Option<Speed> {
+    let parts = request_parts(shape, config, workload, rates)?;
+    let s = |ns: f64| slower * 1e-9 * ns;
+    Some(Speed::of(s(parts.prompt_ns), s(parts.shared_ns), s(parts.step_ns), config, workload))
+}
+
 /// What a request is made of, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RequestParts {
@@ -315,5 +374,22 @@ mod tests {
             latency_ms(&shape(), &four, &workload, &ceiling),
         );
         assert!(a > 0.0 && b > 0.0 && a.is_finite() && (b / a) < 2.0);
+    }
+
+    #[test]
+    fn predicted_speed_and_latency_follow_one_cost_model() {
+        let workload = Workload { prompt_tokens: 512, output_tokens: 128, requests: 1, shared_tokens: 0 };
+        let ceiling = Ceiling { bytes_per_s: 1e10, flops: 1e11 };
+        let candidate = Config::from_candidate(&Candidate::default()).unwrap();
+        let config = Config { batch: 1, ..candidate };
+        let speed = speed_from_ceiling(&shape(), &config, &workload, &ceiling);
+        let latency = speed.ttft_ms + 128.0 * 1e3 / speed.decode_tokens_per_s;
+        assert!((latency - latency_ms(&shape(), &config, &workload, &ceiling)).abs() < 1e-6, "{speed:?}");
+        assert!((speed.ttft_ms * speed.prompt_tokens_per_s / 1e3 - 512.0).abs() < 1e-6, "{speed:?}");
+        // Three requests on one slot: the median one waits for the one before it.
+        let three = Workload { requests: 3, ..workload };
+        let waiting = speed_from_ceiling(&shape(), &config, &three, &ceiling);
+        let step_ms = 1e3 / speed.decode_tokens_per_s;
+        assert!((waiting.ttft_ms - (2.0 * speed.ttft_ms + 127.0 * step_ms)).abs() < 1e-6, "{waiting:?}");
     }
 }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::estimates::Known;
 use super::kit::Kit;
 use super::lessons;
-use super::predict::{Ceiling, assumed_divergence, latency_from_rates_ms, latency_ms, peak_memory_bytes};
+use super::predict::{
+    Ceiling, Speed, assumed_divergence, latency_from_rates_ms, latency_ms, peak_memory_bytes,
+    speed_from_ceiling, speed_from_rates,
+};
 use super::sensitivity::Sensitivities;
 use autotune_core::space::{Candidate, Config, Point, Space};
 use autotune_search as search;
@@ -51,6 +54,8 @@ pub struct Foreseen {
     pub peak_bytes: u64,
     /// Predicted median request latency, in milliseconds.
     pub latency_ms: f64,
+    /// Predicted speed of prompts and of decoding.
+    pub speed: Speed,
     /// What is assumed of its divergence while nothing is measured, in nats a token; none where the engine tells no matrices.
     pub divergence: Option<f64>,
 }
@@ -162,6 +167,9 @@ pub enum Floor {
 pub struct Bounds {
     /// The slowest acceptable median request latency, in milliseconds.
     pub latency_ms: Option<f64>,
+    /// The lowest acceptable decode speed of one sequence, in tokens per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_tokens_per_s: Option<f64>,
     /// The lowest acceptable quality.
     pub quality: Option<Floor>,
     /// The most energy that a token may take, in joules.
@@ -169,7 +177,7 @@ pub struct Bounds {
     pub joules_per_token: Option<f64>,
 }
 
-/// What a study optimises: the cost of a request and peak memory down, quality up.
+/// What a study optimises: the cost of a request and peak memory down, quality up; decode speed up as well where it has a lower bound.
 #[must_use]
 pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::Objective> {
     let least = |metric: &str, bound| store::Objective {
@@ -189,7 +197,14 @@ pub fn objectives(cost: Cost, quality: Quality, bounds: &Bounds) -> Vec<store::O
         Some(Floor::Share(share)) => best.share = Some(share),
         None => {}
     }
-    vec![cost, least(names::PEAK_MEMORY_BYTES, None), best]
+    let decode = bounds.decode_tokens_per_s.map(|bound| store::Objective {
+        metric: names::DECODE_TOKENS_PER_S.to_owned(),
+        direction: store::Direction::Max,
+        log: true,
+        bound: Some(bound),
+        share: None,
+    });
+    [cost, least(names::PEAK_MEMORY_BYTES, None), best].into_iter().chain(decode).collect()
 }
 
 impl<'a> StudyProblem<'a> {
@@ -275,10 +290,16 @@ impl<'a> StudyProblem<'a> {
             let slower = self.ceilings.slowdown(rates.request.threads, config.threads);
             latency_from_rates_ms(&shape, config, &self.workload, rates, slower)
         });
+        let speed = self.rates.as_ref().and_then(|rates| {
+            let slower = self.ceilings.slowdown(rates.request.threads, config.threads);
+            speed_from_rates(&shape, config, &self.workload, rates, slower)
+        });
+        let speed = speed.unwrap_or_else(|| speed_from_ceiling(&shape, config, &self.workload, &ceiling));
         let told = !shape.matrices.is_empty();
         Some(Foreseen {
             peak_bytes: peak_memory_bytes(&shape, config),
             latency_ms: from_rates.unwrap_or_else(|| latency_ms(&shape, config, &self.workload, &ceiling)),
+            speed,
             divergence: told.then(|| assumed_divergence(&shape, config, self.kit.facts().layers)),
         })
     }
@@ -355,6 +376,7 @@ impl Problem for StudyProblem<'_> {
             .map(|o| match o.metric.as_str() {
                 names::REQUEST_LATENCY_P50_MS => foreseen.map(|f| f.latency_ms),
                 names::PEAK_MEMORY_BYTES => foreseen.map(|f| f.peak_bytes as f64),
+                names::DECODE_TOKENS_PER_S => foreseen.map(|f| f.speed.decode_tokens_per_s),
                 _ => None,
             })
             .collect()
@@ -362,7 +384,10 @@ impl Problem for StudyProblem<'_> {
 
     fn repeat(&self) -> Option<Repeat> {
         let timed = |o: &store::Objective| {
-            matches!(o.metric.as_str(), names::REQUEST_LATENCY_P50_MS | names::JOULES_PER_TOKEN)
+            matches!(
+                o.metric.as_str(),
+                names::REQUEST_LATENCY_P50_MS | names::JOULES_PER_TOKEN | names::DECODE_TOKENS_PER_S
+            )
         };
         Some(Repeat { cost: TIMING_SHARE, objectives: self.declared.iter().map(timed).collect() })
     }

@@ -225,7 +225,11 @@ impl Study<'_> {
         {
             return Decision::End(stop.to_string());
         }
-        match sampler.ask(problem, &history, self.cx.settings.seed, number) {
+        let clock = std::time::Instant::now();
+        let asked = sampler.ask(problem, &history, self.cx.settings.seed, number);
+        let (sampler_name, seconds) = (sampler.kind().name(), clock.elapsed().as_secs_f64());
+        tracing::debug!(sampler = sampler_name, trial = number, trials = trials.len(), seconds, answer = ?asked, "sampler asked");
+        match asked {
             Ask::Point(point) => match problem.space.candidate(&point) {
                 Some(candidate) => new(candidate, Origin::sampler(sampler.kind().name())),
                 None => Decision::End(format!("the sampler asked for a point outside the space: {point:?}")),

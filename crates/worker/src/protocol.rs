@@ -371,6 +371,24 @@ pub enum Job {
 }
 
 impl Job {
+    /// The kind of job, for the log.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Job::Build { .. } => "build",
+            Job::Activations { .. } => "activations",
+            Job::Gradients { .. } => "gradients",
+            Job::Recover { .. } => "recover",
+            Job::Inspect { .. } => "inspect",
+            Job::CheckValues { .. } => "check values",
+            Job::Measure { .. } => "measure",
+            Job::Turns { .. } => "turns",
+            Job::Rates { .. } => "rates",
+            Job::Reference { .. } => "reference",
+            Job::Assess { .. } => "assess",
+            Job::Exercise { .. } => "exercise",
+        }
+    }
+
     /// The engine that the job needs; none where it needs none, or the program's own in any case.
     #[must_use]
     pub fn engine(&self) -> Option<EngineKind> {

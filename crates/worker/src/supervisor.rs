@@ -175,7 +175,25 @@ impl Supervisor {
         each: &mut dyn FnMut(Message),
     ) -> Result<Outcome, SpawnError> {
         self.guard.check().map_err(SpawnError::Changed)?;
-        let outcome = self.run_unguarded(job, limits, cancelled, each)?;
+        tracing::info!(
+            job = job.kind(),
+            engine = job.engine().map(EngineKind::name),
+            limit_s = limits.time.as_secs(),
+            limit_bytes = limits.memory_bytes,
+            "worker started"
+        );
+        let outcome = self
+            .run_unguarded(job, limits, cancelled, each)
+            .inspect_err(|error| tracing::error!(job = job.kind(), "worker lost: {error}"))?;
+        tracing::info!(
+            job = job.kind(),
+            end = ?outcome.end,
+            peak_bytes = outcome.peak_bytes,
+            wall_s = outcome.wall.as_secs_f64(),
+            cpu_s = outcome.cpu.as_secs_f64(),
+            warning = outcome.warning.as_deref(),
+            "worker ended"
+        );
         self.guard.check().map_err(|changed| {
             if let Some(output) = job.output() {
                 // Its name tells of the file that it should have been made from.
@@ -222,6 +240,7 @@ impl Supervisor {
         }
         drop(lifeline);
         let usage = wait_child(child.id()).map_err(fail)?;
+        tracing::debug!(pid = child.id(), code = usage.code, signal = usage.signal, "worker process is gone");
         Ok(worker.outcome(&usage, || last_words.of_ended(), cancelled))
     }
 }

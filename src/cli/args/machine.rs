@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::EngineName;
+use super::{EngineName, StoreArgs};
 
 /// `autotune probe`
 #[derive(Debug, Args)]
@@ -13,6 +13,18 @@ pub struct ProbeArgs {
     /// Measure the ceilings again although they are cached.
     #[arg(long)]
     pub refresh: bool,
+}
+
+/// `autotune doctor`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 no problem (warnings included), 4 at least one problem.")]
+pub struct DoctorArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
 }
 
 /// `autotune bench`

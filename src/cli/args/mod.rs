@@ -17,10 +17,11 @@ pub use deliver::{
     ValidateArgs,
 };
 pub use look::{CompareArgs, ImportanceArgs, ListArgs, SalvageArgs, TrialsArgs};
-pub use machine::{BenchArgs, ProbeArgs};
+pub use machine::{BenchArgs, DoctorArgs, ProbeArgs};
 pub use score::{AnswerStyle, CodebleuArgs, PasskArgs, ScoreCommand, SimulateArgs};
 pub use tune::{
-    CostAxis, ImportanceName, PlanArgs, QualityAxis, RecoveryTextName, ResumeArgs, ScalingName, TuneArgs,
+    CostAxis, DemoArgs, ImportanceName, PlanArgs, QualityAxis, RecoveryTextName, ResumeArgs, ScalingName,
+    TuneArgs,
 };
 
 /// Find the compressed variants of a code language model that are worth running on this machine.
@@ -28,8 +29,7 @@ pub use tune::{
 #[command(
     name = "autotune",
     version,
-    override_usage = "autotune [OPTIONS] --budget <SIZE>\n       autotune <COMMAND>",
-    subcommand_negates_reqs = true,
+    override_usage = "autotune [OPTIONS]\n       autotune <COMMAND>",
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
                   5 every trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on)."
 )]
@@ -37,6 +37,12 @@ pub struct Cli {
     /// Print data and errors only, no progress.
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Log what happens to standard error: -v stages and results, -vv also questions to the sampler, -vvv everything.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Append the log to a file, with details (as -vv).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// The command; without one, `tune`.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -73,10 +79,14 @@ impl Cli {
 pub enum Command {
     /// Search for the best variants under a memory budget (the default command).
     Tune(Box<TuneArgs>),
+    /// Download a small model (SmolLM2-135M, 93 MB) and tune it.
+    Demo(Box<DemoArgs>),
     /// Continue the newest, or the named, study where it stopped.
     Resume(ResumeArgs),
     /// Show what this machine has and what it was measured to do.
     Probe(ProbeArgs),
+    /// Check this machine for what a study needs: each check with a verdict and a remedy.
+    Doctor(DoctorArgs),
     /// Say what would fit a budget, before anything is loaded.
     Plan(PlanArgs),
     /// Measure a model as it is: speed with intervals, peak memory, load time.

