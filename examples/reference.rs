@@ -184,7 +184,8 @@ fn describe(parent: &clap::Command, path: &str, tune: &[String], out: &mut Strin
         let usage = usage.trim_start_matches("Usage:").trim();
         let _ = write!(out, "\n```text\n{usage}\n```\n\n");
         let arguments: Vec<&clap::Arg> = shown(command).collect();
-        if command.get_name() != "tune" && tune.len() > 1 && options(command).starts_with(tune) {
+        let own = options(command);
+        if command.get_name() != "tune" && tune.len() > 1 && tune.iter().all(|id| own.contains(id)) {
             out.push_str("The options are those of [`autotune tune`](#autotune-tune).\n\n");
             let more: Vec<&clap::Arg> =
                 arguments.into_iter().filter(|a| !tune.contains(&a.get_id().to_string())).collect();
