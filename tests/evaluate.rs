@@ -95,7 +95,7 @@ fn importance_is_told_once_enough_is_known() {
     let table = bench.run(&["importance"]).code(0).stdout;
     assert!(table.contains("weights.") && table.contains('%'), "{table}");
     let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
-    assert!(report.contains("What moves the results") && report.contains("of interest up to"));
+    assert!(report.contains("Parameter importance") && report.contains("of interest up to"));
 }
 
 #[test]

@@ -145,9 +145,9 @@ fn losses_against_the_uncompressed_model_are_told() {
     assert!(count("lost") > 0 && count("gained") == 0 && q4["p_value"].as_f64().unwrap() < 1.0, "{q4}");
     let short = format!("-{} of {tasks}, p", count("lost"));
     let table = bench.run(&["trials"]).code(0).stdout;
-    assert!(table.contains("solved, beside F16") && cell(&table, 1, &short), "{short}:\n{table}");
+    assert!(table.contains("solved, vs F16") && cell(&table, 1, &short), "{short}:\n{table}");
     assert!(cell(&table, f16 + 1, "reference"));
-    assert!(said.stdout.contains("solved, beside F16"), "{}", said.stdout);
+    assert!(said.stdout.contains("solved, vs F16"), "{}", said.stdout);
     let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
     let sentence = format!("lost {} of {tasks} solved tasks, p", count("lost"));
     assert!(report.contains(&sentence), "{sentence}");

@@ -28,15 +28,15 @@ fn help_of_the_command() {
       doctor       Check this machine for what a study needs: each check with a verdict and a remedy
       plan         Say what would fit a budget, before anything is loaded
       bench        Measure a model as it is: speed with intervals, peak memory, load time
-      convert      Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way
+      convert      Convert a GGUF file to a Hugging Face model directory (safetensors), or the other way
       studies      List the studies of a database
       trials       List the trials of a study
-      importance   Tell which parameters moved each objective of a study
+      importance   Show parameter importance per objective of a study
       evaluate     Score the candidates that another program writes as JSON lines, with the evaluation
                    of `tune`
       compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
       report       Write the report of a study
-      export       Hand a trial over: its model file, the measured figures, and the commands that run it
+      export       Export a trial: its model file, the measured figures, and the commands that run it
       validate     Check that a model is fit to be deployed on a class of machines; exit code 6 when it
                    is not
       salvage      Save what a damaged database still holds into a new one
@@ -112,10 +112,10 @@ fn help_of_the_command() {
               [default: 1]
 
           --importance <SOURCE>
-              What pruning goes by; gradient needs torch
+              Importance measure for pruning; gradient needs torch
 
               Possible values:
-              - activation: Activations on calibration code, with the weights that they meet
+              - activation: Activations on calibration code, together with the weights
               - magnitude:  The weights alone
               - gradient:   The loss's gradients on calibration code
 
@@ -126,7 +126,7 @@ fn help_of_the_command() {
               function as it is. Presets stay as they are
 
               Possible values:
-              - activations: By the activations that they meet on calibration code (AWQ)
+              - activations: By activations on calibration code (AWQ)
               - none:        Not at all
 
               [default: activations]
@@ -166,7 +166,7 @@ fn help_of_the_command() {
 
               Possible values:
               - pass@1:   Share of the tasks whose greedy answer passes the tests
-              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at least 10
               - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
               - kl:       Nearness of the predictions to the uncompressed model's
 
@@ -189,7 +189,7 @@ fn help_of_the_command() {
               [default: 0]
 
           --temperature <T>
-              Temperature of the drawn answers. Default: 0.8
+              Sampling temperature. Default: 0.8
 
           --top-p <P>
               Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
@@ -217,7 +217,7 @@ fn help_of_the_command() {
               Stop after this many trials that ran, presets included
 
           --rung-timeout <DURATION>
-              Stop a rung (build, measure, grade) that takes longer than this
+              Stop a stage (build, measure, grade) that takes longer than this
 
               [default: 30m]
 
@@ -260,7 +260,7 @@ fn help_of_the_command() {
               [default: reports]
 
     Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, 5 every
-    trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on).
+    trial failed, 6 a check of validate failed, 130 paused (autotune resume continues).
     "#);
 }
 
@@ -334,10 +334,10 @@ fn help_of_tune() {
               [default: 1]
 
           --importance <SOURCE>
-              What pruning goes by; gradient needs torch
+              Importance measure for pruning; gradient needs torch
 
               Possible values:
-              - activation: Activations on calibration code, with the weights that they meet
+              - activation: Activations on calibration code, together with the weights
               - magnitude:  The weights alone
               - gradient:   The loss's gradients on calibration code
 
@@ -348,7 +348,7 @@ fn help_of_tune() {
               function as it is. Presets stay as they are
 
               Possible values:
-              - activations: By the activations that they meet on calibration code (AWQ)
+              - activations: By activations on calibration code (AWQ)
               - none:        Not at all
 
               [default: activations]
@@ -388,7 +388,7 @@ fn help_of_tune() {
 
               Possible values:
               - pass@1:   Share of the tasks whose greedy answer passes the tests
-              - pass@10:  Chance that one of ten drawn answers passes; needs --samples of at least 10
+              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at least 10
               - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
               - kl:       Nearness of the predictions to the uncompressed model's
 
@@ -411,7 +411,7 @@ fn help_of_tune() {
               [default: 0]
 
           --temperature <T>
-              Temperature of the drawn answers. Default: 0.8
+              Sampling temperature. Default: 0.8
 
           --top-p <P>
               Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
@@ -439,7 +439,7 @@ fn help_of_tune() {
               Stop after this many trials that ran, presets included
 
           --rung-timeout <DURATION>
-              Stop a rung (build, measure, grade) that takes longer than this
+              Stop a stage (build, measure, grade) that takes longer than this
 
               [default: 30m]
 

@@ -472,9 +472,9 @@ fn what_was_measured_again_and_what_disturbed_is_told() {
     let (_, html) = written(&folder, study);
     for text in [
         "differed by 1.0 % typically and by 1.0 % at the 95th percentile (14 pairs of 2 trials)",
-        "measured again: faster than",
+        "re-measured: faster than",
         "<td>faster</td>",
-        "others used &lt;b&gt;30 %&lt;/b&gt; (measured again)",
+        "others used &lt;b&gt;30 %&lt;/b&gt; (re-measured)",
     ] {
         assert!(html.contains(text) || html.contains(&text.replacen('m', "M", 1)), "{text}");
     }
@@ -493,7 +493,7 @@ fn what_a_fitted_model_found_stands_before_what_the_trials_show() {
     }];
     let html = report::render(&analysis, &[], report::Live::No).unwrap();
     let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}"));
-    assert!(place("id=\"importance\"") < place("What the results moved with"));
+    assert!(place("id=\"importance\"") < place("Observed dependence"));
     assert!(
         place("60 %<small class=\"muted\"> with others 71 %") < place("&lt;kv&gt;"),
         "the strongest first"

@@ -92,7 +92,7 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
         args.workload.parse().map_err(|e| Expected::usage(format!("--workload: {e}")))?;
     let budget_bytes = args.budget.as_deref().map(settings::budget_bytes).transpose()?;
     if !(args.target > 0.0 && args.target < 1.0) {
-        let text = format!("--target: {} is no share; write for example 0.02 for 2 %", args.target);
+        let text = format!("--target: invalid share {}: write for example 0.02 for 2 %", args.target);
         return Err(Expected::usage(text).into());
     }
     settings::battery(args.battery_wh)?;
@@ -212,7 +212,7 @@ fn kv_pair(text: &str) -> Result<(KvType, KvType), Expected> {
     match (one(k), one(v)) {
         (Some(k), Some(v)) => Ok((k, v)),
         _ => Err(Expected::usage(format!(
-            "--kv: `{text}` is no cache type; use f32, f16, bf16, q8_0 or q4_0, or K/V apart as in q8_0/f16"
+            "--kv: invalid KV cache type `{text}`: expected f32, f16, bf16, q8_0 or q4_0, or K/V separately as in q8_0/f16"
         ))),
     }
 }
@@ -354,7 +354,7 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
     }
     for (number, row) in rows.iter().enumerate() {
         if let Some(doubt) = &row.doubt {
-            printer.remark(&format!("row {}: {doubt}; measure again when the machine is calm", number + 1));
+            printer.remark(&format!("row {}: {doubt}; re-measure on an idle machine", number + 1));
         }
     }
     for row in rows.iter().filter(|r| r.end != "done") {

@@ -51,7 +51,7 @@ fn floor(text: &str, quality: Quality) -> Result<Floor, Expected> {
         ))),
         Some(floor) => Ok(floor),
         None => Err(Expected::usage(format!(
-            "--min-quality: `{text}` is no quality over zero; write for example 0.95x, 0.4 or 40%"
+            "--min-quality: invalid value `{text}`: expected a quality above zero, for example 0.95x, 0.4 or 40%"
         ))),
     }
 }
@@ -61,7 +61,7 @@ fn joules(text: &str) -> Result<f64, Expected> {
     match number.parse::<f64>() {
         Ok(joules) if joules.is_finite() && joules > 0.0 => Ok(joules),
         _ => Err(Expected::usage(format!(
-            "--max-energy: `{text}` is no energy over zero; write the joules of a token, for example 1.5J"
+            "--max-energy: invalid value `{text}`: expected joules per token above zero, for example 1.5J"
         ))),
     }
 }

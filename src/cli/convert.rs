@@ -1,4 +1,4 @@
-//! `autotune convert`: a GGUF file to a folder of Hugging Face, and back.
+//! `autotune convert`: a GGUF file to a Hugging Face model directory, and back.
 
 use std::path::Path;
 

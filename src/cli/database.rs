@@ -13,7 +13,7 @@ pub fn open_for_reading(args: &StoreArgs) -> anyhow::Result<Store> {
     let store = Store::open_existing(&args.results.join(DATABASE_FILE)).map_err(expected)?;
     if store.is_copy() {
         Printer::new(false).warn(&format!(
-            "{} cannot be written, and its last writer left a write-ahead log behind: a copy with that log worked in is read",
+            "{} cannot be written, and it has a write-ahead log that was not merged: a copy with the log merged is read",
             store.path().display()
         ));
     }

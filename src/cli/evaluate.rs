@@ -107,13 +107,15 @@ fn answer(
     objectives: &[Objective],
     line: &str,
 ) -> anyhow::Result<Value> {
-    let asked: Value = serde_json::from_str(line).map_err(|e| Wrong(format!("the line is no JSON: {e}")))?;
+    let asked: Value =
+        serde_json::from_str(line).map_err(|e| Wrong(format!("the line is not valid JSON: {e}")))?;
     let (asked, only_fits) = match asked.get("fits") {
         Some(candidate) => (candidate.clone(), true),
         None => (asked, false),
     };
-    let candidate: Candidate = serde_json::from_value(asked)
-        .map_err(|e| Wrong(format!("the line is no candidate, an object of parameters and levels: {e}")))?;
+    let candidate: Candidate = serde_json::from_value(asked).map_err(|e| {
+        Wrong(format!("the line is not a candidate (an object of parameters and levels): {e}"))
+    })?;
     let config = Config::from_candidate(&candidate).map_err(|e| Wrong(e.to_string()))?;
     if only_fits {
         let foreseen = study.problem.foresee(&config);

@@ -118,9 +118,9 @@ fn source(
             ));
             return Ok(Source::Kept(kept));
         }
-        Kept::Missing => printer.remark("the artifact was cleaned away; building it again"),
+        Kept::Missing => printer.remark("the artifact was cleaned up; rebuilding it"),
         Kept::Differs(found) => printer.warn(&format!(
-            "{} is not the file that trial {} was measured with: its SHA-256 is {found}, and was {}; building it again",
+            "{} is not the file that trial {} was measured with: its SHA-256 is {found}, and was {}; rebuilding it",
             kept.display(),
             trial.number,
             artifact.sha256.as_deref().unwrap_or_default()
@@ -130,7 +130,7 @@ fn source(
     let found = sha256_file(built.path())?;
     match &artifact.sha256 {
         Some(measured) if *measured != found => Err(Expected::usage(format!(
-            "the artifact of trial {} cannot be had again: building it gives a file with the SHA-256 {found}, but {measured} was measured              (another version of this program or of its engine, or training, makes another file); resume the study with --new-segment              to measure what this version builds",
+            "the artifact of trial {} cannot be reproduced: rebuilding gives a file with the SHA-256 {found}, but {measured} was measured              (another version of this program or of its engine, or training, makes another file); resume the study with --new-segment              to measure what this version builds",
             trial.number
         ))
         .into()),
@@ -197,7 +197,7 @@ fn rebuild(
     // Earlier versions hashed samples of the file.
     if kit.hash() != study.model_hash {
         return Err(Expected::usage(format!(
-            "{} is no longer the model of study {}: the artifact cannot be built again from it",
+            "{} is not the same file as the model of study {}: the artifact cannot be rebuilt from it",
             settings.model_path.display(),
             study.name
         ))

@@ -21,7 +21,7 @@ pub fn run(args: &ImportanceArgs, printer: &mut Printer) -> anyhow::Result<Exit>
     let known = Known::load(&store, study.id).map_err(expected)?;
     let Some(found) = importance(&study, &trials, &known)? else {
         let text = format!(
-            "study {} has too few complete trials to tell what moved its objectives; `{}` goes on",
+            "study {} has too few complete trials to estimate parameter importance; `{}` continues it",
             study.name,
             crate::tuner::commands::resume(study.root, &args.store.results, None)
         );

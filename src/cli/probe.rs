@@ -203,7 +203,7 @@ fn ceilings(host: &HostInfo) -> Section {
         || "at an unknown time".to_owned(),
         |when| when.strftime("%Y-%m-%d %H:%M UTC").to_string(),
     );
-    let from = if ceilings.from_cache { "; --refresh measures again" } else { "" };
+    let from = if ceilings.from_cache { "; --refresh re-measures" } else { "" };
     let rows = vec![
         ("memory read", read),
         ("f32 multiply-add", format!("{add} ({})", ceilings.multiply_add_isa)),
@@ -256,7 +256,7 @@ mod tests {
         Measured ceilings
           memory read       61.2 GB/s on 6 threads, 28.4 GB/s on one thread
           f32 multiply-add  912.3 Gflop/s on 6 threads, 158.7 Gflop/s on one thread (avx512f)
-          measured          2026-01-01 00:00 UTC; --refresh measures again
+          measured          2026-01-01 00:00 UTC; --refresh re-measures
         ");
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let texts: Vec<String> = host().warnings.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(texts.join("\n"), @r"
         the ceilings were measured on a busy machine (load 4.2, usable threads 6); `autotune probe --refresh` measures again
-        memory for a buffer of 20.0 MB only beside caches of 16.8 MB: the read ceilings may be too high
+        memory for a buffer of 20.0 MB next to caches of 16.8 MB: the read ceilings may be too high
         neither XDG_CACHE_HOME nor HOME is set, so the ceilings are measured at every start
         cannot keep the ceilings in /home/user/.cache/autotune/ceilings-0123456789abcdef.json: Permission denied (os error 13); they are measured at every start
         the machine runs on its battery: expect slower and less steady measurements

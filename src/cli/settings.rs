@@ -140,7 +140,7 @@ fn draws(args: &TuneArgs, quality: Quality) -> Result<Option<Draws>, Expected> {
         let idle = [("--temperature", args.temperature), ("--top-p", args.top_p)];
         return match idle.into_iter().find(|(_, value)| value.is_some()) {
             Some((flag, _)) => Err(Expected::usage(format!(
-                "{flag} is for drawn answers, but --samples is 0; write for example --samples 10"
+                "{flag} applies to sampled completions, but --samples is 0; write for example --samples 10"
             ))),
             None => Ok(None),
         };
@@ -174,7 +174,7 @@ impl From<SandboxMode> for Mode {
 pub fn battery(watt_hours: Option<f64>) -> Result<Option<f64>, Expected> {
     match watt_hours {
         Some(wh) if !(wh > 0.0 && wh.is_finite()) => Err(Expected::usage(format!(
-            "--battery-wh: {wh} is no capacity; a phone has 10 to 20 watt-hours, a laptop 40 to 100"
+            "--battery-wh: invalid capacity {wh}: a phone has 10 to 20 watt-hours, a laptop 40 to 100"
         ))),
         stated => Ok(stated),
     }

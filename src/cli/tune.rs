@@ -90,7 +90,7 @@ fn conclude(
         _ => "--time 10m".to_owned(),
     };
     let resume = commands::resume(run.record.root, run.results, Some(&more));
-    printer.remark(&format!("go on: {resume}"));
+    printer.remark(&format!("continue: {resume}"));
     Ok(())
 }
 
@@ -117,7 +117,7 @@ fn exit(run: &Run<'_>, interrupted: bool) -> anyhow::Result<Exit> {
         return Err(Expected { exit: Exit::Infeasible, text }.into());
     }
     if any(TrialState::Failed) {
-        let text = "no trial completed; `autotune trials` tells why each failed".to_owned();
+        let text = "no trial completed; `autotune trials` shows why each failed".to_owned();
         return Err(Expected { exit: Exit::NoResult, text }.into());
     }
     Ok(Exit::Success)

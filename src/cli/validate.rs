@@ -164,7 +164,7 @@ fn plan(args: &ValidateArgs) -> anyhow::Result<Plan> {
     });
     let allowed = &mut plan.allowed;
     let percent = |flag: &str, given: Option<f64>, bound: &mut f64| match given {
-        Some(p) if !p.is_finite() => Err(Expected::usage(format!("{flag}: `{p}` is no percentage"))),
+        Some(p) if !p.is_finite() => Err(Expected::usage(format!("{flag}: invalid percentage `{p}`"))),
         Some(p) => {
             *bound = p / 100.0;
             Ok(())

@@ -65,7 +65,7 @@ fn made_gguf(model: &Path, results: &Path, observer: &mut dyn Observer) -> anyho
     let out = folder.join(format!("{}-{key}.gguf", file_stem(&name)));
     let made = !out.is_file();
     if made {
-        observer.remark(&format!("turning {} into a GGUF", model.display()));
+        observer.remark(&format!("converting {} to GGUF", model.display()));
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         match convert(model, &out, None) {
             Ok(done) => done.remarks.iter().for_each(|remark| observer.remark(remark)),
@@ -83,7 +83,7 @@ fn made_gguf(model: &Path, results: &Path, observer: &mut dyn Observer) -> anyho
 pub(crate) struct Outline(PathBuf);
 
 impl Outline {
-    /// Writes the outline of a folder of Hugging Face among the temporary files; none for any other path.
+    /// Writes the outline of a Hugging Face model directory among the temporary files; none for any other path.
     ///
     /// # Errors
     /// The folder cannot be converted, or the disk refuses.

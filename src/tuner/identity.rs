@@ -270,11 +270,11 @@ impl Compared {
         let model = self.refused.iter().any(|d| d.component == Component::Model);
         let what = if model {
             format!(
-                "{} is no longer the model that study {study} was begun with",
+                "{} is not the same file as the model that study {study} was started with",
                 settings.model_path.display()
             )
         } else {
-            format!("study {study} was begun with other inputs")
+            format!("study {study} was started with other inputs")
         };
         let differences: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
         Err(Expected::usage(format!(

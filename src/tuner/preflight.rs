@@ -71,7 +71,7 @@ pub(crate) fn values(
     if let Some(report) = known.and_then(|text| serde_json::from_str(&text).ok()) {
         return Ok(report);
     }
-    observer.remark("reading every weight once, to see that all of them are numbers");
+    observer.remark("reading every weight once to check for NaN and infinity");
     let supervisor = Supervisor::of_this_program()?;
     let preflight = Preflight { supervisor: &supervisor, engine, model, cancelled: &|| false };
     let (threads, memory) = (host.usable_threads(), host.usable_bytes());

@@ -46,7 +46,7 @@ pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Resu
     let path = args.results.join(DATABASE_FILE);
     if !path.exists() {
         return Err(Expected::usage(format!(
-            "there is no study to resume: {} does not exist (begin one with `autotune --budget 8GB`, or name its folder with --results)",
+            "there is no study to resume: {} does not exist (start one with `autotune --budget 8GB`, or name its folder with --results)",
             path.display()
         ))
         .into());
@@ -56,7 +56,7 @@ pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Resu
     let study = record.root.0;
     if record.segments.last().is_some_and(|newest| newest.number > record.segment) {
         let text = format!(
-            "segment {} of study {study} is closed; `{}` goes on with the newest one",
+            "segment {} of study {study} is closed; `{}` continues the newest one",
             record.segment,
             commands::resume(record.root, &args.results, None)
         );
@@ -94,9 +94,9 @@ pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Resu
         for difference in &compared.told {
             let kept = match difference.component {
                 Component::ModelSource => "the file that was converted from it",
-                _ => "the levels that it was begun with",
+                _ => "the levels that it was started with",
             };
-            observer.remark(&format!("{difference}; the study goes on with {kept}"));
+            observer.remark(&format!("{difference}; the study continues with {kept}"));
         }
         if !recorded {
             observer.remark(&format!(
@@ -221,14 +221,14 @@ impl Opening<'_> {
         let new = new_study(&settings, &space, kit, host)?;
         let mut reasons = compared.reasons();
         if reasons.is_empty() {
-            reasons.push("the user asked for it (--new-segment)".to_owned());
+            reasons.push("requested by the user (--new-segment)".to_owned());
         }
         let after = self.record.id;
         let id =
             self.store.open_segment(after, &new, &serde_json::to_string(now)?, &reasons).map_err(expected)?;
         let record = self.store.study_by_id(id)?;
         observer.remark(&format!(
-            "study {} goes on in segment {}, apart from the trials so far, whose numbers do not compare: {}",
+            "study {} continues in segment {}, separate from the trials so far, whose numbers are not comparable: {}",
             record.root.0,
             record.segment,
             reasons.join("; ")

@@ -70,7 +70,8 @@ impl Run<'_> {
             ended,
         });
         if self.settings.battery_wh.is_some() && energy_unmeasurable(self.settings.engine) {
-            let text = "energy is not measurable here, so no share of the battery is told".to_owned();
+            let text =
+                "energy is not measurable here, so the share of the battery is not reported".to_owned();
             observer.hear(&Event::Remark { text });
         }
         if let Some(tasks) = graders.checked {
@@ -92,7 +93,7 @@ impl Run<'_> {
                 // What broke the study may refuse this, too; the first error is the one to tell.
                 let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
                 let resume = commands::resume(self.record.root, self.results, None);
-                let text = format!("study {} stopped; `{resume}` goes on", self.record.root.0);
+                let text = format!("study {} stopped; `{resume}` continues it", self.record.root.0);
                 return Err(error.context(text));
             }
         };

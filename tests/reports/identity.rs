@@ -301,6 +301,6 @@ fn a_damaged_artifact_is_built_again_before_it_is_measured() {
     let open: Vec<_> = bench.trials().into_iter().filter(|t| !t.state.is_ended()).collect();
     assert_eq!(open.len(), 1);
     flip_one_byte(&artifact(&bench, open[0].number));
-    resume(&bench, &[]).code(0).names("it is built again");
+    resume(&bench, &[]).code(0).names("it is rebuilt");
     assert_eq!(bench.finished(), undisturbed.finished());
 }

@@ -21,10 +21,10 @@ pub enum CompressError {
     #[error("weight type of `{slot}`: `{found}` holds activations or integers, not weights")]
     NotAWeightType { slot: String, found: GgmlType },
     #[error(
-        "`{0}` is no group of weights; use attn, ffn or embd, the first two with .early, .middle or .late if wanted"
+        "invalid weight group `{0}`: expected attn, ffn or embd, the first two with .early, .middle or .late if wanted"
     )]
     Slot(String),
-    #[error("`{found}` is no preset; known are {known}, as-shipped")]
+    #[error("unknown preset `{found}`: expected one of {known}, as-shipped")]
     Preset { found: String, known: String },
     #[error("`as-shipped` needs the user's model file; this builder was given none")]
     NothingShipped,

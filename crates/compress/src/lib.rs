@@ -6,7 +6,7 @@
 //! - `Builder` (feature `llama`): the artifact itself, assembled from tensors that are each quantized once and cached by content.
 //! - `make_reference` (feature `llama`): the float model that everything is measured against.
 //!
-//! - [`convert`]: GGUF to a folder of Hugging Face and back. [`torch`]: artifacts of the torch engine.
+//! - [`convert`]: GGUF to a Hugging Face model directory and back. [`torch`]: artifacts of the torch engine.
 //!
 //! The order of work for one candidate: prune plan → layout (names, shapes and types of the result) → metadata → tensors.
 

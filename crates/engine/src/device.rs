@@ -47,7 +47,7 @@ impl std::str::FromStr for Device {
                 .strip_prefix("cuda:")
                 .and_then(|n| n.parse().ok())
                 .map(Device::Cuda)
-                .ok_or_else(|| format!("`{other}` is no device; write cpu or cuda:0")),
+                .ok_or_else(|| format!("invalid device `{other}`: expected `cpu` or `cuda:N`")),
         }
     }
 }

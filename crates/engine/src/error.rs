@@ -19,7 +19,7 @@ pub enum EngineError {
     Elsewhere,
     /// The torch engine's program is not where it belongs.
     #[error(
-        "the torch engine's program is missing ({path}); `cargo build --release -p autotune-torch` makes it, and it belongs beside autotune"
+        "the torch engine's program is missing ({path}); `cargo build --release -p autotune-torch` builds it; it must be in the same directory as autotune"
     )]
     NoWorker {
         /// Where it would be.

@@ -224,7 +224,7 @@ fn step(
     for (index, (_, slot)) in taken.iter_mut().enumerate() {
         let logits = session.logits(index)?;
         let (prompt, position) = (&prompts[slot.prompt], slot.position);
-        check_finite(logits, || format!("behind token {position} of the answer to {}", prompt.id))?;
+        check_finite(logits, || format!("after token {position} of the answer to {}", prompt.id))?;
         slot.next = choose(slot, logits);
         slot.position += 1;
     }

@@ -275,7 +275,7 @@ impl fmt::Display for HostWarning {
             ),
             HostWarning::SmallBuffer { buffer_bytes, cache_bytes } => write!(
                 f,
-                "memory for a buffer of {} only beside caches of {}: the read ceilings may be too high",
+                "memory for a buffer of {} next to caches of {}: the read ceilings may be too high",
                 autotune_core::units::Bytes(*buffer_bytes),
                 autotune_core::units::Bytes(*cache_bytes)
             ),

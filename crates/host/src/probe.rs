@@ -17,7 +17,7 @@ const BUSY: f64 = 0.5;
 /// What the probe is asked to do.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeOptions {
-    /// Measure the ceilings again although they are cached.
+    /// Re-measure the ceilings although they are cached.
     pub refresh: bool,
     /// Answer at once: ceilings that are kept are taken as they are, and others are measured in a tenth of a second and not kept.
     pub brief: bool,
@@ -55,7 +55,7 @@ pub enum HostError {
         bytes: u64,
     },
     /// The amount of memory.
-    #[error("cannot find out how much memory this machine has")]
+    #[error("cannot determine how much memory this machine has")]
     NoMemorySize,
 }
 

@@ -98,7 +98,7 @@ pub enum ArchError {
     #[error("{0}")]
     OtherFile(FileKind),
     #[error(
-        "the graph `{kind}` has no place for {} (llama.cpp refuses such a file, and without {} the model may be another): use the file that they are not in, or convert the model again",
+        "the graph `{kind}` does not support {} (llama.cpp refuses such a file, and the model may behave differently without {}): use a file without them, or reconvert the model",
         names(tensors),
         if tensors.len() == 1 { "it" } else { "them" }
     )]
@@ -371,7 +371,7 @@ impl Keys<'_> {
             None => Ok(None),
             Some(value) => match value.as_u64() {
                 Some(n) => Ok(Some(n)),
-                None => Err(self.wrong(key, format!("{:?}", value.ty()), "a whole number")),
+                None => Err(self.wrong(key, format!("{:?}", value.ty()), "an integer")),
             },
         }
     }
@@ -506,7 +506,7 @@ mod tests {
         assert!(set("llama.block_count", MetaValue::U32(0)).contains("`llama.block_count`: 0"));
         assert!(set("llama.attention.head_count_kv", MetaValue::U32(3)).contains("4 heads on 3 KV heads"));
         assert!(set("llama.attention.key_length", MetaValue::U32(7)).contains("head size"));
-        assert!(set("llama.embedding_length", MetaValue::Str("x".into())).contains("a whole number"));
+        assert!(set("llama.embedding_length", MetaValue::Str("x".into())).contains("an integer"));
         let e = read(&shapes, |m, _| m.remove("llama.context_length"));
         assert_eq!(e.unwrap_err(), ArchError::Missing { key: "llama.context_length".into() });
         let e = read(&shapes, |_, t| t.retain(|d| d.name != "blk.1.ffn_norm.weight"));

@@ -8,7 +8,7 @@ use super::rope::{Rope, RopeScaling, yarn_temperature};
 use super::tokenizer::{TokenizerError, TokenizerFacts};
 use super::{ArchError, Architecture, GgmlType};
 
-/// A GGUF file or a folder of Hugging Face.
+/// A GGUF file or a Hugging Face model directory.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a process opens one or two")]
 pub enum Checkpoint {

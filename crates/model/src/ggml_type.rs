@@ -198,7 +198,7 @@ impl TryFrom<String> for GgmlType {
 
 /// A text that names no storage type.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no tensor type; known are {known}", known = known_names())]
+#[error("unknown tensor type `{0}`: expected one of {known}", known = known_names())]
 pub struct UnknownType(pub String);
 
 fn known_names() -> String {

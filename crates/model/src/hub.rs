@@ -92,7 +92,9 @@ impl Hub {
             reason,
         };
         if !self.endpoint.starts_with("http://") && !self.endpoint.starts_with("https://") {
-            return Err(fail("HF_ENDPOINT is no address that begins with https:// or http://".to_owned()));
+            return Err(fail(
+                "HF_ENDPOINT is not an address that begins with https:// or http://".to_owned(),
+            ));
         }
         let api = hf_hub::api::sync::ApiBuilder::from_cache(hf_hub::Cache::new(cache.clone()))
             .with_endpoint(self.endpoint.clone())

@@ -93,7 +93,7 @@ impl fmt::Display for FileKind {
                 write!(f, "the file is of the type `{kind}`, not a language model; name the model's file")
             }
             Self::Unknown => f.write_str(
-                "the file has no `general.architecture`: it is no language model, or it is damaged; name the model's file",
+                "the file has no `general.architecture`: it is not a language model, or it is damaged; give the model's file",
             ),
         }
     }

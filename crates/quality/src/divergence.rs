@@ -151,7 +151,7 @@ pub enum ReferenceError {
     #[error("failed to read or write the reference predictions: {0}")]
     Io(#[from] io::Error),
     /// The content is not what we write.
-    #[error("the file of reference predictions is damaged ({0}); delete it to have it made again")]
+    #[error("the file of reference predictions is damaged ({0}); delete it, and it is recomputed")]
     Damaged(&'static str),
 }
 

@@ -77,12 +77,12 @@ fn tasks(
     if difference < SAME {
         let least = 100.0 * distinguishable_from(pair.both, share);
         return Some(format!(
-            "{} tasks tell pass rates apart from about {least:.0} points on, not less{loss}",
+            "{} tasks can only distinguish pass rates that differ by about {least:.0} points or more{loss}",
             pair.both
         ));
     }
     let text = format!(
-        "too few tasks to tell {} from {} (trials {} and {} on {} tasks, p = {:.2})",
+        "too few tasks to distinguish {} from {} (trials {} and {} on {} tasks, p = {:.2})",
         metric.show(own.min(theirs)),
         metric.show(own.max(theirs)),
         lead.number.min(rival.number),
@@ -129,7 +129,7 @@ fn latency(lead: &TrialRecord) -> Option<String> {
     let metric = Metric::of(LATENCY);
     (low > 0.0 && high / low > WIDE).then(|| {
         format!(
-            "the latency of trial {} is hardly known: {} to {} (95 %); time it again on an idle machine",
+            "the latency of trial {} is uncertain: {} to {} (95 %); measure it once more on an idle machine",
             lead.number,
             metric.show(low),
             metric.show(high)

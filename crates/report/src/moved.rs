@@ -36,7 +36,7 @@ pub(super) fn influence(notes: &BTreeMap<String, String>) -> Vec<Influence> {
     kept.map_or_else(Vec::new, |moved| moved.objectives)
 }
 
-/// What each choice costs on its own, by parameter, where the study probed it.
+/// Sensitivity of single choices, by parameter, where the study probed it.
 pub(super) fn sensitivities(notes: &BTreeMap<String, String>) -> BTreeMap<String, Vec<Choice>> {
     let kept = notes.get(SENSITIVITY_NOTE).and_then(|t| serde_json::from_str::<Sensitivities>(t).ok());
     kept.map_or_else(BTreeMap::new, |s| s.by)

@@ -1,4 +1,4 @@
-//! Quality beside the uncompressed model's: which tasks that it solves a trial lost, and whether chance explains it.
+//! Quality compared with the uncompressed model's: which tasks that it solves a trial lost, and whether chance explains it.
 
 use std::collections::BTreeMap;
 

@@ -55,7 +55,7 @@ pub fn one_line(text: &str, most: usize) -> String {
 }
 
 /// The head of the tasks lost and gained against the uncompressed model.
-pub const RELATIVE_HEAD: &str = "solved, beside F16";
+pub const RELATIVE_HEAD: &str = "solved, vs F16";
 
 impl FrontSummary {
     /// The table of the front, the recommended few with their gains, and what to type next.

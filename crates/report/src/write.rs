@@ -28,7 +28,7 @@ pub fn default_path(reports: &Path, study_name: &str) -> PathBuf {
 /// The file cannot be written; an earlier one then stays as it was.
 pub fn replace_file(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if out.file_name().is_none() {
-        return Err(std::io::Error::other("it is no file name"));
+        return Err(std::io::Error::other("it is not a file name"));
     }
     if out.is_dir() {
         return Err(std::io::Error::other("it is a folder; name a file in it"));

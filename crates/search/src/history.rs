@@ -54,7 +54,7 @@ pub struct Observation {
     pub objectives: Vec<Option<Estimate>>,
     /// Measured cheap columns (a divergence), as far as measured; the same columns in every observation.
     pub proxies: Vec<Option<Estimate>>,
-    /// How often it was timed once more ([`Problem::repeat`]); none where that cannot be done.
+    /// How often it was re-timed ([`Problem::repeat`]); none where that cannot be done.
     pub repeats: Option<u32>,
 }
 

@@ -85,7 +85,7 @@ pub enum StoreError {
         patience_s: u64,
     },
     /// A measurement that is NaN or infinite.
-    #[error("refused to store what is no number: {0}; please report this")]
+    #[error("refused to store a value that is not a number: {0}; please report this")]
     NotANumber(String),
     /// No such study.
     #[error("no study `{wanted}`; {known}")]
@@ -126,7 +126,7 @@ pub enum StoreError {
     #[error("trial {0} has already ended and cannot be changed")]
     Ended(u64),
     /// Only a complete trial can be timed once more.
-    #[error("trial {number} is {state}: only a complete one can be timed once more")]
+    #[error("trial {number} is {state}: only a complete trial can be re-timed")]
     NotComplete {
         /// The trial.
         number: u64,

@@ -383,7 +383,7 @@ pub struct TrialRecord {
     /// Measurements by metric; where two rungs measured one metric, the later rung's.
     /// With repeats: all runs together.
     pub measurements: BTreeMap<String, Measurement>,
-    /// How often it was timed once more, failed attempts included.
+    /// How often it was re-timed, failed attempts included.
     pub repeats: u32,
 }
 

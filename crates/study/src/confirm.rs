@@ -67,7 +67,7 @@ impl Confirmation<'_> {
         }
         let all = trials.len();
         let text = format!(
-            "measuring {all} trials again, in turns: those to recommend and the presets nearest to them"
+            "re-measuring {all} trials in interleaved rounds: the recommended ones and their nearest presets"
         );
         observer.hear(&Event::Remark { text });
         if self.fit_together(&trials) && self.together(&trials, first, rounds, time, observer)? {

@@ -62,7 +62,7 @@ impl Climb<'_> {
             Kept::Missing => {}
             Kept::Differs(found) => observer.hear(&Event::Remark {
                 text: format!(
-                    "{} is not the file that trial {} was measured with (SHA-256 {} now, {} then): it is built again",
+                    "{} is not the file that trial {} was measured with (SHA-256 {} now, {} then): it is rebuilt",
                     path.display(),
                     trial.number,
                     short(&found),

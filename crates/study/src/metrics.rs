@@ -148,7 +148,7 @@ const TIMED: [&str; 8] = [
     names::MEAN_POWER_W,
 ];
 
-/// Of a workload that was timed once more: see [`of_timing`].
+/// Of a workload that was re-timed: see [`of_timing`].
 #[must_use]
 pub fn of_repeat(rows: Vec<NewMeasurement>) -> Vec<NewMeasurement> {
     rows.into_iter().filter(|row| TIMED.iter().any(|timed| row.metric.starts_with(timed))).collect()

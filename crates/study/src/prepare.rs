@@ -185,7 +185,7 @@ impl Preparation<'_> {
         }
     }
 
-    /// What recovery reads: the calibration text, or that and what the reference makes of it.
+    /// Training text of recovery: the calibration text, or that and what the reference makes of it.
     fn recovery_text(
         &self,
         folder: &Path,

@@ -82,7 +82,7 @@ impl Cache<'_> {
         let disturbed = Look::now().since(&before, own).told();
         let found = Found { rates: rates?, kept: false, disturbed };
         if let Some(folder) = self.folder {
-            // Kept where it can be; otherwise it is measured again next time.
+            // Kept where it can be; otherwise it is re-measured next time.
             let _ = save(&file(folder, self.fingerprint, &request), &version, &found);
         }
         Some(found)

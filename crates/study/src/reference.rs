@@ -44,7 +44,7 @@ impl ReferenceGrading<'_> {
         }
         if bytes > self.cx.machine_bytes {
             let text = format!(
-                "the uncompressed model would need {}, more than this machine has: no quality relative to it is told",
+                "the uncompressed model would need {}, more than this machine has: quality relative to it is not reported",
                 Bytes(bytes)
             );
             observer.hear(&Event::Remark { text });
@@ -55,7 +55,7 @@ impl ReferenceGrading<'_> {
             Ok(generations) => generations,
             Err(reason) => {
                 let text = format!(
-                    "the uncompressed model was not graded ({reason}): no quality relative to it is told"
+                    "the uncompressed model was not graded ({reason}): quality relative to it is not reported"
                 );
                 observer.hear(&Event::Remark { text });
                 return Ok(());

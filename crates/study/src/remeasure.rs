@@ -33,7 +33,7 @@ impl Earlier {
 pub(super) struct Doubt {
     /// In words.
     pub why: String,
-    /// Whether it is measured again.
+    /// Whether it is re-measured.
     pub again: bool,
 }
 

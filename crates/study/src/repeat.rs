@@ -26,7 +26,7 @@ impl Study<'_> {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let trial = self.cx.store.trial(self.cx.id, number)?;
         observer.hear(&Event::Remark {
-            text: format!("trial {number} is timed once more: its place on the front is in doubt"),
+            text: format!("trial {number} is re-timed: its place on the front is uncertain"),
         });
         let outcome = match self.restored(&trial, observer)? {
             Ok(()) => self.time_again(&trial)?,
@@ -39,11 +39,11 @@ impl Study<'_> {
         let before = trial.value(LATENCY);
         let now = measurements.iter().find(|m| m.metric == LATENCY).and_then(|m| m.value);
         let text = match (&failure, before, now) {
-            (Some(reason), ..) => format!("trial {number} could not be timed once more: {reason}"),
+            (Some(reason), ..) => format!("trial {number} could not be re-timed: {reason}"),
             (None, Some(before), Some(now)) => {
                 format!("trial {number}: {now:.0} ms a request this time, {before:.0} ms before")
             }
-            (None, ..) => format!("trial {number} was timed once more"),
+            (None, ..) => format!("trial {number} was re-timed"),
         };
         let repeat = NewRepeat { started, duration: clock.elapsed(), measurements, failure };
         self.cx.store.add_repeat(self.cx.id, number, &repeat)?;
@@ -60,7 +60,7 @@ impl Study<'_> {
         if measured.outcome.end == End::OverMemory {
             return Ok(Err(format!("it went over the budget of {}", Bytes(self.cx.settings.budget_bytes))));
         }
-        if let Err(reason) = done_or_why(measured.outcome.end.clone(), "time a trial once more")? {
+        if let Err(reason) = done_or_why(measured.outcome.end.clone(), "re-time a trial")? {
             return Ok(Err(reason));
         }
         if !measured.stopped.is_zero() {
@@ -68,7 +68,7 @@ impl Study<'_> {
         }
         let Some(rows) = self.rows(&measured) else { return Ok(Err("no timing was reported".to_owned())) };
         Ok(match rows.iter().find_map(NewMeasurement::fault) {
-            Some(fault) => Err(format!("what was measured is no number: {fault}")),
+            Some(fault) => Err(format!("a measurement is not a number: {fault}")),
             None => Ok(rows),
         })
     }

@@ -189,7 +189,7 @@ impl Study<'_> {
             Asked::Nothing => Ok(other),
             Asked::Duplicate(number) => {
                 anyhow::bail!(
-                    "the sampler asked trial {number} again; please report this with the study's database"
+                    "the sampler requested trial {number} twice; please report this with the study's database"
                 )
             }
         }

@@ -208,7 +208,7 @@ impl Probing<'_> {
     }
 
     fn folder(&self) -> anyhow::Result<&Path> {
-        self.prepared.predictions.parent().ok_or_else(|| anyhow::anyhow!("the predictions lie nowhere"))
+        self.prepared.predictions.parent().ok_or_else(|| anyhow::anyhow!("the predictions have no folder"))
     }
 
     /// The divergence that a candidate causes, or why it is not known.

@@ -15,11 +15,11 @@ use autotune_worker::rates::KernelRates;
 use autotune_worker::timing::{Share, TimingLimits};
 use autotune_worker::workload::Workload;
 
-/// What pruning goes by.
+/// Importance measure for pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportanceBy {
-    /// Activations on calibration text, with the weights that they meet.
+    /// Activations on calibration text, together with the weights.
     #[default]
     Activation,
     /// The weights alone.
@@ -28,7 +28,7 @@ pub enum ImportanceBy {
     Gradient,
 }
 
-/// What recovery reads.
+/// Training text of recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecoveryText {
@@ -77,7 +77,7 @@ pub struct Settings {
     pub task_limit: usize,
     /// Calibration text in place of the shipped one.
     pub calibration: Option<PathBuf>,
-    /// What pruning goes by.
+    /// Importance measure for pruning.
     #[serde(default)]
     pub importance: ImportanceBy,
     /// Whether candidates have their channels scaled before weights are rounded.
@@ -107,7 +107,7 @@ pub struct Settings {
     /// What stands for the cost of a request in the objectives.
     #[serde(default)]
     pub cost: Cost,
-    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    /// Capacity of the battery that the model will run on, in watt-hours, to report the share of it that 1,000 tokens take.
     #[serde(default)]
     pub battery_wh: Option<f64>,
     /// Layers that a GPU of this machine can take; 0: none.

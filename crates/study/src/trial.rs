@@ -352,7 +352,7 @@ impl Climb<'_> {
         let Some(doubt) = Doubt::of(&first, &earlier) else { return Ok(first) };
         let Doubt { why, again } = doubt;
         observer.hear(&Event::Remark {
-            text: format!("trial {number}: {why}{}", if again { "; it is measured again" } else { "" }),
+            text: format!("trial {number}: {why}{}", if again { "; it is re-measured" } else { "" }),
         });
         let event = serde_json::to_value(Disturbed { trial: number, again, why });
         self.note(trial, EventKind::Disturbed, &event.map_err(anyhow::Error::from)?)?;
@@ -562,7 +562,7 @@ impl Climb<'_> {
                 let peak = Bytes(peak);
                 match budget {
                     Some(budget) if refused => Ended::over_budget(format!(
-                        "at {peak} it asked for more than the budget of {} has room for, and was refused it",
+                        "at {peak} it requested more memory than the budget of {} allows, and was refused",
                         Bytes(budget)
                     )),
                     Some(budget) => {
@@ -586,7 +586,7 @@ impl Climb<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), Halt> {
         if let Some(fault) = rung.measurements.iter().find_map(NewMeasurement::fault) {
-            let text = format!("what was measured is no number: {fault}");
+            let text = format!("a measurement is not a number: {fault}");
             return Err(Halt::Ended(Ended::failed(FailureKind::NotANumber, text)));
         }
         self.cx.store.finish_rung(trial, &rung)?;

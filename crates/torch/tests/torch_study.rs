@@ -206,7 +206,7 @@ fn a_study_probes_what_each_choice_costs_before_it_begins() {
     let (four, eight) = (of("weights.ffn")[0], of("weights.ffn")[1]);
     assert!(four > eight && eight > 0.0, "{kept:?}");
     let page = std::fs::read_to_string(at("reports/tiny.html")).unwrap();
-    assert!(page.contains("What each choice costs on its own"));
+    assert!(page.contains("Sensitivity of single choices"));
     // Another study of the model takes them from the cache, a resumed one from its own note.
     let file = std::fs::read_dir(at("results/cache")).unwrap().next().unwrap().unwrap().path();
     let file = std::fs::read_dir(file).unwrap().map(|e| e.unwrap().path());

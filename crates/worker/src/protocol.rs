@@ -40,7 +40,7 @@ pub enum BuildRequest {
         config: Config,
         /// Activation statistics (JSON).
         stats: Option<PathBuf>,
-        /// What pruning goes by.
+        /// Importance measure for pruning.
         #[serde(default)]
         importance: ImportanceSource,
         /// Whether channels are scaled by the activations that they meet before they are rounded.
@@ -61,7 +61,7 @@ pub enum BuildRequest {
         config: Config,
         /// Activation statistics (JSON).
         stats: Option<PathBuf>,
-        /// What pruning goes by.
+        /// Importance measure for pruning.
         #[serde(default)]
         importance: ImportanceSource,
         /// Whether channels are scaled by the activations that they meet before they are rounded.
@@ -98,11 +98,11 @@ impl BuildRequest {
     }
 }
 
-/// What pruning goes by.
+/// Importance measure for pruning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportanceSource {
-    /// Activations on calibration text, with the weights that they meet.
+    /// Activations on calibration text, together with the weights.
     #[default]
     Activations,
     /// The weights alone.

@@ -88,10 +88,10 @@ impl Comparison {
             r.samples, r.value, r.low, r.high
         );
         match self.standing {
-            Standing::Faster => Some(format!("measured again: faster than {other} ({figures})")),
-            Standing::Slower => Some(format!("measured again: slower than {other} ({figures})")),
+            Standing::Faster => Some(format!("re-measured: faster than {other} ({figures})")),
+            Standing::Slower => Some(format!("re-measured: slower than {other} ({figures})")),
             Standing::Indistinguishable => {
-                Some(format!("measured again: indistinguishable from {other} in latency ({figures})"))
+                Some(format!("re-measured: indistinguishable from {other} in latency ({figures})"))
             }
             Standing::TooFew => None,
         }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(c.standing, Standing::Faster);
         assert!((c.ratio.value - 0.9535).abs() < 1e-3);
         assert_eq!(compare(&rounds(&second, &first), 1, 2).unwrap().standing, Standing::Slower);
-        assert!(c.sentence("Q4_K_M").unwrap().starts_with("measured again: faster than Q4_K_M (8 rounds"));
+        assert!(c.sentence("Q4_K_M").unwrap().starts_with("re-measured: faster than Q4_K_M (8 rounds"));
     }
 
     #[test]

@@ -358,7 +358,7 @@ impl<'a> Worker<'a> {
         // What even that does not reach left the group and has no living parent of ours: its output is not waited for.
         let abandoned = ended && idle && self.killed.is_some_and(|since| since.elapsed() > self.grace);
         if abandoned {
-            self.warning = Some("a process that the worker left behind holds its output open".to_owned());
+            self.warning = Some("a process that the worker left running keeps its output open".to_owned());
         }
         Ok(abandoned)
     }

@@ -22,7 +22,7 @@ pub struct Workload {
 /// A text that names no workload.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no workload; use chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4 (or 512:128:4:384, when \
+    "invalid workload `{0}`: expected chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4 (or 512:128:4:384, when \
      the first 384 tokens of all prompts are the same)"
 )]
 pub struct WorkloadError(String);

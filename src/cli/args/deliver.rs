@@ -41,7 +41,7 @@ pub struct ReportArgs {
     /// What to write.
     #[arg(long, value_enum, default_value = "html")]
     pub format: ReportFormat,
-    /// Write the page again whenever a trial ends, until the study ends; the page loads itself again meanwhile.
+    /// Rewrite the page whenever a trial ends, until the study ends; the page reloads itself.
     #[arg(long)]
     pub watch: bool,
     /// Show the front of another study in the figure: one of the same database by number or name, or the newest of another database's file; may
@@ -59,7 +59,7 @@ pub struct ReportArgs {
     pub store: StoreArgs,
 }
 
-/// What `report` writes.
+/// Output format of `report`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
     /// The page: one file, alive in a browser, complete without JavaScript.
@@ -91,7 +91,7 @@ pub struct ExportArgs {
     /// Write the model file alone.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// The format of the model file that --out names; safetensors makes a folder of Hugging Face.
+    /// The format of the model file that --out names; safetensors writes a Hugging Face model directory.
     #[arg(long, value_enum, default_value = "gguf", value_name = "FORMAT", conflicts_with = "to")]
     pub format: ExportFormat,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub enum TierName {
 #[command(
     after_help = "Without --reference only the artifact itself is checked: that it runs, that all logits are numbers over a long generation, \
                   hard prompts (empty, full context, unicode, control characters), and that it fits the tier's memory. With it also: the \
-                  same tokens on fixed prompts, the divergence on held-out code, latency, memory and code quality beside the reference.\n\n\
+                  same tokens on fixed prompts, the divergence on held-out code, latency, memory and code quality compared with the reference.\n\n\
                   In a pipeline: autotune validate DIR --tier edge --reference F16.gguf --json > checks.json"
 )]
 pub struct ValidateArgs {

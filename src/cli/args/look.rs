@@ -66,7 +66,7 @@ pub struct CompareArgs {
 pub struct SalvageArgs {
     /// The damaged database, for example results/autotune.db.
     pub database: PathBuf,
-    /// The new database. Default: beside the damaged one, as autotune.salvaged.db.
+    /// The new database. Default: autotune.salvaged.db in the same directory.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Print JSON.

@@ -10,7 +10,7 @@ pub struct ProbeArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Measure the ceilings again although they are cached.
+    /// Re-measure the ceilings although they are cached.
     #[arg(long)]
     pub refresh: bool,
 }
@@ -32,7 +32,7 @@ pub struct DoctorArgs {
 #[command(
     after_help = "One row for each combination of --threads, --kv, --batch and --ubatch, each measured in a process of its own:\n\
                   autotune bench model.gguf --threads 1,2 --kv f16,q8_0 --workload chat\n\n\
-                  docs/src/explanation/measuring.md tells how the numbers come about."
+                  docs/src/explanation/measuring.md explains the numbers."
 )]
 pub struct BenchArgs {
     /// The model, as for `tune`. Default: the demo model that `make` installs.
@@ -52,7 +52,7 @@ pub struct BenchArgs {
     /// Do not let the engine repack weights for the CPU.
     #[arg(long)]
     pub no_repack: bool,
-    /// What the model does: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, and the shared begin of all prompts as a fourth.
+    /// Workload: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, with the shared prefix of all prompts as an optional fourth number.
     #[arg(long, default_value = "chat", value_name = "WORKLOAD")]
     pub workload: String,
     /// Stop a combination when the 95 % interval of the median is within this share of it.
@@ -64,7 +64,7 @@ pub struct BenchArgs {
     /// Begin no requests that would end after this long, for each combination.
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub cap: String,
-    /// Capacity of this machine's battery in watt-hours, to tell which share of it 1,000 tokens take.
+    /// Capacity of this machine's battery in watt-hours, to report the share of it that 1,000 tokens take.
     #[arg(long, value_name = "WH", allow_hyphen_values = true)]
     pub battery_wh: Option<f64>,
     /// Layers on the GPU, the output matrix counted as one; needs a build for it.

@@ -31,7 +31,7 @@ pub use tune::{
     version,
     override_usage = "autotune [OPTIONS]\n       autotune <COMMAND>",
     after_help = "Exit codes: 0 done, 1 failure, 2 wrong input, 3 nothing fits, 4 the machine lacks something, \
-                  5 every trial failed, 6 a check of validate failed, 130 paused (autotune resume goes on)."
+                  5 every trial failed, 6 a check of validate failed, 130 paused (autotune resume continues)."
 )]
 pub struct Cli {
     /// Print data and errors only, no progress.
@@ -65,7 +65,7 @@ impl Cli {
             let stray = line.get_arguments().find(|a| !a.is_global_set() && given(a.get_id().as_str()));
             if let Some(flag) = stray.and_then(clap::Arg::get_long) {
                 let text = format!(
-                    "`--{flag}` before `{command}` would belong to `tune`; write the flags of a command behind its name"
+                    "`--{flag}` before `{command}` would apply to `tune`; write the flags of a command after its name"
                 );
                 return Err(line.error(ErrorKind::ArgumentConflict, text));
             }
@@ -91,13 +91,13 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure a model as it is: speed with intervals, peak memory, load time.
     Bench(BenchArgs),
-    /// Turn a GGUF file into a folder of Hugging Face (safetensors), or the other way.
+    /// Convert a GGUF file to a Hugging Face model directory (safetensors), or the other way.
     Convert(ConvertArgs),
     /// List the studies of a database.
     Studies(ListArgs),
     /// List the trials of a study.
     Trials(TrialsArgs),
-    /// Tell which parameters moved each objective of a study.
+    /// Show parameter importance per objective of a study.
     Importance(ImportanceArgs),
     /// Score the candidates that another program writes as JSON lines, with the evaluation of `tune`.
     Evaluate(Box<TuneArgs>),
@@ -105,7 +105,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// Write the report of a study.
     Report(ReportArgs),
-    /// Hand a trial over: its model file, the measured figures, and the commands that run it.
+    /// Export a trial: its model file, the measured figures, and the commands that run it.
     Export(ExportArgs),
     /// Check that a model is fit to be deployed on a class of machines; exit code 6 when it is not.
     Validate(Box<ValidateArgs>),

@@ -43,7 +43,7 @@ pub struct PasskArgs {
     /// JSON lines (or an array) of {"task_id": "...", "completion": "..."}, or "solution" for whole programs; `canonical` grades the tasks' own
     /// solutions.
     pub samples: PathBuf,
-    /// What the samples are.
+    /// Type of the samples.
     #[arg(long, value_enum, default_value = "completion")]
     pub answers: AnswerStyle,
     /// Seconds that a program may run.
@@ -63,14 +63,14 @@ pub struct PasskArgs {
     pub verdicts: Option<PathBuf>,
 }
 
-/// What the texts of a samples file are.
+/// Format of the texts in a samples file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AnswerStyle {
-    /// Finished completions, run behind the prompt as they are.
+    /// Finished completions, appended to the prompt unchanged.
     Completion,
-    /// What a model wrote behind the prompt: cut where the function ends, at the task's stop texts.
+    /// Raw continuations of the prompt: cut where the function ends or at the task's stop texts.
     Continuation,
-    /// What a chat model answered: the code is taken from its fences.
+    /// Answers of a chat model: the code is extracted from them.
     Chat,
 }
 
@@ -83,16 +83,16 @@ pub struct SimulateArgs {
     /// The table, CSV: a column for each parameter and each objective, a row for each point. A point without a row does not fit.
     #[arg(long, value_name = "FILE")]
     pub table: PathBuf,
-    /// Objectives with directions, and :log or :linear where the name does not tell: latency_ms:min,quality:max.
+    /// Objectives with directions, and :log or :linear where the name does not imply it: latency_ms:min,quality:max.
     #[arg(long, value_delimiter = ',', required = true, value_name = "COLUMN:min|max,...")]
     pub objectives: Vec<String>,
     /// A ceiling on the budget column: 900MB, or a plain number.
     #[arg(long, requires = "budget_column", value_name = "SIZE")]
     pub budget: Option<String>,
-    /// The column that the budget bounds. Known before a point is asked, as what fits is.
+    /// The column that the budget bounds; known before a point is chosen.
     #[arg(long, requires = "budget", value_name = "COLUMN")]
     pub budget_column: Option<String>,
-    /// The worst value of an objective that is of interest: latency_ms=80,quality=0.5. Without: from the first measurements.
+    /// Bound on an objective: latency_ms=80,quality=0.5. Default: derived from the first measurements.
     #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=VALUE,...")]
     pub region: Vec<String>,
     /// Noise of measurements, one standard error: latency_ms=0.03 is relative, quality=+0.02 absolute.
@@ -105,7 +105,7 @@ pub struct SimulateArgs {
     /// How candidates are chosen: autotune, nsga2, anneal, random.
     #[arg(long, default_value = "autotune", value_name = "NAME")]
     pub sampler: String,
-    /// How many candidates are asked.
+    /// Number of candidates to choose.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub trials: u64,
     /// Seed of everything random.

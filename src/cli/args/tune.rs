@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 
 use super::{DEFAULT_SPACE, EngineName, SandboxMode, StoreArgs};
 
-/// What pruning goes by.
+/// Importance measure for pruning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImportanceName {
-    /// Activations on calibration code, with the weights that they meet.
+    /// Activations on calibration code, together with the weights.
     Activation,
     /// The weights alone.
     Magnitude,
@@ -30,7 +30,7 @@ impl From<ImportanceName> for crate::study::ImportanceBy {
 /// Whether channels are scaled before weights are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScalingName {
-    /// By the activations that they meet on calibration code (AWQ).
+    /// By activations on calibration code (AWQ).
     Activations,
     /// Not at all.
     None,
@@ -45,7 +45,7 @@ impl From<ScalingName> for crate::study::Scaling {
     }
 }
 
-/// What recovery reads.
+/// Training text of recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RecoveryTextName {
     /// The calibration code.
@@ -108,7 +108,7 @@ pub struct TuneArgs {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1, help_heading = SEARCHED)]
     pub seed: u64,
-    /// What pruning goes by; gradient needs torch.
+    /// Importance measure for pruning; gradient needs torch.
     #[arg(long, value_enum, default_value = "activation", value_name = "SOURCE", help_heading = SEARCHED)]
     pub importance: ImportanceName,
     /// Whether the channels of candidates are scaled before weights are rounded, which leaves the function as it is. Presets stay as they are.
@@ -118,7 +118,7 @@ pub struct TuneArgs {
     /// example 10m (needs torch). Presets stay as they are.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = SEARCHED)]
     pub recover: Option<String>,
-    /// What is read in that training: the calibration code, or besides it what the reference itself makes of it.
+    /// Training text: the calibration code, or also text that the reference generates.
     #[arg(long, value_enum, default_value = "calibration", value_name = "TEXT", help_heading = SEARCHED)]
     pub recover_on: RecoveryTextName,
     /// A text file of calibration code in place of the shipped one.
@@ -136,10 +136,10 @@ pub struct TuneArgs {
     /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
     #[arg(long, value_enum, default_value = "latency", value_name = "AXIS", help_heading = GRADED)]
     pub cost: CostAxis,
-    /// Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to N.
+    /// Also sample N completions per task, for pass@k with k up to N.
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000), allow_hyphen_values = true, help_heading = GRADED)]
     pub samples: u32,
-    /// Temperature of the drawn answers. Default: 0.8.
+    /// Sampling temperature. Default: 0.8.
     #[arg(long, value_name = "T", allow_hyphen_values = true, help_heading = GRADED)]
     pub temperature: Option<f64>,
     /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
@@ -157,7 +157,7 @@ pub struct TuneArgs {
     /// Stop after this many trials that ran, presets included.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = SPENT)]
     pub trials: Option<u64>,
-    /// Stop a rung (build, measure, grade) that takes longer than this.
+    /// Stop a stage (build, measure, grade) that takes longer than this.
     #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
     pub rung_timeout: String,
     /// Spend at most this long on timing one candidate.
@@ -169,7 +169,7 @@ pub struct TuneArgs {
     /// Where the torch engine computes: cpu or cuda:0.
     #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = MACHINE)]
     pub device: String,
-    /// Capacity of the battery that the model will run on, in watt-hours, to tell which share of it 1,000 tokens take.
+    /// Capacity of the battery that the model will run on, in watt-hours, to report the share of it that 1,000 tokens take.
     #[arg(long, value_name = "WH", allow_hyphen_values = true, help_heading = MACHINE)]
     pub battery_wh: Option<f64>,
     /// Print every event as a JSON line on stdout.
@@ -206,7 +206,7 @@ pub struct ResumeArgs {
     /// Raise the total number of trials to this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,
-    /// Go on in a new segment, apart from the trials so far, although inputs differ from what the study was begun with (or none does).
+    /// Continue in a new segment, separate from the trials so far, even if inputs changed since the study started.
     #[arg(long)]
     pub new_segment: bool,
     /// Which protection the sandbox must have. Default: as before.
@@ -235,7 +235,7 @@ pub struct PlanArgs {
     /// The space, as for `tune`.
     #[arg(long, default_value = DEFAULT_SPACE, value_name = "SPACE")]
     pub space: String,
-    /// What the model will do, as for `tune`.
+    /// Workload, as for `tune`.
     #[arg(long, default_value = "512:128:4", value_name = "WORKLOAD")]
     pub workload: String,
     /// The engine.
@@ -246,13 +246,13 @@ pub struct PlanArgs {
     pub json: bool,
 }
 
-/// What stands for quality in a study.
+/// Quality objective of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum QualityAxis {
     /// Share of the tasks whose greedy answer passes the tests.
     #[value(name = "pass@1")]
     Pass1,
-    /// Chance that one of ten drawn answers passes; needs --samples of at least 10.
+    /// Probability that one of ten sampled completions passes; needs --samples of at least 10.
     #[value(name = "pass@10")]
     Pass10,
     /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
@@ -261,7 +261,7 @@ pub enum QualityAxis {
     Kl,
 }
 
-/// What stands for the cost of a request in a study.
+/// Cost objective of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CostAxis {
     /// Its median latency.

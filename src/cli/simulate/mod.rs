@@ -160,7 +160,8 @@ fn report(args: &SimulateArgs, task: &Task, history: &History, exhausted: bool, 
         ));
     }
     if exhausted {
-        printer.remark(&format!("exhausted: all {} rows that fit were asked", history.observations.len()));
+        printer
+            .remark(&format!("exhausted: all {} feasible rows were evaluated", history.observations.len()));
     }
 }
 

@@ -60,7 +60,10 @@ pub(super) fn task(args: &SimulateArgs) -> anyhow::Result<Task> {
     let index = |option: &str, name: &str| {
         objectives.iter().position(|o| o.column == name).ok_or_else(|| {
             let known: Vec<&str> = objectives.iter().map(|o| o.column.as_str()).collect();
-            Expected::usage(format!("{option}: `{name}` is no objective; there are {}", known.join(", ")))
+            Expected::usage(format!(
+                "{option}: unknown objective `{name}`: expected one of {}",
+                known.join(", ")
+            ))
         })
     };
     if let (Some(column), Some(text)) = (budget_column, &args.budget) {
@@ -112,7 +115,7 @@ fn objective(text: &str) -> Result<Declared, Expected> {
     let column = parts.next().unwrap_or_default().trim().to_owned();
     let wrong = || {
         Expected::usage(format!(
-            "--objectives: `{text}` is no objective; write COLUMN:min or COLUMN:max, and :log or :linear behind it"
+            "--objectives: invalid objective `{text}`: expected COLUMN:min or COLUMN:max, optionally followed by :log or :linear"
         ))
     };
     let direction = match parts.next().map(str::trim) {
@@ -152,7 +155,7 @@ fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Expected>
 fn number(option: &str, text: &str, value: &str) -> Result<f64, Expected> {
     match value.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
-        _ => Err(Expected::usage(format!("{option}: `{text}` has no number behind the `=`"))),
+        _ => Err(Expected::usage(format!("{option}: `{text}` has no number after the `=`"))),
     }
 }
 

@@ -147,13 +147,13 @@ fn range(name: &str, low: &Toml, high: &Toml, step: Option<&Toml>) -> Result<Vec
     let number = |value: &Toml| value.as_float().or_else(|| value.as_integer().map(|n| n as f64));
     let whole = low.is_integer() && high.is_integer() && step.is_none_or(Toml::is_integer);
     let (Some(low), Some(high)) = (number(low), number(high)) else {
-        return Err(wrong("whose ends are no numbers"));
+        return Err(wrong("whose ends are not numbers"));
     };
     let step = match step.map(number) {
         None if whole => 1.0,
         None => return Ok(Vec::new()),
         Some(Some(step)) if step > 0.0 => step,
-        Some(_) => return Err(wrong("whose step is no positive number")),
+        Some(_) => return Err(wrong("whose step is not a positive number")),
     };
     let steps = ((high - low) / step + 1e-9).floor();
     if !(0.0..MOST_IN_RANGE).contains(&steps) {

@@ -74,13 +74,13 @@ impl Table {
                 point.push(levels.find(cell).ok_or_else(|| {
                     let known: Vec<String> = levels.values.iter().map(ToString::to_string).collect();
                     let (line, name, known) = (line(), &param.name, known.join(", "));
-                    wrong(format!("line {line}: `{cell}` is no level of `{name}`, which has {known}; add it to the space, or drop the row"))
+                    wrong(format!("line {line}: `{cell}` is not a level of `{name}`, which has {known}; add it to the space, or drop the row"))
                 })?);
             }
             for (values, &column) in table.columns.iter_mut().zip(&value_columns) {
                 let number = number(&cells[column]).ok_or_else(|| {
                     let (line, name, cell) = (line(), &header[column], cells[column].trim());
-                    wrong(format!("line {line}: `{name}` has `{cell}`, which is no number; leave the cell empty where there is none"))
+                    wrong(format!("line {line}: `{name}` has `{cell}`, which is not a number; leave the cell empty where there is none"))
                 })?;
                 values.push(number);
             }

@@ -1,4 +1,4 @@
-//! Checkpoints from one format to the other: a GGUF file and a folder of Hugging Face.
+//! Checkpoints from one format to the other: a GGUF file and a Hugging Face model directory.
 //!
 //! llama.cpp turns neighbouring elements of a head together, Hugging Face elements half a head apart: the rows of Q and K of the llama
 //! graph change places on the way. Weights keep their type unless another is asked for; blocks of a quantized GGUF become F16.
@@ -83,7 +83,7 @@ pub fn convert(source: &Path, out: &Path, ty: Option<GgmlType>) -> Result<Conver
     }
 }
 
-/// Writes the GGUF that a folder of Hugging Face would become, with a hole in place of the weights: names, types, shapes and metadata are
+/// Writes the GGUF that a Hugging Face model directory would become, with a hole in place of the weights: names, types, shapes and metadata are
 /// there, which is all that a prediction needs.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A GGUF file as a folder of Hugging Face.
+//! A GGUF file as a Hugging Face model directory.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

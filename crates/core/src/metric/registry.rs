@@ -60,11 +60,11 @@ metrics! {
     ARTIFACT_BYTES = "artifact_bytes": "file size", "file", Memory, Bytes, Min;
     PASS_AT_1 = "pass_at_1": "pass@1", "pass@1", Quality, Share, Max;
     ESTIMATED_LOSS = "estimated_loss": "estimated loss of pass@k", "est. loss", Quality, Share, Min;
-    PASS_AT_1_SAMPLED = "pass_at_1_sampled": "pass@1 (drawn)", "pass@1 drawn", Quality, Share, Max;
+    PASS_AT_1_SAMPLED = "pass_at_1_sampled": "pass@1 (sampled)", "pass@1 sampled", Quality, Share, Max;
     PASS_AT_5 = "pass_at_5": "pass@5", "pass@5", Quality, Share, Max;
     PASS_AT_10 = "pass_at_10": "pass@10", "pass@10", Quality, Share, Max;
     PASS_AT_100 = "pass_at_100": "pass@100", "pass@100", Quality, Share, Max;
-    CANONICAL_ACCURACY = "canonical_accuracy": "tokens of canonical solutions foreseen", "tokens", Quality, Share, Max;
+    CANONICAL_ACCURACY = "canonical_accuracy": "canonical tokens predicted", "tokens", Quality, Share, Max;
     NEXT_LINE_EXACT = "next_line_exact": "next lines written exactly", "lines", Quality, Share, Max;
     NEXT_LINE_SIMILARITY = "next_line_similarity": "edit similarity of next lines", "edit sim.", Quality, Share, Max;
     HELDOUT_NLL = "heldout_nll": "NLL of held-out code", "NLL held-out", Quality, Plain, Min;

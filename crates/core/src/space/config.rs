@@ -232,9 +232,9 @@ fn count(name: &str, value: &Value, least: u32) -> Result<u32, ConfigError> {
     match value {
         Value::Int(n) => match u32::try_from(*n) {
             Ok(n) if n >= least => Ok(n),
-            _ => Err(wrong(name, value, "a whole number that is large enough")),
+            _ => Err(wrong(name, value, "an integer above the smallest allowed value")),
         },
-        other => Err(wrong(name, other, "a whole number")),
+        other => Err(wrong(name, other, "an integer")),
     }
 }
 

@@ -252,7 +252,7 @@ impl Reader<'_> {
             let count = |least: i64, most: i64| {
                 whole(entry.get_ref())
                     .filter(|n| (least..=most).contains(n))
-                    .ok_or_else(|| self.wrong(&key, entry, format!("a whole number from {least} to {most}")))
+                    .ok_or_else(|| self.wrong(&key, entry, format!("an integer from {least} to {most}")))
             };
             match word.get_ref().as_ref() {
                 "from" => {

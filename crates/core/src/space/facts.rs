@@ -141,7 +141,7 @@ impl fmt::Display for NoteReason {
                 write!(f, "the model has {layers} {} to put on a GPU", plural(*layers, "layer"))
             }
             NoteReason::CacheBlock { block, head } => {
-                write!(f, "the model's heads of {head} elements are no whole blocks of {block}")
+                write!(f, "the model's heads of {head} elements do not divide into blocks of {block}")
             }
             NoteReason::NoCacheType => f.write_str("this engine has no such cache type"),
             NoteReason::NothingKept => f.write_str("nothing would be kept"),

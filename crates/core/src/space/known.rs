@@ -87,7 +87,7 @@ impl Domain {
             Domain::WeightType => names(WEIGHT_TYPES.iter().map(|(name, _)| *name)),
             Domain::KvType => names(KV_TYPES.iter().map(|t| t.name())),
             Domain::Fraction => "a number over 0 and up to 1".to_owned(),
-            Domain::Count { least } => format!("a whole number from {least} to {}", Self::MOST),
+            Domain::Count { least } => format!("an integer from {least} to {}", Self::MOST),
             Domain::Switch => "true or false".to_owned(),
         }
     }

@@ -86,7 +86,7 @@ pub enum Fault {
     )]
     Split { part: u64, parts: u64 },
     #[error(
-        "is {parts} parts of a split model put one behind the other (with `cat`?), each with a header of its own; join the parts with `llama-gguf-split --merge FIRST-PART OUT.gguf`"
+        "is {parts} parts of a split model concatenated (with `cat`?), each with a header of its own; join the parts with `llama-gguf-split --merge FIRST-PART OUT.gguf`"
     )]
     Concatenated { parts: u64 },
     #[error("has no tensor `{tensor}`")]

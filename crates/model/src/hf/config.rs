@@ -208,7 +208,9 @@ fn optional(json: &Value, key: &'static str) -> Result<Option<u32>, HfFault> {
     let Some(value) = json.get(key).filter(|v| !v.is_null()) else { return Ok(None) };
     match value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0 && *n < 1 << 28) {
         Some(n) => Ok(Some(n)),
-        None => Err(HfFault::Value { key, found: value.to_string(), expected: "a whole number over zero" }),
+        None => {
+            Err(HfFault::Value { key, found: value.to_string(), expected: "an integer greater than zero" })
+        }
     }
 }
 
@@ -388,7 +390,7 @@ mod tests {
         );
         assert!(bad("num_local_experts", 8.into()).contains("8 experts"));
         assert_eq!(bad("hidden_size", Value::Null), "lacks `hidden_size`");
-        assert!(bad("hidden_size", "x".into()).contains("a whole number"));
+        assert!(bad("hidden_size", "x".into()).contains("an integer"));
         assert!(bad("num_key_value_heads", 3.into()).contains("3 for 16 heads"));
         assert!(bad("hidden_act", "gelu".into()).contains("`gelu`"));
         assert!(bad("rope_scaling", json!({"type": "spiral"})).contains("`spiral`"));

@@ -19,9 +19,9 @@ pub struct HfError {
 pub enum HfFault {
     #[error("cannot be read ({0})")]
     Read(std::io::Error),
-    #[error("is no folder with {0}; name the folder of a Hugging Face checkpoint, or a GGUF file")]
+    #[error("is not a directory with {0}; give a Hugging Face model directory or a GGUF file")]
     NoFolder(&'static str),
-    #[error("is no JSON ({0}); download it again")]
+    #[error("is not valid JSON ({0}); download it again")]
     Json(serde_json::Error),
     #[error("lacks `{0}`")]
     Missing(&'static str),
@@ -39,7 +39,7 @@ pub enum HfFault {
         "is a pointer of Git LFS, not the weights; run `git lfs pull` there, or download the file itself"
     )]
     LfsPointer,
-    #[error("is no safetensors file ({0}); download it again")]
+    #[error("is not a safetensors file ({0}); download it again")]
     Format(String),
     #[error("the tensor `{tensor}` is missing")]
     NoTensor { tensor: String },
@@ -63,10 +63,10 @@ pub enum HfFault {
     Twice { tensor: String, other: PathBuf },
     #[error("does not hold the tensor `{tensor}`, which {index} says it does; download both again")]
     NotInShard { index: String, tensor: String },
-    #[error("contradicts the files beside it: {0}")]
+    #[error("contradicts the other files of the directory: {0}")]
     Tokens(String),
     #[error(
-        "is there beside {index}, which does not name it; delete the one that does not belong to the model"
+        "is in the same directory as {index}, which does not list it; delete the one that does not belong to the model"
     )]
     Stray { index: String },
     #[error(

@@ -176,7 +176,7 @@ fn files(folder: &Path) -> Result<Vec<(String, Vec<String>)>, HfError> {
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (tensor, value) in map {
         let wrong = |found: String| {
-            let expected = "names of files beside it";
+            let expected = "names of files in the same directory";
             HfFault::Value { key: "weight_map", found, expected }.at(&index)
         };
         let name = value.as_str().ok_or_else(|| wrong(format!("{value} for `{tensor}`")))?;

@@ -37,7 +37,7 @@ pub enum TokenizerError {
     Missing(&'static str),
     #[error("the tokenizer is of the kind `{found}`; known are {known}")]
     Kind { found: String, known: &'static str },
-    #[error("the tokenizer is no JSON ({0})")]
+    #[error("the tokenizer is not valid JSON ({0})")]
     Json(serde_json::Error),
     #[error(
         "the model ends a text at the tokens {ends:?}; a GGUF file has no place for {token}: delete it from `eos_token_id` if it is never written"

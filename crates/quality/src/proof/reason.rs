@@ -126,10 +126,9 @@ impl fmt::Display for Reason {
             }
             Self::TooSlow => write!(f, "too slow: the task's own solution runs out of time"),
             Self::TestsFail { detail } => write!(f, "the tests fail by themselves: {detail}"),
-            Self::UnsupportedField { field } if field == "suffix" => write!(
-                f,
-                "unsupported field suffix: a model cannot be asked for the text between two others yet"
-            ),
+            Self::UnsupportedField { field } if field == "suffix" => {
+                write!(f, "unsupported field suffix: infilling prompts are not supported yet")
+            }
             Self::UnsupportedField { field } => {
                 write!(f, "unsupported field {field}: it would change the verdict and is not understood")
             }

@@ -17,14 +17,14 @@ pub(super) struct Stub {
 /// Bodies of Python functions, by what they do.
 const PYTHON: [(&str, &str); 4] = [
     ("returns None", "return None"),
-    ("returns a text that is no answer", "return '\\x00 no answer \\x00'"),
-    ("returns a number that is no answer", "return -7.30000171e+211"),
+    ("returns an unrelated string", "return '\\x00 no answer \\x00'"),
+    ("returns an unrelated number", "return -7.30000171e+211"),
     ("raises NotImplementedError", "raise NotImplementedError('no answer')"),
 ];
 
 /// Values of JavaScript functions. Two: a program costs the start of a process.
 const JAVASCRIPT: [(&str, &str); 2] =
-    [("returns undefined", "undefined"), ("returns a text that is no answer", "'\\x00 no answer \\x00'")];
+    [("returns undefined", "undefined"), ("returns an unrelated string", "'\\x00 no answer \\x00'")];
 
 /// The wrong programs for a task.
 pub(super) fn programs(task: &Task) -> Vec<Stub> {

@@ -23,7 +23,7 @@ pub enum SumError {
         source: io::Error,
     },
     /// A line that is no checksum.
-    #[error("{} holds the line `{line}`, which is no checksum; export the trial again", path.display())]
+    #[error("{} holds the line `{line}`, which is not a checksum; export the trial again", path.display())]
     Line {
         /// The list.
         path: PathBuf,

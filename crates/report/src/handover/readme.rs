@@ -133,8 +133,10 @@ fn run(text: &mut String, facts: &Facts<'_>) {
 
 fn origin(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
     let study = &facts.analysis.study;
-    let license =
-        source.license.as_deref().unwrap_or("the source names none: find out before you pass this file on");
+    let license = source
+        .license
+        .as_deref()
+        .unwrap_or("not stated by the source: check it before you redistribute this file");
     let _ = writeln!(
         text,
         "## Origin\n\n| | |\n|---|---|\n| source | {} |\n| source hash | `{}` |\n| licence of the source | {} |\n| study | {}, seed {}, budget {} |\n\

@@ -1,4 +1,4 @@
-//! The same again: what measuring an artifact twice gives (A/A), what measuring the recommended in turns with the presets gives, and what
+//! Repeatability: what measuring an artifact twice gives (A/A), what measuring the recommended in turns with the presets gives, and what
 //! disturbed the machine meanwhile.
 
 use crate::metric::OfTrial as _;
@@ -30,7 +30,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
         })
         .collect();
     html! {
-        h3 #again { "The same again" }
+        h3 #again { "Repeatability" }
         @match &noise {
             Some(n) => p {
                 "A/A: the same file, measured in neighbouring rounds, differed by " (trust::percent(n.median)) " typically and by "
@@ -38,7 +38,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                 "). No smaller difference of latency is worth a decision."
             },
             None => p.muted {
-                "Nothing was measured again: the study ended before it, or recommends presets alone. The intervals above are all there is to hold differences against."
+                "No trial was re-measured: the study ended before that, or recommends presets only. Compare differences with the intervals above."
             }
         }
         @if !pairs.is_empty() { (turns(analysis, &pairs)) }
@@ -48,12 +48,12 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
 
 fn turns(analysis: &Analysis, pairs: &[(&Pick, &Comparison, recheck::Comparison)]) -> Markup {
     html! {
-        p { "At the end the recommended and the presets beside them were measured again in turns, so that what the machine did met all alike." }
-        div.scroll tabindex="0" role="region" aria-label="Measured again in turns" {
+        p { "At the end of the study the recommended trials and their nearest presets were re-measured in interleaved rounds, so that interference affects all of them equally." }
+        div.scroll tabindex="0" role="region" aria-label="Interleaved re-measurement" {
             table {
                 thead { tr {
-                    th scope="col" { "recommended" } th scope="col" { "beside" } th.n scope="col" { "rounds" }
-                    th.n scope="col" { "its latency again" } th.n scope="col" { "in the study" } th scope="col" { "so it is" }
+                    th scope="col" { "recommended" } th scope="col" { "compared with" } th.n scope="col" { "rounds" }
+                    th.n scope="col" { "re-measured ratio" } th.n scope="col" { "in the study" } th scope="col" { "verdict" }
                 } }
                 tbody { @for (pick, beside, c) in pairs {
                     tr {
@@ -66,7 +66,7 @@ fn turns(analysis: &Analysis, pairs: &[(&Pick, &Comparison, recheck::Comparison)
                             Standing::Faster => "faster",
                             Standing::Slower => "slower",
                             Standing::Indistinguishable => "indistinguishable",
-                            Standing::TooFew => "not told by so few rounds",
+                            Standing::TooFew => "too few rounds",
                         }) }
                     }
                 } }
@@ -92,15 +92,15 @@ fn machine(analysis: &Analysis) -> Markup {
             p {
                 "While the " (shares.len()) " timed trials ran, other programs used " (metric.show(median(&shares)))
                 " of the cores typically, " (metric.show(*worst)) " at worst"
-                @if analysis.disturbed.is_empty() { "; no measurement counted as disturbed." }
-                @else { "; " (count(analysis.disturbed.len(), "measurement")) " counted as disturbed, " (repeated) " of them measured again." }
+                @if analysis.disturbed.is_empty() { "; no measurement was affected by interference." }
+                @else { "; " (count(analysis.disturbed.len(), "measurement")) " affected by interference, " (repeated) " of them re-measured." }
             }
         }
         @if !analysis.disturbed.is_empty() {
             details {
-                summary { "What disturbed them" }
+                summary { "Sources of interference" }
                 ul { @for d in &analysis.disturbed {
-                    li { a href=(format!("#t{}", d.trial)) { "trial " (d.trial) } ": " (d.why) @if d.again { " (measured again)" } @else { " (kept)" } }
+                    li { a href=(format!("#t{}", d.trial)) { "trial " (d.trial) } ": " (d.why) @if d.again { " (re-measured)" } @else { " (kept)" } }
                 } }
             }
         }

@@ -73,7 +73,7 @@ fn reason(analysis: &Analysis, pick: &Pick) -> Markup {
         p {
             "Why believe it: both were built and run on the same machine"
             @if let Some(r) = turns {
-                ", measured again in " (r.samples) " rounds in turns (" (digits(r.value)) " × the latency, 95 % interval "
+                ", re-measured in " (r.samples) " rounds in turns (" (digits(r.value)) " × the latency, 95 % interval "
                 (digits(r.low)) " to " (digits(r.high)) ")"
             }
             @if let Some(p) = beside.paired {
@@ -133,11 +133,11 @@ fn how() -> Markup {
             summary { "How these were chosen" }
             p { "Balanced: nearest to the best of every objective at once, each scaled to the range that the front spans. "
                 "Fastest and smallest: best in the first objective of speed and of memory. "
-                "Best quality: the least diverged from the uncompressed model; what diverged more, only where it solves more tasks beyond doubt than everything that diverged less. "
-                "Where nothing separates trials in quality, less memory is preferred, then less latency, then less divergence; a preset that is as good and cheaper is preferred to what was found." }
-            p { "Quality is estimated from the verdicts, paired by task with the uncompressed model's, and from the divergence, which together tell more than the tasks that happened to pass; "
-                "the pass rate as it was measured stands beside the estimate. Two trials are separated where one is better by a point or more, and better at all with a probability of 80 %." }
-            p { "What is estimated below the interval of " (USUAL) ", which most people take, is not recommended however fast or small it is; the figure and the table show it all the same." }
+                "Best quality: the lowest divergence from the uncompressed model; a trial with a higher divergence is chosen only if it solves significantly more tasks than every trial below it. "
+                "Where nothing separates trials in quality, less memory is preferred, then less latency, then less divergence; a preset that is as good and cheaper wins over a found candidate." }
+            p { "Quality is estimated from the verdicts, paired by task with the uncompressed model's, and from the divergence, which together carry more information than the pass rate alone; "
+                "the measured pass rate is shown next to the estimate. Two trials are separated where one is better by a point or more, and better at all with a probability of 80 %." }
+            p { "What is estimated below the interval of " (USUAL) ", the usual preset, is not recommended as balanced or best; the fastest and the smallest may lose a little more. The figure and the table show all of it." }
             p { "The nearest preset is the one with the most similar values that fits the budget. "
                 "Pass@1 is called indistinguishable when the exact McNemar test on the tasks that both were graded on gives p ≥ 0.05; "
                 "other measures when their 95 % intervals overlap; sizes within 0.5 % are called the same." }

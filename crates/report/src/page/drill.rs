@@ -68,7 +68,7 @@ fn rungs(trial: &TrialRecord) -> Markup {
             (bar(&parts, total, |s| format!("{s:.1} s")))
             figcaption { "Rungs: " (format!("{total:.0} s")) " in all, attempt " (trial.attempts.max(1)) }
             @if trial.repeats > 0 {
-                figcaption { "Timed once more " (trial.repeats) " × because its place on the front was in doubt: its times are those of all runs together." }
+                figcaption { "Re-timed " (trial.repeats) " × because its place on the front was uncertain: its times pool all runs." }
             }
         }
     }
@@ -88,7 +88,7 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
         parts.push(("own pages (cache, buffers, copies)".to_owned(), anonymous));
     }
     if peak > known {
-        let name = if known > 0.0 { "above the last look" } else { "not told apart" };
+        let name = if known > 0.0 { "above the last look" } else { "not distinguished" };
         parts.push((name.to_owned(), peak - known));
     }
     let show = |v: f64| Bytes(v as u64).to_string();

@@ -35,9 +35,9 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
                         (match objective.direction { Direction::Min => "less is better", Direction::Max => "more is better" })
                         @if objective.log { ", ratios matter" }
                         @match (objective.bound, moved::bound(analysis, &objective.metric)) {
-                            (Some(bound), _) => { ", of interest up to " (metric.show(bound)) },
-                            (None, Some(b)) if b.derived => { ", of interest up to " (metric.show(b.bound)) ", which follows from the first measurements" },
-                            (None, Some(b)) => { ", of interest up to " (metric.show(b.bound)) },
+                            (Some(bound), _) => { ", region up to " (metric.show(bound)) },
+                            (None, Some(b)) if b.derived => { ", region up to " (metric.show(b.bound)) ", which follows from the first measurements" },
+                            (None, Some(b)) => { ", region up to " (metric.show(b.bound)) },
                             (None, None) => {}
                         }
                     }

@@ -99,7 +99,7 @@ fn details(analysis: &Analysis, trial: &TrialRecord) -> Markup {
                         @if m.samples > 1 { span.muted { " from " (m.samples) " samples" } }
                     }
                 }
-                @if let Some(sentence) = analysis.relative.sentence(trial.number) { dt { "beside the uncompressed model" } dd { (sentence) } }
+                @if let Some(sentence) = analysis.relative.sentence(trial.number) { dt { "compared with the uncompressed model" } dd { (sentence) } }
                 @if let Some(artifact) = &trial.artifact { dt { "artifact" } dd { (artifact.path) " (" (artifact.hash) ")" } }
                 @if let Some(failure) = &trial.failure { dt { (failure.kind) } dd { (failure.text) } }
             }

@@ -39,7 +39,7 @@ fn failures(analysis: &Analysis) -> Markup {
     }
     html! {
         div #failures {
-            h3 { "What did not complete" }
+            h3 { "Trials that did not complete" }
             @if groups.is_empty() { p { "Nothing failed, was stopped or was over the budget." } }
             @for ((state, kind), trials) in &groups {
                 details open[groups.len() <= 3 && trials.len() <= 12] {

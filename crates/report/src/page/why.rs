@@ -55,14 +55,14 @@ fn influence(analysis: &Analysis) -> Markup {
         }
     };
     html! {
-        h3 #importance { "What moves the results" }
+        h3 #importance { "Parameter importance" }
         p { "Share of each objective's variance over the whole space that a parameter explains alone, and (lighter) together with others: "
             "Sobol indices of the model that the search fitted to its measurements." }
         (by_parameter("Importance of parameters", &columns, names.into_iter().map(|name| (name, cells(name)))))
     }
 }
 
-/// What each choice costs on its own, as it was probed before the first trial.
+/// Sensitivity of single choices, as it was probed before the first trial.
 fn sensitivity(analysis: &Analysis) -> Markup {
     let probed = moved::sensitivities(&analysis.notes);
     if probed.is_empty() {
@@ -77,7 +77,7 @@ fn sensitivity(analysis: &Analysis) -> Markup {
         }
     };
     html! {
-        h3 #sensitivity { "What each choice costs on its own" }
+        h3 #sensitivity { "Sensitivity of single choices" }
         p { "Mean divergence from the uncompressed model on a little held-out code, in nats a token, while everything else is uncompressed. Probed before the first trial; "
             "the search begins with their sums, and drops them where measured grades say otherwise." }
         (by_parameter("Cost of single choices", &["divergence by level".to_owned()], probed.iter().map(|(name, choices)| (name.as_str(), cells(choices)))))
@@ -94,7 +94,7 @@ fn effects(analysis: &Analysis) -> Markup {
         .collect();
     let params = explore::params(analysis);
     if rows.len() < LEAST_TRIALS || params.is_empty() {
-        return html! { p.muted { "Too few trials of the search are complete to tell what moved the results." } };
+        return html! { p.muted { "Too few search trials are complete to estimate parameter importance." } };
     }
     let metrics: Vec<Metric> = analysis.objectives.iter().map(|o| Metric::of(&o.metric)).collect();
     let mut table: Vec<(&str, Vec<Option<Effect>>)> = params
@@ -115,7 +115,7 @@ fn effects(analysis: &Analysis) -> Markup {
         }
     };
     html! {
-        h3 { "What the results moved with" }
+        h3 { "Observed dependence" }
         p { "Share of the differences between the " (rows.len()) " complete trials of the search that goes with each parameter alone, and its best level there. "
             "The search does not try levels evenly, so this says where it found what, not what a parameter would do by itself; shares do not add up." }
         (by_parameter("Parameters and objectives", &columns, table.iter().map(|(name, effects)| (*name, cells(effects)))))

@@ -23,7 +23,7 @@ impl MockKit {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         let model =
-            serde_json::from_str(&text).with_context(|| format!("{} is no mock model", path.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("{} is not a mock model", path.display()))?;
         let hash = autotune_core::hex::encode(Sha256::digest(text.as_bytes()));
         Ok(Self { path: path.to_owned(), model, hash })
     }

@@ -24,7 +24,7 @@ pub struct Materials {
     pub reference: PathBuf,
     /// Activation statistics; none when nothing needs them.
     pub stats: Option<PathBuf>,
-    /// What pruning goes by.
+    /// Importance measure for pruning.
     pub importance: ImportanceSource,
     /// Whether candidates have their channels scaled before weights are rounded.
     pub scale: bool,
