@@ -136,12 +136,12 @@ fn the_engine_accounts_for_its_memory() {
 fn wrong_flags_are_named() {
     let bench = scripted("behave");
     for (flags, text) in [
-        (["--kv", "q9"], "`q9` is no cache type"),
-        (["--workload", "5"], "`5` is no workload"),
+        (["--kv", "q9"], "invalid KV cache type `q9`"),
+        (["--workload", "5"], "invalid workload `5`"),
         (["--target", "2"], "--target: 2"),
         (["--cap", "never"], "--cap: `never`"),
         (["--budget", "8"], "--budget: `8` has no unit"),
-        (["--battery-wh", "-3"], "--battery-wh: -3 is no capacity"),
+        (["--battery-wh", "-3"], "--battery-wh: invalid capacity -3"),
     ] {
         bench
             .run(&[&["bench", "artifact.json", "--engine", "mock"][..], &flags].concat())

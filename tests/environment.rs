@@ -214,7 +214,7 @@ fn printed_commands_survive_a_shell_whatever_the_folder_is_called() {
             bench.command(&["tune", "--engine", "mock", "--model", "mock.json", "--space", "smoke"]);
         command.arg(format!("--results={results}")).args(SMALL).arg("--tasks").arg(tasks());
         let answer = said(&mut command).code(0);
-        let begin = answer.stderr.find("go on: autotune ").unwrap() + "go on: ".len();
+        let begin = answer.stderr.find("continue: autotune ").unwrap() + "continue: ".len();
         let line = &answer.stderr[begin..];
         // The shell itself is asked what it would run.
         let script = format!("autotune() {{ printf '%s\\0' \"$@\"; }}\n{line}");

@@ -79,7 +79,7 @@ fn wrong_models_are_named_with_what_they_are() {
     bench
         .run(&["tune", "--budget", "1GB", "--engine", "mock", "--model", "text.gguf"])
         .code(2)
-        .names("no mock model");
+        .names("not a mock model");
     nothing_made(&bench);
 }
 
@@ -120,7 +120,7 @@ fn wrong_values_are_named_with_what_to_write() {
         ("--space", "labtop", &["labtop", "laptop"]),
         ("--space", "none.toml", &["none.toml"]),
         ("--sampler", "magic", &["`magic`", "nsga2"]),
-        ("--workload", "512", &["`512` is no workload", "512:128:4"]),
+        ("--workload", "512", &["invalid workload `512`", "512:128:4"]),
         ("--workload", "0:1:1", &["`0:1:1`"]),
         ("--tasks", "nope.jsonl", &["--tasks", "nope.jsonl", "warmup"]),
         ("--tasks", "broken.jsonl", &["broken.jsonl, line 1"]),

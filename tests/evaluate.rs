@@ -70,7 +70,7 @@ fn any_optimiser_can_drive_the_evaluation() {
     assert_eq!((&place["batch"], place.get("weights.preset")), (&json!(1), None), "{beside}");
     assert_eq!(first, again, "what was tried is answered from the store");
     assert_eq!((&crashed["state"], &crashed["failure"]["kind"]), (&json!("failed"), &json!("crash")));
-    assert!(number["error"].as_str().unwrap().contains("no candidate"), "{number}");
+    assert!(number["error"].as_str().unwrap().contains("not a candidate"), "{number}");
     assert!(unknown["error"].as_str().unwrap().contains("colour"), "{unknown}");
     // They are trials like others.
     assert_eq!(bench.trials().len(), 2);
@@ -95,7 +95,7 @@ fn importance_is_told_once_enough_is_known() {
     let table = bench.run(&["importance"]).code(0).stdout;
     assert!(table.contains("weights.") && table.contains('%'), "{table}");
     let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
-    assert!(report.contains("Parameter importance") && report.contains("of interest up to"));
+    assert!(report.contains("Parameter importance") && report.contains("region up to"));
 }
 
 #[test]

@@ -137,8 +137,7 @@ fn help_of_the_command() {
               they are
 
           --recover-on <TEXT>
-              What is read in that training: the calibration code, or besides it what the reference
-              itself makes of it
+              Training text: the calibration code, or also text that the reference generates
 
               Possible values:
               - calibration: The calibration code
@@ -166,7 +165,8 @@ fn help_of_the_command() {
 
               Possible values:
               - pass@1:   Share of the tasks whose greedy answer passes the tests
-              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at least 10
+              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
+                least 10
               - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
               - kl:       Nearness of the predictions to the uncompressed model's
 
@@ -183,8 +183,7 @@ fn help_of_the_command() {
               [default: latency]
 
           --samples <N>
-              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
-              N
+              Also sample N completions per task, for pass@k with k up to N
 
               [default: 0]
 
@@ -242,8 +241,8 @@ fn help_of_the_command() {
               [default: cpu]
 
           --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
-              it 1,000 tokens take
+              Capacity of the battery that the model will run on, in watt-hours, to report the share of
+              it that 1,000 tokens take
 
     Output:
           --json
@@ -267,220 +266,198 @@ fn help_of_the_command() {
 #[test]
 fn help_of_tune() {
     insta::assert_snapshot!(help(&["tune", "--help"]), @r#"
-    Search for the best variants under a memory budget (the default command)
+Search for the best variants under a memory budget (the default command)
 
-    Usage: autotune tune [OPTIONS]
+Usage: autotune tune [OPTIONS] --budget <SIZE>
 
-    Options:
-      -q, --quiet
-              Print data and errors only, no progress
+Options:
+      --budget <SIZE>
+          Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
 
-      -v, --verbose...
-              Log what happens to standard error: -v stages and results, -vv also questions to the
-              sampler, -vvv everything
+  -q, --quiet
+          Print data and errors only, no progress
 
-          --log-file <FILE>
-              Append the log to a file, with details (as -vv)
+      --model <PATH>
+          The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
+          Default: the demo model that `make` installs
 
-      -h, --help
-              Print help (see a summary with '-h')
+      --space <SPACE>
+          A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
 
-    Model and budget:
-          --model <PATH>
-              The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
-              Default: the demo model, where it is installed (`autotune demo` downloads it)
+          [default: laptop]
 
-          --budget <SIZE>
-              Hard limit on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30). Default: 90
-              % of the memory that `autotune probe` calls usable
+      --time <DURATION>
+          Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+          given
 
-          --workload <WORKLOAD>
-              The load to optimise for, in requests that arrive together: chat is one user (512 prompt
-              tokens, 128 output tokens, 1 request), agents is a few parallel callers (the same with 4
-              requests), batch is offline processing (16 requests). Or PROMPT:OUTPUT:REQUESTS in tokens,
-              with the length of a shared prompt prefix as a fourth number
+      --trials <N>
+          Stop after this many trials that ran, presets included
 
-              [default: 512:128:4]
+      --engine <ENGINE>
+          The engine
 
-          --max-latency <DURATION>
-              The slowest acceptable median request latency, for example 80ms or 2s
+          Possible values:
+          - llama.cpp: The embedded llama.cpp
+          - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
-          --min-tps <TOKENS_PER_S>
-              The lowest acceptable decode speed of one sequence, in tokens per second, for example 20.
-              Decode speed becomes a fourth objective
+          [default: llama.cpp]
 
-          --min-quality <QUALITY>
-              The lowest acceptable quality: 0.95x of the uncompressed model's, or a value such as 0.4
-              (with --quality kl the highest divergence)
+      --device <DEVICE>
+          Where the torch engine computes: cpu or cuda:0
 
-          --max-energy <JOULES>
-              The highest acceptable energy of an output token, for example 1.5J; needs a readable
-              energy counter (`autotune probe`)
+          [default: cpu]
 
-    What is searched:
-          --space <SPACE>
-              A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
+      --sampler <NAME>
+          How candidates are chosen
 
-              [default: laptop]
+          [default: autotune]
 
-          --sampler <NAME>
-              How candidates are chosen
+      --seed <SEED>
+          Seed of everything random
 
-              [default: autotune]
+          [default: 1]
 
-          --seed <SEED>
-              Seed of everything random
+      --workload <WORKLOAD>
+          Workload: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4
 
-              [default: 1]
+          [default: 512:128:4]
 
-          --importance <SOURCE>
-              Importance measure for pruning; gradient needs torch
+      --tasks <TASKS>
+          Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
 
-              Possible values:
-              - activation: Activations on calibration code, together with the weights
-              - magnitude:  The weights alone
-              - gradient:   The loss's gradients on calibration code
+          [default: warmup]
 
-              [default: activation]
+      --task-limit <N>
+          Grade with N of the tasks, spread evenly over the set (0: all)
 
-          --scaling <BY>
-              Whether the channels of candidates are scaled before weights are rounded, which leaves the
-              function as it is. Presets stay as they are
+          [default: 50]
 
-              Possible values:
-              - activations: By activations on calibration code (AWQ)
-              - none:        Not at all
+      --importance <SOURCE>
+          Importance measure for pruning; gradient needs torch
 
-              [default: activations]
+          Possible values:
+          - activation: Activations on calibration code, together with the weights
+          - magnitude:  The weights alone
+          - gradient:   The loss's gradients on calibration code
 
-          --recover <DURATION>
-              Train every candidate that is pruned, or has weights of four bits or fewer, towards the
-              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
-              they are
+          [default: activation]
 
-          --recover-on <TEXT>
-              What is read in that training: the calibration code, or besides it what the reference
-              itself makes of it
+      --scaling <BY>
+          Whether the channels of candidates are scaled before weights are rounded, which leaves the
+          function as it is. Presets stay as they are
 
-              Possible values:
-              - calibration: The calibration code
-              - generated:   The calibration code, and continuations of its pieces that the reference
-                writes
+          Possible values:
+          - activations: By activations on calibration code (AWQ)
+          - none:        Not at all
 
-              [default: calibration]
+          [default: activations]
 
-          --calibration <FILE>
-              A text file of calibration code in place of the shipped one
+      --recover <DURATION>
+          Train every candidate that is pruned, or has weights of four bits or fewer, towards the
+          reference so long before it is quantized, for example 10m (needs torch). Presets stay as
+          they are
 
-    Tasks and quality:
-          --tasks <TASKS>
-              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
+      --recover-on <TEXT>
+          Training text: the calibration code, or also text that the reference generates
 
-              [default: warmup]
+          Possible values:
+          - calibration: The calibration code
+          - generated:   The calibration code, and continuations of its pieces that the reference
+            writes
 
-          --task-limit <N>
-              Grade with N of the tasks, spread evenly over the set (0: all)
+          [default: calibration]
 
-              [default: 50]
+      --calibration <FILE>
+          A text file of calibration code in place of the shipped one
 
-          --quality <AXIS>
-              Which quality the search, the front and the recommendation go by; all are measured
+      --rung-timeout <DURATION>
+          Stop a stage (build, measure, grade) that takes longer than this
 
-              Possible values:
-              - pass@1:   Share of the tasks whose greedy answer passes the tests
-              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at least 10
-              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
-              - kl:       Nearness of the predictions to the uncompressed model's
+          [default: 30m]
 
-              [default: pass@1]
+      --timing-cap <DURATION>
+          Spend at most this long on timing one candidate
 
-          --cost <AXIS>
-              Which cost of a request the search, the front and the recommendation go by; both are
-              measured where they can be
+          [default: 5s]
 
-              Possible values:
-              - latency: Its median latency
-              - energy:  Energy of an output token; only where this machine's energy can be read
+      --quality <AXIS>
+          Which quality the search, the front and the recommendation go by; all are measured
 
-              [default: latency]
+          Possible values:
+          - pass@1:   Share of the tasks whose greedy answer passes the tests
+          - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
+            least 10
+          - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+          - kl:       Nearness of the predictions to the uncompressed model's
 
-          --samples <N>
-              Besides the greedy answer, draw N answers of each task at random, for pass@k with k up to
-              N
+          [default: pass@1]
 
-              [default: 0]
+      --cost <AXIS>
+          Which cost of a request the search, the front and the recommendation go by; both are
+          measured where they can be
 
-          --temperature <T>
-              Sampling temperature. Default: 0.8
+          Possible values:
+          - latency: Its median latency
+          - energy:  Energy of an output token; only where this machine's energy can be read
 
-          --top-p <P>
-              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+          [default: latency]
 
-          --sandbox <SANDBOX>
-              Which protection the sandbox must have before model-written code runs
+      --battery-wh <WH>
+          Capacity of the battery that the model will run on, in watt-hours, to report the share of
+          it that 1,000 tokens take
 
-              Possible values:
-              - auto:   All that this machine offers; refuse when it offers none
-              - strict: Refuse without all of landlock, seccomp and rlimits
-              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
-                be had
+      --max-latency <DURATION>
+          Upper bound on the median request latency, for example 80ms or 2s
 
-              [default: auto]
+      --min-quality <QUALITY>
+          Lower bound on quality: 0.95x of the uncompressed model's, or a value such as 0.4 (with
+          --quality kl the most)
 
-          --allow-unsandboxed
-              DANGEROUS: the same as --sandbox off
+      --max-energy <JOULES>
+          The most energy that a token may take, for example 1.5J; needs a readable energy counter
+          (`autotune probe`)
 
-    Time and trials:
-          --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
-              given
+      --samples <N>
+          Also sample N completions per task, for pass@k with k up to N
 
-          --trials <N>
-              Stop after this many trials that ran, presets included
+          [default: 0]
 
-          --rung-timeout <DURATION>
-              Stop a stage (build, measure, grade) that takes longer than this
+      --temperature <T>
+          Sampling temperature. Default: 0.8
 
-              [default: 30m]
+      --top-p <P>
+          Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
 
-          --timing-cap <DURATION>
-              Spend at most this long on timing one candidate
+      --sandbox <SANDBOX>
+          Which protection the sandbox must have before model-written code runs
 
-              [default: 5s]
+          Possible values:
+          - auto:   All that this machine offers; refuse when it offers none
+          - strict: Refuse without all of landlock, seccomp and rlimits
+          - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+            be had
 
-    Machine:
-          --engine <ENGINE>
-              The engine
+          [default: auto]
 
-              Possible values:
-              - llama.cpp: The embedded llama.cpp
-              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
+      --allow-unsandboxed
+          DANGEROUS: the same as --sandbox off
 
-              [default: llama.cpp]
+      --json
+          Print every event as a JSON line on stdout
 
-          --device <DEVICE>
-              Where the torch engine computes: cpu or cuda:0
+      --results <FOLDER>
+          The folder of the database and the artifacts
 
-              [default: cpu]
+          [default: results]
 
-          --battery-wh <WH>
-              Capacity of the battery that the model will run on, in watt-hours, to tell which share of
-              it 1,000 tokens take
+      --reports <FOLDER>
+          Where the report goes
 
-    Output:
-          --json
-              Print every event as a JSON line on stdout
+          [default: reports]
 
-          --results <FOLDER>
-              The folder of the database and the artifacts
-
-              [default: results]
-
-          --reports <FOLDER>
-              Where the report goes
-
-              [default: reports]
-    "#);
+  -h, --help
+          Print help (see a summary with '-h')
+"#);
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn absent_rows_and_rows_over_the_budget_are_never_asked_and_the_end_is_told() {
         assert!((trials[fitting - 1]["share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
     }
     let said = folder.simulate(&["--objectives", "latency_ms:min", "--trials", "200"]);
-    assert!(said.stderr.contains("exhausted: all 72 rows that fit were asked"), "{}", said.stderr);
+    assert!(said.stderr.contains("exhausted: all 72 feasible rows were evaluated"), "{}", said.stderr);
     assert_eq!(said.stdout.lines().count(), 72);
 }
 
@@ -230,16 +230,16 @@ fn wrong_calls_are_told() {
     let folder = Folder::new(SPACE, &good);
     let cases: [(&[&str], &str); 13] = [
         (&["--objectives", "speed:min"], "has no column `speed`; it has quality, "),
-        (&["--objectives", "latency_ms"], "write COLUMN:min or COLUMN:max"),
+        (&["--objectives", "latency_ms"], "expected COLUMN:min or COLUMN:max"),
         (&["--objectives", "latency_ms:min,latency_ms:max"], "named twice"),
-        (&["--objectives", "note:min"], "`note` has `row, 1`, which is no number"),
+        (&["--objectives", "note:min"], "`note` has `row, 1`, which is not a number"),
         (&["--objectives", "latency_ms:min", "--budget", "9MB"], "--budget-column"),
         (
             &["--objectives", "latency_ms:min", "--budget", "big", "--budget-column", "memory_bytes"],
             "--budget",
         ),
         (&["--objectives", "latency_ms:min", "--budget", "1", "--budget-column", "size"], "no column `size`"),
-        (&["--objectives", "latency_ms:min", "--noise", "quality=0.1"], "`quality` is no objective"),
+        (&["--objectives", "latency_ms:min", "--noise", "quality=0.1"], "unknown objective `quality`"),
         (&["--objectives", "latency_ms:min", "--noise", "latency_ms=-1"], "is negative"),
         (&["--objectives", "latency_ms:min", "--noise", "latency_ms"], "has no `=`"),
         (&["--objectives", "latency_ms:min", "--cheap", "oracle"], "no column `oracle`"),
@@ -262,7 +262,7 @@ fn wrong_calls_are_told() {
         (
             SPACE,
             good.replace(",Q6,\"row, 13", ",Q5,\"row, 13"),
-            "`Q5` is no level of `weights.ffn`, which has Q4, Q6, Q8",
+            "`Q5` is not a level of `weights.ffn`, which has Q4, Q6, Q8",
         ),
         (SPACE, good.replace("run.batch", "batch_size"), "has no column `run.batch`"),
         (SPACE, format!("{good}1,2\n"), "line 110 has 2 cells where the header has 9"),

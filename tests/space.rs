@@ -270,11 +270,11 @@ fn errors_name_the_place_the_value_and_the_remedy() {
     x.toml:2: `prune.keep_ffn` has the value `1.5`, but takes a number over 0 and up to 1
     x.toml:2: `batch` has the value `2`, but takes each level once
     x.toml:1: `batch` has the value `[]`, but takes from 1 to 64 levels
-    x.toml:1: `batch` has the value `2.5`, but takes a whole number from 1 to 16777216
+    x.toml:1: `batch` has the value `2.5`, but takes an integer from 1 to 16777216
     x.toml:1: `threads.from` has the value `'model'`, but takes "host"
     x.toml:1: unknown key `upto` (did you mean `up_to`?); known: from, up_to
     x.toml:1: `threads` has the value `{ up_to = 4 }`, but takes a list of levels, or { from = "host" }
-    x.toml:1: `ubatch` has the value `{ from = 'host' }`, but takes a list of levels: a whole number from 1 to 16777216
+    x.toml:1: `ubatch` has the value `{ from = 'host' }`, but takes a list of levels: an integer from 1 to 16777216
     x.toml:1: `weights.split` has the value `'breadth'`, but takes "depth" or "none"
     x.toml:1: `weights.ffn` has the value `{ early = 'F16' }`, but takes levels for each of early, middle and late
     x.toml:1: unknown key `weights.ffn.midle` (did you mean `middle`?); known: early, middle, late

@@ -33,11 +33,7 @@ fn a_trial_whose_place_on_the_front_is_in_doubt_is_timed_once_more() {
     assert!(!repeated.is_empty(), "{}", said.stderr);
     for trial in repeated {
         assert!(trial.repeats <= 3 && trial.origin.preset_name().is_none(), "{trial:?}");
-        assert!(
-            said.stderr.contains(&format!("trial {} is timed once more", trial.number)),
-            "{}",
-            said.stderr
-        );
+        assert!(said.stderr.contains(&format!("trial {} is re-timed", trial.number)), "{}", said.stderr);
         let latency = &trial.measurements["request_latency_p50_ms"];
         assert!(latency.low <= latency.value && latency.value <= latency.high, "{latency:?}");
     }
@@ -145,7 +141,7 @@ fn stdout_is_data_and_stderr_is_progress() {
     let bench = peaceful();
     let loud = bench.run_tune(&["--budget", "400MB", "--trials", "2"]).code(0);
     assert!(loud.stdout.contains("on the front") && !loud.stdout.contains("making"));
-    assert!(loud.stderr.contains("making") && loud.stderr.contains("go on: autotune resume 1"));
+    assert!(loud.stderr.contains("making") && loud.stderr.contains("continue: autotune resume 1"));
     let quiet = bench.run_tune(&["--budget", "400MB", "--trials", "2", "--quiet"]).code(0);
     assert_eq!(quiet.stderr, "");
     assert_eq!(quiet.stdout.replace("mock-2", "mock"), loud.stdout);

@@ -197,7 +197,7 @@ fn rebuild(
     // Earlier versions hashed samples of the file.
     if kit.hash() != study.model_hash {
         return Err(Expected::usage(format!(
-            "{} is not the same file as the model of study {}: the artifact cannot be rebuilt from it",
+            "{} is no longer the model of study {}: the artifact cannot be rebuilt from it",
             settings.model_path.display(),
             study.name
         ))

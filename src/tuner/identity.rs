@@ -270,7 +270,7 @@ impl Compared {
         let model = self.refused.iter().any(|d| d.component == Component::Model);
         let what = if model {
             format!(
-                "{} is not the same file as the model that study {study} was started with",
+                "{} is no longer the model that study {study} was started with",
                 settings.model_path.display()
             )
         } else {

@@ -218,7 +218,7 @@ fn an_index_and_its_files_must_agree() {
     missing.refused(&[second, "is missing"]);
     let folder = sharded(5, 5);
     std::fs::copy(folder.path.join(first), folder.path.join("model.safetensors")).unwrap();
-    folder.refused(&["model.safetensors", "does not name it"]);
+    folder.refused(&["model.safetensors", "does not list it"]);
 }
 
 #[test]

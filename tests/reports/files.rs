@@ -125,7 +125,7 @@ fn parts_of_a_split_model_are_told_from_one_that_was_joined() {
     bench.write("cat.gguf", [read("m-00001-of-00002.gguf"), read("m-00002-of-00002.gguf")].concat());
     plan(&bench, "m-00001-of-00002.gguf").code(2).names("is part 1 of 2").names("--merge");
     plan(&bench, "m-00002-of-00002.gguf").code(2).names("is part 2 of 2").names("--merge");
-    plan(&bench, "cat.gguf").code(2).names("one behind the other").names("--merge");
+    plan(&bench, "cat.gguf").code(2).names("concatenated").names("--merge");
     assert!(Checkpoint::open(&bench.path("joined.gguf")).is_ok());
 }
 
@@ -144,7 +144,7 @@ fn tensors_that_the_graph_has_no_place_for_are_named() {
         plan(&bench, "m.gguf").code(2)
     };
     for name in ["mm.0.weight", "blk.0.attn_q_norm.weight", "blk.2.ffn_up.weight", "output.bias"] {
-        refused(name, &[64]).names("m.gguf").names(name).names("no place");
+        refused(name, &[64]).names("m.gguf").names(name).names("does not support");
     }
     refused("blk.1.ffn_up.bias", &[64]).names("blk.1.ffn_up.bias").names("[512]");
     for (name, width) in [("blk.1.ffn_up.bias", 512), ("rope_freqs.weight", 32)] {

@@ -245,11 +245,7 @@ fn an_artifact_with_one_wrong_byte_is_not_handed_over() {
     begin(&bench, "2");
     let original = flip_one_byte(&artifact(&bench, 2));
     let export = ["export", "--trial", "2", "--to", "out", "--results", "results"];
-    bench
-        .run(&export)
-        .code(0)
-        .names("is not the file that trial 2 was measured with")
-        .names("building it again");
+    bench.run(&export).code(0).names("is not the file that trial 2 was measured with").names("rebuilding it");
     assert_eq!(std::fs::read(bench.path("out/mock-2.json")).unwrap(), original);
     // Where it cannot be built again, nothing is handed over.
     std::fs::rename(bench.path("mock.json"), bench.path("gone.json")).unwrap();

@@ -62,7 +62,7 @@ fn the_hint_after_a_resume_asks_for_more_trials_than_there_are() {
     let bench = Bench::new(json!([]));
     bench.run_tune(&LIMITS).code(0);
     let said = bench.run(&["resume", "--results", "results", "--trials", "2"]).code(0);
-    let hint = said.stderr.lines().find_map(|l| l.split_once("go on: autotune resume 1")).unwrap().1;
+    let hint = said.stderr.lines().find_map(|l| l.split_once("continue: autotune resume 1")).unwrap().1;
     let asked: usize = hint.split_once("--trials ").unwrap().1.trim().parse().unwrap();
     assert!(asked > bench.trials().len(), "{hint}");
 }

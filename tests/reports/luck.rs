@@ -162,7 +162,7 @@ fn too_few_tasks_are_said_beside_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     let (store, id) = study(folder.path(), 0.02, 1);
     let lines = report::front_rows(&store, id).unwrap().lines().join("\n");
-    let said = "caution: too few tasks to tell 30.0 % from 37.5 % (trials 1 and 3 on 40 tasks, p = 0.25): --task-limit ";
+    let said = "caution: too few tasks to distinguish 30.0 % from 37.5 % (trials 1 and 3 on 40 tasks, p = 0.25): --task-limit ";
     assert!(lines.contains(said), "{lines}");
     assert!(lines.contains("minutes of grading for 4 trials"), "{lines}");
     let out = folder.path().join("report.html");
@@ -170,7 +170,7 @@ fn too_few_tasks_are_said_beside_the_answer() {
     let html = std::fs::read_to_string(&out).unwrap();
     let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}"));
     assert!(
-        place("Too few tasks to tell 30.0 % from 37.5 %") < place("Take it and run it"),
+        place("Too few tasks to distinguish 30.0 % from 37.5 %") < place("Take it and run it"),
         "beside the answer"
     );
 }

@@ -200,7 +200,7 @@ fn heads_that_blocks_do_not_divide_leave_quantized_caches_out() {
     let said = tune(&bench, &["--trials", "2", "--sampler", "random", "--space", "space.toml"]).code(0);
     for (param, level) in [("k", "q8_0"), ("v", "q4_0")] {
         let remark = format!(
-            "`kv.{param}`: {level} left out: the model's heads of 100 elements are no whole blocks of 32"
+            "`kv.{param}`: {level} left out: the model's heads of 100 elements do not divide into blocks of 32"
         );
         assert!(said.stderr.contains(&remark), "{}", said.stderr);
     }

@@ -300,6 +300,6 @@ mod tests {
         let size = std::fs::metadata(dir.path().join("t.gguf")).unwrap().len();
         assert_eq!(p.predict(&config(&[("weights.preset", text(AS_SHIPPED))])).unwrap().bytes, size);
         let e = p.predict(&config(&[("weights.preset", text("Q9"))])).unwrap_err();
-        assert!(e.to_string().starts_with("`Q9` is no preset; known are F16"));
+        assert!(e.to_string().starts_with("unknown preset `Q9`: expected one of F16"));
     }
 }

@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn wrong_slots_and_types_are_named() {
         let bad = |s| WeightTypes::new(&[s]).unwrap_err().to_string();
-        assert!(bad(slot("nose", None, "Q4_K")).starts_with("`nose` is no group"));
-        assert!(bad(slot("attn", Some("deep"), "Q4_K")).starts_with("`attn.deep` is no group"));
-        assert!(bad(slot("attn", None, "Q4_M")).contains("`Q4_M` is no tensor type"));
+        assert!(bad(slot("nose", None, "Q4_K")).starts_with("invalid weight group `nose`"));
+        assert!(bad(slot("attn", Some("deep"), "Q4_K")).starts_with("invalid weight group `attn.deep`"));
+        assert!(bad(slot("attn", None, "Q4_M")).contains("unknown tensor type `Q4_M`"));
         assert!(bad(slot("attn", None, "Q8_1")).contains("not weights"));
     }
 }

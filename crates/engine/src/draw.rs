@@ -40,7 +40,7 @@ impl Chance {
         Self { random, temperature: draws.temperature, top_p: draws.top_p }
     }
 
-    /// Draws a token from logits; the likeliest where they are no numbers.
+    /// Draws a token from logits; the likeliest where they are not numbers.
     pub fn draw(&mut self, logits: &[f32]) -> Token {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weight = |l: f32| (f64::from(l - max) / self.temperature).exp();

@@ -129,7 +129,7 @@ pub fn trials_json(analysis: &Analysis) -> Value {
 }
 
 /// The trials of a study as CSV (RFC 4180, but lines end in LF): a line each, a column for every parameter and three for every metric
-/// (value, `_low`, `_high`; in the metric's unit, missing values empty, others that are no numbers as `NaN`, `Infinity`, `-Infinity`).
+/// (value, `_low`, `_high`; in the metric's unit, missing values empty, others that are not numbers as `NaN`, `Infinity`, `-Infinity`).
 #[must_use]
 pub fn trials_csv(analysis: &Analysis) -> String {
     let trials = &analysis.trials;

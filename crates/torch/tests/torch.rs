@@ -311,7 +311,7 @@ fn what_is_wrong_with_a_folder_is_named() {
     });
     assert!(tokens.contains("321 tokens, but the model's vocabulary has 320"), "{tokens}");
     let text = broken("text", &|p| std::fs::write(p.join("model.safetensors"), "no weights").unwrap());
-    assert!(text.contains("is no safetensors file"), "{text}");
+    assert!(text.contains("is not a safetensors file"), "{text}");
     let no_tokenizer = broken("no-tokenizer", &|p| std::fs::remove_file(p.join("tokenizer.json")).unwrap());
     assert!(no_tokenizer.contains("tokenizer.json: cannot be read"), "{no_tokenizer}");
 }

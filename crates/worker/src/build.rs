@@ -105,7 +105,7 @@ fn out_of_range(error: CompressError, reference: &Gguf, threads: u32) -> anyhow:
     )
 }
 
-/// What was built, unless its floats are no numbers: then the file goes, so that no later trial takes it.
+/// What was built, unless its floats are not numbers: then the file goes, so that no later trial takes it.
 #[cfg(feature = "llama")]
 fn sound(built: Built, out: &Path, threads: u32) -> anyhow::Result<Built> {
     if let Err(error) = crate::values::check_built(out, threads as usize) {

@@ -251,7 +251,7 @@ impl Timed<'_> {
         Ok(Wave { kind, first_token_ms, duration_ms: waited + steps })
     }
 
-    /// Refuses a wave whose last step gave logits that are no numbers. Not timed.
+    /// Refuses a wave whose last step gave logits that are not numbers. Not timed.
     fn check_logits(&mut self, rows: u32) -> Result<(), EngineError> {
         for row in 0..rows {
             let logits = self.session.logits(row as usize)?;

@@ -1,4 +1,4 @@
-//! Weights that are no numbers, found by reading every tensor once; and floats that half precision cannot hold.
+//! Weights that are not numbers, found by reading every tensor once; and floats that half precision cannot hold.
 
 use std::path::Path;
 use std::sync::Mutex;

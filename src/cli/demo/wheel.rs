@@ -74,7 +74,7 @@ fn copy_hashed(source: &mut impl Read, target: &mut impl Write) -> io::Result<St
     loop {
         let n = source.read(&mut chunk)?;
         if n == 0 {
-            return Ok(hex::encode(&digest.finalize()));
+            return Ok(hex::encode(digest.finalize()));
         }
         digest.update(&chunk[..n]);
         target.write_all(&chunk[..n])?;
@@ -100,7 +100,7 @@ mod tests {
             writer.write_all(&content).unwrap();
         }
         writer.finish().unwrap();
-        let sha256 = hex::encode(&Sha256::digest(&content));
+        let sha256 = hex::encode(Sha256::digest(&content));
         for name in ["stored", "packed"] {
             extract(&wheel, name, &target, &sha256).unwrap();
             assert!(is_intact(&target, content.len() as u64, &sha256));

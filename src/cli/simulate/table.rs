@@ -296,10 +296,10 @@ mod tests {
         for (text, part) in [
             ("", "is empty"),
             ("a,b\n1,2\n", "no column `y`"),
-            ("a,y\n3,1\n", "`3` is no level of `a`, which has 1, 2"),
+            ("a,y\n3,1\n", "`3` is not a level of `a`, which has 1, 2"),
             ("a,y\n1\n", "line 2 has 1 cells"),
             ("a,y\n1,1\n\n2,1\n1,2\n", "lines 2 and 5 are the same point"),
-            ("a,y\n1,fast\n", "line 2: `y` has `fast`, which is no number"),
+            ("a,y\n1,fast\n", "line 2: `y` has `fast`, which is not a number"),
             ("a,y\n1,\n2,nan\n", "no number in the column `y`"),
             ("a,y\n", "no rows"),
             ("a,y,y\n1,1,1\n", "two columns `y`"),
