@@ -138,7 +138,7 @@ fn wrong_flags_are_named() {
     for (flags, text) in [
         (["--kv", "q9"], "invalid KV cache type `q9`"),
         (["--workload", "5"], "invalid workload `5`"),
-        (["--target", "2"], "--target: 2"),
+        (["--target", "2"], "--target: invalid share 2"),
         (["--cap", "never"], "--cap: `never`"),
         (["--budget", "8"], "--budget: `8` has no unit"),
         (["--battery-wh", "-3"], "--battery-wh: invalid capacity -3"),

@@ -260,7 +260,7 @@ mod tests {
             ("x = [[1]]", "levels are"),
             ("", "no parameter"),
             ("x = { min = 4, max = 1 }", "a range of"),
-            ("x = { min = 0.0, max = 1.0, step = 0.0 }", "no positive number"),
+            ("x = { min = 0.0, max = 1.0, step = 0.0 }", "not a positive number"),
             ("[[parameters]]\nlevels = [1]", "no `name`"),
         ] {
             let error = format!("{:#}", read_text(text).err().unwrap());
