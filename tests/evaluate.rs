@@ -137,5 +137,5 @@ fn bounds_are_checked_and_kept() {
         .code(0);
     let report = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
     // F16 passes every task of the mock, so that half of it is one half.
-    assert!(report.contains("of interest up to 50"), "{report}");
+    assert!(report.contains("region up to 50"), "{report}");
 }

@@ -266,198 +266,219 @@ fn help_of_the_command() {
 #[test]
 fn help_of_tune() {
     insta::assert_snapshot!(help(&["tune", "--help"]), @r#"
-Search for the best variants under a memory budget (the default command)
+    Search for the best variants under a memory budget (the default command)
 
-Usage: autotune tune [OPTIONS] --budget <SIZE>
+    Usage: autotune tune [OPTIONS]
 
-Options:
-      --budget <SIZE>
-          Hard ceiling on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30)
+    Options:
+      -q, --quiet
+              Print data and errors only, no progress
 
-  -q, --quiet
-          Print data and errors only, no progress
+      -v, --verbose...
+              Log what happens to standard error: -v stages and results, -vv also questions to the
+              sampler, -vvv everything
 
-      --model <PATH>
-          The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
-          Default: the demo model that `make` installs
+          --log-file <FILE>
+              Append the log to a file, with details (as -vv)
 
-      --space <SPACE>
-          A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
+      -h, --help
+              Print help (see a summary with '-h')
 
-          [default: laptop]
+    Model and budget:
+          --model <PATH>
+              The model: a GGUF file, a Hugging Face model directory, or hf:owner/repo/file.gguf.
+              Default: the demo model, where it is installed (`autotune demo` downloads it)
 
-      --time <DURATION>
-          Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
-          given
+          --budget <SIZE>
+              Hard limit on the measured peak memory, for example 8GB (10^9) or 8GiB (2^30). Default: 90
+              % of the memory that `autotune probe` calls usable
 
-      --trials <N>
-          Stop after this many trials that ran, presets included
+          --workload <WORKLOAD>
+              The load to optimise for, in requests that arrive together: chat is one user (512 prompt
+              tokens, 128 output tokens, 1 request), agents is a few parallel callers (the same with 4
+              requests), batch is offline processing (16 requests). Or PROMPT:OUTPUT:REQUESTS in tokens,
+              with the length of a shared prompt prefix as a fourth number
 
-      --engine <ENGINE>
-          The engine
+              [default: 512:128:4]
 
-          Possible values:
-          - llama.cpp: The embedded llama.cpp
-          - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
+          --max-latency <DURATION>
+              The slowest acceptable median request latency, for example 80ms or 2s
 
-          [default: llama.cpp]
+          --min-tps <TOKENS_PER_S>
+              The lowest acceptable decode speed of one sequence, in tokens per second, for example 20.
+              Decode speed becomes a fourth objective
 
-      --device <DEVICE>
-          Where the torch engine computes: cpu or cuda:0
+          --min-quality <QUALITY>
+              The lowest acceptable quality: 0.95x of the uncompressed model's, or a value such as 0.4
+              (with --quality kl the highest divergence)
 
-          [default: cpu]
+          --max-energy <JOULES>
+              The highest acceptable energy of an output token, for example 1.5J; needs a readable
+              energy counter (`autotune probe`)
 
-      --sampler <NAME>
-          How candidates are chosen
+    What is searched:
+          --space <SPACE>
+              A preset's name (laptop, mobile, edge, desktop, server) or a TOML file
 
-          [default: autotune]
+              [default: laptop]
 
-      --seed <SEED>
-          Seed of everything random
+          --sampler <NAME>
+              How candidates are chosen
 
-          [default: 1]
+              [default: autotune]
 
-      --workload <WORKLOAD>
-          Workload: chat, agents, batch, or PROMPT:OUTPUT:REQUESTS in tokens, for example 512:128:4
+          --seed <SEED>
+              Seed of everything random
 
-          [default: 512:128:4]
+              [default: 1]
 
-      --tasks <TASKS>
-          Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
+          --importance <SOURCE>
+              Importance measure for pruning; gradient needs torch
 
-          [default: warmup]
+              Possible values:
+              - activation: Activations on calibration code, together with the weights
+              - magnitude:  The weights alone
+              - gradient:   The loss's gradients on calibration code
 
-      --task-limit <N>
-          Grade with N of the tasks, spread evenly over the set (0: all)
+              [default: activation]
 
-          [default: 50]
+          --scaling <BY>
+              Whether the channels of candidates are scaled before weights are rounded, which leaves the
+              function as it is. Presets stay as they are
 
-      --importance <SOURCE>
-          Importance measure for pruning; gradient needs torch
+              Possible values:
+              - activations: By activations on calibration code (AWQ)
+              - none:        Not at all
 
-          Possible values:
-          - activation: Activations on calibration code, together with the weights
-          - magnitude:  The weights alone
-          - gradient:   The loss's gradients on calibration code
+              [default: activations]
 
-          [default: activation]
+          --recover <DURATION>
+              Train every candidate that is pruned, or has weights of four bits or fewer, towards the
+              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
+              they are
 
-      --scaling <BY>
-          Whether the channels of candidates are scaled before weights are rounded, which leaves the
-          function as it is. Presets stay as they are
+          --recover-on <TEXT>
+              Training text: the calibration code, or also text that the reference generates
 
-          Possible values:
-          - activations: By activations on calibration code (AWQ)
-          - none:        Not at all
+              Possible values:
+              - calibration: The calibration code
+              - generated:   The calibration code, and continuations of its pieces that the reference
+                writes
 
-          [default: activations]
+              [default: calibration]
 
-      --recover <DURATION>
-          Train every candidate that is pruned, or has weights of four bits or fewer, towards the
-          reference so long before it is quantized, for example 10m (needs torch). Presets stay as
-          they are
+          --calibration <FILE>
+              A text file of calibration code in place of the shipped one
 
-      --recover-on <TEXT>
-          Training text: the calibration code, or also text that the reference generates
+    Tasks and quality:
+          --tasks <TASKS>
+              Tasks to grade with: warmup (shipped), or a HumanEval-format .jsonl or .jsonl.gz
 
-          Possible values:
-          - calibration: The calibration code
-          - generated:   The calibration code, and continuations of its pieces that the reference
-            writes
+              [default: warmup]
 
-          [default: calibration]
+          --task-limit <N>
+              Grade with N of the tasks, spread evenly over the set (0: all)
 
-      --calibration <FILE>
-          A text file of calibration code in place of the shipped one
+              [default: 50]
 
-      --rung-timeout <DURATION>
-          Stop a stage (build, measure, grade) that takes longer than this
+          --quality <AXIS>
+              Which quality the search, the front and the recommendation go by; all are measured
 
-          [default: 30m]
+              Possible values:
+              - pass@1:   Share of the tasks whose greedy answer passes the tests
+              - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
+                least 10
+              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Nearness of the predictions to the uncompressed model's
 
-      --timing-cap <DURATION>
-          Spend at most this long on timing one candidate
+              [default: pass@1]
 
-          [default: 5s]
+          --cost <AXIS>
+              Which cost of a request the search, the front and the recommendation go by; both are
+              measured where they can be
 
-      --quality <AXIS>
-          Which quality the search, the front and the recommendation go by; all are measured
+              Possible values:
+              - latency: Its median latency
+              - energy:  Energy of an output token; only where this machine's energy can be read
 
-          Possible values:
-          - pass@1:   Share of the tasks whose greedy answer passes the tests
-          - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
-            least 10
-          - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
-          - kl:       Nearness of the predictions to the uncompressed model's
+              [default: latency]
 
-          [default: pass@1]
+          --samples <N>
+              Also sample N completions per task, for pass@k with k up to N
 
-      --cost <AXIS>
-          Which cost of a request the search, the front and the recommendation go by; both are
-          measured where they can be
+              [default: 0]
 
-          Possible values:
-          - latency: Its median latency
-          - energy:  Energy of an output token; only where this machine's energy can be read
+          --temperature <T>
+              Sampling temperature. Default: 0.8
 
-          [default: latency]
+          --top-p <P>
+              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
 
-      --battery-wh <WH>
-          Capacity of the battery that the model will run on, in watt-hours, to report the share of
-          it that 1,000 tokens take
+          --sandbox <SANDBOX>
+              Which protection the sandbox must have before model-written code runs
 
-      --max-latency <DURATION>
-          Upper bound on the median request latency, for example 80ms or 2s
+              Possible values:
+              - auto:   All that this machine offers; refuse when it offers none
+              - strict: Refuse without all of landlock, seccomp and rlimits
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
+                be had
 
-      --min-quality <QUALITY>
-          Lower bound on quality: 0.95x of the uncompressed model's, or a value such as 0.4 (with
-          --quality kl the most)
+              [default: auto]
 
-      --max-energy <JOULES>
-          The most energy that a token may take, for example 1.5J; needs a readable energy counter
-          (`autotune probe`)
+          --allow-unsandboxed
+              DANGEROUS: the same as --sandbox off
 
-      --samples <N>
-          Also sample N completions per task, for pass@k with k up to N
+    Time and trials:
+          --time <DURATION>
+              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+              given
 
-          [default: 0]
+          --trials <N>
+              Stop after this many trials that ran, presets included
 
-      --temperature <T>
-          Sampling temperature. Default: 0.8
+          --rung-timeout <DURATION>
+              Stop a stage (build, measure, grade) that takes longer than this
 
-      --top-p <P>
-          Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+              [default: 30m]
 
-      --sandbox <SANDBOX>
-          Which protection the sandbox must have before model-written code runs
+          --timing-cap <DURATION>
+              Spend at most this long on timing one candidate
 
-          Possible values:
-          - auto:   All that this machine offers; refuse when it offers none
-          - strict: Refuse without all of landlock, seccomp and rlimits
-          - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
-            be had
+              [default: 5s]
 
-          [default: auto]
+    Machine:
+          --engine <ENGINE>
+              The engine
 
-      --allow-unsandboxed
-          DANGEROUS: the same as --sandbox off
+              Possible values:
+              - llama.cpp: The embedded llama.cpp
+              - torch:     libtorch: floats, packed int8 and int4; on the processor or CUDA
 
-      --json
-          Print every event as a JSON line on stdout
+              [default: llama.cpp]
 
-      --results <FOLDER>
-          The folder of the database and the artifacts
+          --device <DEVICE>
+              Where the torch engine computes: cpu or cuda:0
 
-          [default: results]
+              [default: cpu]
 
-      --reports <FOLDER>
-          Where the report goes
+          --battery-wh <WH>
+              Capacity of the battery that the model will run on, in watt-hours, to report the share of
+              it that 1,000 tokens take
 
-          [default: reports]
+    Output:
+          --json
+              Print every event as a JSON line on stdout
 
-  -h, --help
-          Print help (see a summary with '-h')
-"#);
+          --results <FOLDER>
+              The folder of the database and the artifacts
+
+              [default: results]
+
+          --reports <FOLDER>
+              Where the report goes
+
+              [default: reports]
+    "#);
 }
 
 #[test]
