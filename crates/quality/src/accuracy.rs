@@ -30,7 +30,7 @@ impl Line {
 /// 1 − Levenshtein distance / length of the longer text, in characters: 1 for equal texts, 0 for texts with nothing in common.
 ///
 /// ```
-/// # use autotune::quality::accuracy::edit_similarity;
+/// # use autotune_quality::accuracy::edit_similarity;
 /// assert_eq!(edit_similarity("return a", "return b"), 1.0 - 1.0 / 8.0);
 /// assert_eq!(edit_similarity("", ""), 1.0);
 /// assert_eq!(edit_similarity("abc", ""), 0.0);

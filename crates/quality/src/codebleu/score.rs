@@ -190,7 +190,7 @@ fn sound_total(weights: &Weights, parts: sound::Components) -> CodeBleu {
 ///
 /// # Examples
 /// ```
-/// use autotune::quality::codebleu::{self, Language};
+/// use autotune_quality::codebleu::{self, Language};
 ///
 /// let reference = "def add(a, b):\n    return a + b\n";
 /// let total = |prediction| codebleu::score(Language::Python, prediction, &[reference]).total;
@@ -210,7 +210,7 @@ pub fn score<S: AsRef<str>>(language: Language, prediction: &str, references: &[
 /// Whether a source is free of syntax errors: its tree has no error and nothing was added to make it whole. An empty source is valid.
 ///
 /// ```
-/// use autotune::quality::codebleu::{Language, syntax_valid};
+/// use autotune_quality::codebleu::{Language, syntax_valid};
 ///
 /// assert!(syntax_valid(Language::Go, "package main\nfunc main() { x := 1; _ = x }"));
 /// assert!(!syntax_valid(Language::Go, "package main\nfunc main() { x := }"));

@@ -89,7 +89,7 @@ pub struct PassAtK {
 /// k = 0, n < k, c > n. The texts name no task; see [`pass_at_k`].
 ///
 /// ```
-/// # use autotune::quality::passk::estimate;
+/// # use autotune_quality::passk::estimate;
 /// assert_eq!(estimate(10, 3, 1).unwrap(), 0.3);
 /// assert!((estimate(5, 2, 2).unwrap() - 0.7).abs() < 1e-12);
 /// assert!(estimate(5, 2, 6).is_err());

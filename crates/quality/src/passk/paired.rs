@@ -65,7 +65,7 @@ impl fmt::Display for Paired {
 /// Vectors of different lengths.
 ///
 /// ```
-/// # use autotune::quality::passk::mcnemar;
+/// # use autotune_quality::passk::mcnemar;
 /// let reference = [true, true, true, true, false];
 /// let candidate = [true, false, false, false, false];
 /// assert_eq!(mcnemar(&reference, &candidate).unwrap().to_string(), "lost 3 of 4 solved tasks, p = 0.25");
