@@ -8,7 +8,7 @@ use crate::store::{DATABASE_FILE, Store};
 /// Opens the database of the results folder for reading; it must exist.
 ///
 /// # Errors
-/// An [`Expected`] failure that names the file and the remedy.
+/// An [`crate::exit::Expected`] failure that names the file and the remedy.
 pub fn open_for_reading(args: &StoreArgs) -> anyhow::Result<Store> {
     let store = Store::open_existing(&args.results.join(DATABASE_FILE)).map_err(expected)?;
     if store.is_copy() {

@@ -1,7 +1,7 @@
 //! The two loops that measure a CPU's ceilings: reading memory, and multiplying and adding.
 //!
-//! They stand in this room because calling a function that is compiled for an instruction set which the build does not assume is
-//! `unsafe`, and only the engine may be. [`autotune_host`] runs the clock.
+//! They stand here because calling a function that is compiled for an instruction set which the build does not assume is
+//! `unsafe`, which few crates may have. `autotune-host` runs the clock.
 //!
 //! The accumulators start at different values: equal ones would be merged into one by the compiler.
 #![allow(unsafe_code)]
