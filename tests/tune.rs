@@ -38,7 +38,7 @@ fn a_trial_whose_place_on_the_front_is_in_doubt_is_timed_once_more() {
         assert!(latency.low <= latency.value && latency.value <= latency.high, "{latency:?}");
     }
     let page = std::fs::read_to_string(bench.path("reports/mock.html")).unwrap();
-    assert!(page.contains("Timed once more"));
+    assert!(page.contains("Re-timed"));
 }
 
 #[test]

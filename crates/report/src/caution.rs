@@ -161,7 +161,7 @@ mod tests {
         };
         assert_eq!(
             said(1, 4),
-            ["too few tasks to tell 30.0 % from 37.5 % (trials 1 and 4 on 40 tasks, p = 0.38): \
+            ["too few tasks to distinguish 30.0 % from 37.5 % (trials 1 and 4 on 40 tasks, p = 0.38): \
                  --task-limit 185 would, if the difference is real"]
         );
         assert!(said(0, 12).is_empty(), "told apart");
@@ -169,7 +169,7 @@ mod tests {
         let pair = Paired { only_trial: 2, only_other: 2, both: 40 };
         assert_eq!(
             cautions(&same, &objectives(), &first(1), &|_, _| Some(pair)),
-            ["40 tasks tell pass rates apart from about 18 points on, not less"]
+            ["40 tasks can only distinguish pass rates that differ by about 18 points or more"]
         );
         assert!(cautions(&trials, &objectives(), &first(1), &|_, _| None).is_empty());
     }
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             cautions(&[lead], &objectives(), &first(1), &|_, _| None),
             [
-                "the latency of trial 1 is hardly known: 19.0 s to 50.0 s (95 %); time it again on an idle machine"
+                "the latency of trial 1 is uncertain: 19.0 s to 50.0 s (95 %); measure it once more on an idle machine"
             ]
         );
     }
