@@ -131,7 +131,7 @@ impl Graders {
         if !set.unread.is_empty() {
             left_out.push(format!("fields of {} that are not read: {}", set.name, set.unread.join(", ")));
         }
-        left_out.extend(task_checks::packages(&set.tasks, &mut judge));
+        left_out.extend(task_checks::packages(&checked, &mut judge));
         let kept = checked.into_iter().zip(&proofs).filter(|(_, proof)| !matches!(proof, Proof::LeftOut(_)));
         set.tasks = kept.map(|(task, _)| task).filter(|task| task.suffix.is_empty()).collect();
         set.tasks.sort_by_key(|task| places.get(&task.id));
