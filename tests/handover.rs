@@ -74,7 +74,7 @@ fn the_folder_holds_model_figures_commands_and_sums() {
     let readme = std::fs::read_to_string(best.join("README.md")).unwrap();
     for text in [
         "Tiny Coder: weights attn Q5_K, embd Q4_K, ffn Q4_K, nothing pruned",
-        "**Beside Q4_K_M: 1.31 × faster",
+        "**Compared with Q4_K_M: 1.31 × faster",
         "| | this file | Q4_K_M | Q8_0 |",
         "| request latency (median) | 1218 ms [1193 to 1242], n = 12 | 1600 ms [1568 to 1632], n = 12 |",
         "| pass@1 | 28.9 % [19.5 to 38.3], n = 90 |",

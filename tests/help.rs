@@ -1,4 +1,4 @@
-//! What `--help` says, word for word: it is the interface.
+//! What `--help` says, verbatim: it is the interface.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use assert_cmd::Command;
@@ -26,7 +26,7 @@ fn help_of_the_command() {
       resume       Continue the newest, or the named, study where it stopped
       probe        Show what this machine has and what it was measured to do
       doctor       Check this machine for what a study needs: each check with a verdict and a remedy
-      plan         Say what would fit a budget, before anything is loaded
+      plan         Predict what fits a budget, without loading the model
       bench        Measure a model as it is: speed with intervals, peak memory, load time
       convert      Convert a GGUF file to a Hugging Face model directory (safetensors), or the other way
       studies      List the studies of a database
@@ -34,7 +34,7 @@ fn help_of_the_command() {
       importance   Show parameter importance per objective of a study
       evaluate     Score the candidates that another program writes as JSON lines, with the evaluation
                    of `tune`
-      compare      Set two studies side by side: fronts, hypervolumes, who dominates whom
+      compare      Compare two studies: fronts, hypervolumes, dominance
       report       Write the report of a study
       export       Export a trial: its model file, the measured figures, and the commands that run it
       validate     Check that a model is fit to be deployed on a class of machines; exit code 6 when it
@@ -133,8 +133,8 @@ fn help_of_the_command() {
 
           --recover <DURATION>
               Train every candidate that is pruned, or has weights of four bits or fewer, towards the
-              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
-              they are
+              reference for this long before it is quantized, for example 10m (needs torch). Presets
+              stay as they are
 
           --recover-on <TEXT>
               Training text: the calibration code, or also text that the reference generates
@@ -161,20 +161,20 @@ fn help_of_the_command() {
               [default: 50]
 
           --quality <AXIS>
-              Which quality the search, the front and the recommendation go by; all are measured
+              Quality objective of the search, the front and the recommendation; all are measured
 
               Possible values:
               - pass@1:   Share of the tasks whose greedy answer passes the tests
               - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
                 least 10
-              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
-              - kl:       Nearness of the predictions to the uncompressed model's
+              - codebleu: Similarity of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Divergence of the predictions from the uncompressed model's
 
               [default: pass@1]
 
           --cost <AXIS>
-              Which cost of a request the search, the front and the recommendation go by; both are
-              measured where they can be
+              Cost objective of the search, the front and the recommendation; both are measured where
+              they can be
 
               Possible values:
               - latency: Its median latency
@@ -191,16 +191,17 @@ fn help_of_the_command() {
               Sampling temperature. Default: 0.8
 
           --top-p <P>
-              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+              Nucleus sampling: sample from the most likely tokens that hold this share of the
+              probability. Default: 0.95
 
           --sandbox <SANDBOX>
               Which protection the sandbox must have before model-written code runs
 
               Possible values:
-              - auto:   All that this machine offers; refuse when it offers none
+              - auto:   Every layer that this machine offers; refuse if there is none
               - strict: Refuse without all of landlock, seccomp and rlimits
-              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
-                be had
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is
+                available
 
               [default: auto]
 
@@ -209,7 +210,7 @@ fn help_of_the_command() {
 
     Time and trials:
           --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+              Start no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
               given
 
           --trials <N>
@@ -354,8 +355,8 @@ fn help_of_tune() {
 
           --recover <DURATION>
               Train every candidate that is pruned, or has weights of four bits or fewer, towards the
-              reference so long before it is quantized, for example 10m (needs torch). Presets stay as
-              they are
+              reference for this long before it is quantized, for example 10m (needs torch). Presets
+              stay as they are
 
           --recover-on <TEXT>
               Training text: the calibration code, or also text that the reference generates
@@ -382,20 +383,20 @@ fn help_of_tune() {
               [default: 50]
 
           --quality <AXIS>
-              Which quality the search, the front and the recommendation go by; all are measured
+              Quality objective of the search, the front and the recommendation; all are measured
 
               Possible values:
               - pass@1:   Share of the tasks whose greedy answer passes the tests
               - pass@10:  Probability that one of ten sampled completions passes; needs --samples of at
                 least 10
-              - codebleu: Likeness of the greedy answers to the tasks' own solutions (sound rules)
-              - kl:       Nearness of the predictions to the uncompressed model's
+              - codebleu: Similarity of the greedy answers to the tasks' own solutions (sound rules)
+              - kl:       Divergence of the predictions from the uncompressed model's
 
               [default: pass@1]
 
           --cost <AXIS>
-              Which cost of a request the search, the front and the recommendation go by; both are
-              measured where they can be
+              Cost objective of the search, the front and the recommendation; both are measured where
+              they can be
 
               Possible values:
               - latency: Its median latency
@@ -412,16 +413,17 @@ fn help_of_tune() {
               Sampling temperature. Default: 0.8
 
           --top-p <P>
-              Draw from the likeliest tokens that hold this share of the probability. Default: 0.95
+              Nucleus sampling: sample from the most likely tokens that hold this share of the
+              probability. Default: 0.95
 
           --sandbox <SANDBOX>
               Which protection the sandbox must have before model-written code runs
 
               Possible values:
-              - auto:   All that this machine offers; refuse when it offers none
+              - auto:   Every layer that this machine offers; refuse if there is none
               - strict: Refuse without all of landlock, seccomp and rlimits
-              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is to
-                be had
+              - off:    DANGEROUS: run untrusted code with this user's full rights where no layer is
+                available
 
               [default: auto]
 
@@ -430,7 +432,7 @@ fn help_of_tune() {
 
     Time and trials:
           --time <DURATION>
-              Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
+              Start no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is
               given
 
           --trials <N>

@@ -78,15 +78,15 @@ fn the_summary_of_a_search() {
 
     caution: too few tasks to distinguish 28.9 % from 31.1 % (trials 2 and 24 on 90 tasks, p = 0.62): --task-limit 784 would, if the difference is real, in 96 minutes of grading for 33 trials; with everything else that is known, trial 24 loses 2.8 points to the uncompressed model, 1.2 to 5.5
     balanced, fastest: trial 24, attn Q5_K, embd Q4_K, ffn Q4_K, KV q8_0, batch 4, threads 2
-        beside Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
+        compared with Q4_K_M: 1.31 × faster, 4.90 MB more peak memory, indistinguishable pass@1, indistinguishable KL
         autotune export smollm2 --trial 24 --to smollm2-24 --results [results]
     best quality: trial 2, Q8_0
-        beside Q4_K_M: 1.06 × faster, 28.0 MB more peak memory, indistinguishable pass@1, KL 0.0515 lower
+        compared with Q4_K_M: 1.06 × faster, 28.0 MB more peak memory, indistinguishable pass@1, KL 0.0515 lower
         a preset that no trial dominates
         autotune export smollm2 --trial 2 --to smollm2-2 --results [results]
     smallest: trial 18, attn IQ4_NL, embd Q8_0, ffn Q5_K, KV q8_0, batch 1, threads 1, no repack
-        beside Q4_K_M: 1.72 × slower, 20.5 MB less peak memory, indistinguishable pass@1, KL 0.0182 higher
-        beside Q5_K_M: 1.46 × slower, 18.5 MB less peak memory, indistinguishable pass@1, indistinguishable KL
+        compared with Q4_K_M: 1.72 × slower, 20.5 MB less peak memory, indistinguishable pass@1, KL 0.0182 higher
+        compared with Q5_K_M: 1.46 × slower, 18.5 MB less peak memory, indistinguishable pass@1, indistinguishable KL
         autotune export smollm2 --trial 18 --to smollm2-18 --results [results]
     "#);
 }

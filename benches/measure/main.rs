@@ -11,7 +11,7 @@
 //! after so long: call again to go on), `--program PATH` (target/release/autotune). Of `trust`: `--repeats N` (40), `--rounds N` (16),
 //! `--workload P:O:R` (96:31:1), `--threads N` (2). Of `again` and `turns`: `--trials N` (20, the first that were timed).
 //!
-//! `trust` makes comparisons as a study's end does (`measure::recheck`): so many rounds in turns, and the signed-rank interval of the
+//! `trust` makes comparisons as a study's end does (`measure::recheck`): so many interleaved rounds, and the signed-rank interval of the
 //! ratio. In each round A, A again and B take turns call by call ([`autotune::worker::turns`]). The slowdown without B is real work:
 //! the workload's prompt and output are 5 % longer (rounded), run by the same program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]

@@ -111,8 +111,8 @@ pub fn run(args: &BenchArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let configs = combinations(args, &workload, usable)?;
     if let Some(most) = args.threads.iter().copied().max().filter(|most| *most > usable) {
         printer.remark(&format!(
-            "{most} threads are more than the {usable} cores that this process may use: they take turns, and times say little of a machine \
-             that has as many"
+            "{most} threads are more than the {usable} cores that this process may use: they share cores, so the times do not represent \
+             a machine with that many cores"
         ));
     }
     let scratch = Scratch::new("bench")?;
@@ -319,7 +319,7 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
         let short_of = |q| rows_fall_short(rows, q);
         if short_of(0.95) || short_of(0.99) {
             printer.data(&format!(
-                "A percentile is stated where the samples carry it: p95 from n = {}, p99 from n = {} on; --requests and --cap give more.",
+                "A percentile is reported only with enough samples: p95 from n = {}, p99 from n = {}; --requests and --cap give more.",
                 needed(0.95),
                 needed(0.99)
             ));
@@ -346,10 +346,10 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
             .engine_buffers
             .iter()
             .map(|b| format!("{} {} ({})", b.what, Bytes(b.bytes), b.place))
-            .chain(row.gpu.iter().map(|g| format!("in all on the device {}", Bytes(g.peak_bytes))))
+            .chain(row.gpu.iter().map(|g| format!("total on the device {}", Bytes(g.peak_bytes))))
             .collect();
         if !parts.is_empty() {
-            printer.data(&format!("Memory, the engine's account, batch {}: {}", row.batch, parts.join(", ")));
+            printer.data(&format!("Memory as the engine reports it, batch {}: {}", row.batch, parts.join(", ")));
         }
     }
     for (number, row) in rows.iter().enumerate() {

@@ -43,11 +43,11 @@ fn floor(text: &str, quality: Quality) -> Result<Floor, Expected> {
     };
     match floor {
         Some(Floor::Share(_)) if quality == Quality::Kl => Err(Expected::usage(
-            "--min-quality: the uncompressed model diverges by nothing, so that no share of it can be asked for; \
+            "--min-quality: the divergence of the uncompressed model is 0, so a share of it is not defined; \
              write the largest acceptable divergence, for example 0.05",
         )),
         Some(Floor::Share(n) | Floor::Value(n)) if n > most => Err(Expected::usage(format!(
-            "--min-quality: `{text}` asks for more than all; write for example 0.95x"
+            "--min-quality: `{text}` is more than the whole; write for example 0.95x"
         ))),
         Some(floor) => Ok(floor),
         None => Err(Expected::usage(format!(

@@ -288,7 +288,7 @@ fn load(host: &HostInfo) -> Check {
     Check::warning(
         NAME,
         found,
-        "other processes disturb measurements: wait for them, or end them (`top` lists them)",
+        "other processes affect measurements: wait for them, or end them (`top` lists them)",
     )
 }
 

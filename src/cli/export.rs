@@ -44,7 +44,7 @@ pub fn run(args: &ExportArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if matches!(trial.state, TrialState::Failed | TrialState::Infeasible) {
         let why = trial.failure.as_ref().map_or(String::new(), |f| format!(": {}", f.text));
         printer.warn(&format!(
-            "trial {} is {}{why}; its artifact is exported all the same",
+            "trial {} is {}{why}; its artifact is exported anyway",
             trial.number, trial.state
         ));
     }

@@ -19,7 +19,7 @@ pub(super) fn refuse_damaged(artifact: &Path) -> anyhow::Result<()> {
         if found != measured {
             return Err(rejected(format!(
                 "{} has the SHA-256 {found}, but trial {trial} of study {study} was measured with {measured}: it was changed or damaged; \
-                 `autotune export {study} --trial {trial}` builds it again",
+                 `autotune export {study} --trial {trial}` rebuilds it",
                 artifact.display()
             ))
             .into());

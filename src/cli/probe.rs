@@ -315,7 +315,7 @@ mod tests {
     fn warnings_read_well() {
         let texts: Vec<String> = host().warnings.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(texts.join("\n"), @r"
-        the ceilings were measured on a busy machine (load 4.2, usable threads 6); `autotune probe --refresh` measures again
+        the ceilings were measured on a busy machine (load 4.2, usable threads 6); `autotune probe --refresh` re-measures them
         memory for a buffer of 20.0 MB next to caches of 16.8 MB: the read ceilings may be too high
         neither XDG_CACHE_HOME nor HOME is set, so the ceilings are measured at every start
         cannot keep the ceilings in /home/user/.cache/autotune/ceilings-0123456789abcdef.json: Permission denied (os error 13); they are measured at every start

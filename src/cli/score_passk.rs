@@ -119,7 +119,7 @@ fn sound(
     }
     if summary.proven == 0 {
         let text = format!(
-            "--tasks {}: none of {} tasks can tell a right program from a wrong one, so there is nothing to score by: {}",
+            "--tasks {}: none of {} tasks can distinguish a right program from a wrong one, so there is nothing to score by: {}",
             set.name,
             summary.checked,
             summary.reasons()

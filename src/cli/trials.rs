@@ -19,7 +19,7 @@ pub fn run(args: &TrialsArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let analysis = Analysis::load(&store, study.id).map_err(report_error)?;
     if study.segments.len() > 1 {
         printer.remark(&format!(
-            "study {0} has {1} segments, whose trials do not compare; these are those of segment {2} (`autotune trials {0}.N` lists another)",
+            "study {0} has {1} segments, whose trials are not comparable; this is segment {2} (`autotune trials {0}.N` lists another)",
             study.root.0,
             study.segments.len(),
             study.segment

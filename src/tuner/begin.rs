@@ -59,7 +59,7 @@ impl Begun {
         }
         let unmeasurable = energy_unmeasurable(settings.engine);
         if settings.bounds.joules_per_token.is_some() && unmeasurable {
-            let text = "--max-energy needs an energy counter, and this process may read none here (`autotune probe` shows it); leave the flag out";
+            let text = "--max-energy needs an energy counter, and this process can read none here (`autotune probe` shows it); leave the flag out";
             return Err(Expected::environment(text).into());
         }
         if settings.cost == Cost::Energy && unmeasurable {

@@ -116,7 +116,7 @@ impl Graders {
             let (found, summary) = task_checks::check(&chosen, &mut judge, observer).map_err(refused)?;
             if first && summary.proven * 2 < summary.checked {
                 let text = format!(
-                    "--tasks {tasks}: only {} of {} tasks can tell a right program from a wrong one, fewer than half: {}; fix them, or give other tasks",
+                    "--tasks {tasks}: only {} of {} tasks can distinguish a right program from a wrong one, fewer than half: {}; fix them, or give other tasks",
                     summary.proven,
                     summary.checked,
                     summary.reasons()

@@ -132,7 +132,7 @@ fn part(path: &Path, file: &FileIdentity) -> Part {
 fn read(hashes: &Hashes, what: &str, path: &Path) -> Result<FileIdentity, Expected> {
     hashes.of(path).map_err(|e| {
         Expected::usage(format!(
-            "the {what} {} cannot be read: {e}; put it back where it was, or begin a new study",
+            "the {what} {} cannot be read: {e}; put it back where it was, or start a new study",
             path.display()
         ))
     })
@@ -278,7 +278,7 @@ impl Compared {
         };
         let differences: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
         Err(Expected::usage(format!(
-            "{what}: {}. Put it back as it was, begin a new study, or write `{}` to go on apart from the \
+            "{what}: {}. Restore it, start a new study, or run `{}` to continue separately from the \
              trials so far",
             differences.join("; "),
             super::commands::resume(record.root, results, Some("--new-segment"))

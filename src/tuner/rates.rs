@@ -36,7 +36,7 @@ impl Basis {
             Self::KeptRates { disturbed: Some(why) } => format!(
                 "latency rests on kernel rates that were measured on this machine while it was busy ({why}): times may be too long"
             ),
-            Self::Ceilings => "latency rests on this machine's memory and multiply-add rates alone, for no study has measured its kernels yet: \
+            Self::Ceilings => "latency rests on this machine's memory and multiply-add rates alone, because no study has measured its kernels yet: \
                                times are rough"
                 .to_owned(),
             Self::Scripted => "latency is the scripted engine's".to_owned(),
@@ -81,7 +81,7 @@ pub(crate) fn for_study(
         return Ok(Some(found.rates.clone()));
     }
     observer.remark(&format!(
-        "measuring how fast the engine's kernels are here, once for this shape of model: seconds on an idle machine, at most {} s on a busy one",
+        "measuring the engine's kernels on this machine, once for this shape of model: seconds on an idle machine, at most {} s on a busy one",
         LIMIT.as_secs()
     ));
     let supervisor = Supervisor::of_this_program()?;
@@ -98,8 +98,8 @@ pub(crate) fn for_study(
         (Some(Found { rates, disturbed, .. }), _) => {
             if let Some(why) = disturbed {
                 observer.remark(&format!(
-                    "the machine was busy while its kernels were measured ({why}): latencies are predicted roughly, and the kernels are \
-                     measured again by a study that begins on a calm machine"
+                    "the machine was busy while its kernels were measured ({why}): latencies are predicted roughly, and the next \
+                     study that starts on an idle machine re-measures the kernels"
                 ));
             }
             Ok(Some(rates))

@@ -100,8 +100,8 @@ pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Resu
         }
         if !recorded {
             observer.remark(&format!(
-                "study {study} was begun by a version that did not record what its numbers depend on; model and host are the same, and the \
-                 rest is taken to be, and recorded from now on"
+                "study {study} was started by a version that did not record what its numbers depend on; model and host are the same, and the \
+                 rest is assumed to be the same and recorded from now on"
             ));
         }
         if !now.unknown_in(&stored).is_empty() {
@@ -158,7 +158,7 @@ fn find_model(
         None => {
             let study = record.root.0;
             return Err(Expected::usage(format!(
-                "the model of study {study}, {}, is gone; put it back, or begin a new study with another --model (`autotune report {study}` \
+                "the model of study {study}, {}, is gone; put it back, or start a new study with another --model (`autotune report {study}` \
                  and `autotune trials {study}` need no model)",
                 settings.model_path.display()
             ))

@@ -85,7 +85,7 @@ fn each_thing_that_numbers_depend_on_is_compared_and_named() {
         let segment = study["segment"].as_u64().unwrap();
         match component.on_change() {
             OnChange::Refuse => {
-                said.code(2).names("--new-segment").names("begin a new study");
+                said.code(2).names("--new-segment").names("start a new study");
                 assert_eq!(segment, 1, "{component:?}");
             }
             OnChange::Segment => {

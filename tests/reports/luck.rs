@@ -170,7 +170,7 @@ fn too_few_tasks_are_said_beside_the_answer() {
     let html = std::fs::read_to_string(&out).unwrap();
     let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}"));
     assert!(
-        place("Too few tasks to distinguish 30.0 % from 37.5 %") < place("Take it and run it"),
+        place("Too few tasks to distinguish 30.0 % from 37.5 %") < place("Export and run it"),
         "beside the answer"
     );
 }

@@ -251,7 +251,7 @@ fn tasks_without_a_solution_are_checked_by_wrong_programs_alone() {
     let broken = "def check(candidate):\n    assert candidate(2) == four\n";
     let tasks = [bare("sound", SOUND), bare("empty", ""), bare("broken", broken)];
     let samples = ["sound", "empty", "broken"].map(|id| completion(id, "    return 2 * x\n"));
-    let said = bench.score(&tasks, &samples, &[]).code(0).names("1 of 3 tasks bring no solution to check by");
+    let said = bench.score(&tasks, &samples, &[]).code(0).names("1 of 3 tasks have no reference solution");
     let wanted = [("empty", "nothing_asserted"), ("broken", "tests_fail")];
     assert_eq!(reasons(&said), wanted.map(|(id, reason)| (id.to_owned(), reason.to_owned())));
     assert_eq!(bench.verdicts(), [("sound".to_owned(), "passed".to_owned())]);

@@ -186,7 +186,7 @@ struct MockSession {
     script: MockArtifact,
     info: SessionInfo,
     texts: Vec<Vec<u8>>,
-    /// Sequence and length of its text at each row of the last call; none where the row did not ask for logits.
+    /// Sequence and length of its text at each row of the last call; none where the row did not request logits.
     rows: Vec<Option<(usize, usize)>>,
     most_rows: usize,
     most_outputs: usize,
@@ -219,7 +219,7 @@ impl MockSession {
         }
         let outputs = rows.iter().filter(|r| r.logits).count();
         if outputs > self.most_outputs {
-            return Err(format!("{outputs} rows ask for logits, {} may", self.most_outputs));
+            return Err(format!("{outputs} rows request logits, at most {} may", self.most_outputs));
         }
         let mut lengths: Vec<usize> = self.texts.iter().map(Vec::len).collect();
         for row in rows {
@@ -312,7 +312,7 @@ impl Session for MockSession {
 
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
         let Some(&Some((sequence, length))) = self.rows.get(index) else {
-            return Err(EngineError::Misuse(format!("row {index} did not ask for logits")));
+            return Err(EngineError::Misuse(format!("row {index} did not request logits")));
         };
         let text = &self.texts[sequence][..length];
         let target = self.answer(text);

@@ -120,7 +120,7 @@ pub trait Session {
     /// The logits of row `index` of the last decode call (one that asked for them): one per vocabulary entry.
     ///
     /// # Errors
-    /// There is no such row, it did not ask for logits, or the call failed.
+    /// There is no such row, it did not request logits, or the call failed.
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError>;
 
     /// Forgets one sequence, or all. One that does not exist has nothing to forget.

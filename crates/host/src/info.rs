@@ -263,7 +263,7 @@ impl fmt::Display for HostWarning {
             HostWarning::Busy { load, threads } => write!(
                 f,
                 "the ceilings were measured on a busy machine (load {load:.1}, usable threads {threads}); \
-                 `autotune probe --refresh` measures again"
+                 `autotune probe --refresh` re-measures them"
             ),
             HostWarning::NoCacheFolder => f.write_str(
                 "neither XDG_CACHE_HOME nor HOME is set, so the ceilings are measured at every start",

@@ -380,7 +380,7 @@ impl Keys<'_> {
         match self.optional(key)? {
             None => Err(ArchError::Missing { key: self.name(key) }),
             Some(n) if n == 0 || n > limit => {
-                Err(self.wrong(key, n.to_string(), "a number over zero that is not absurd"))
+                Err(self.wrong(key, n.to_string(), "a plausible number above zero"))
             }
             Some(n) => Ok(n),
         }
@@ -404,7 +404,7 @@ impl Keys<'_> {
         let values: Option<Vec<u32>> = values
             .map(|v| v.into_iter().map(|x| u32::try_from(x).ok().filter(|x| *x < 1 << 24)).collect())
             .unwrap_or_default();
-        values.ok_or_else(|| self.wrong(key, format!("{:?}", value.ty()), "whole numbers"))
+        values.ok_or_else(|| self.wrong(key, format!("{:?}", value.ty()), "integers"))
     }
 
     fn head_dim(&self, hidden: u32, heads: u32) -> Result<u32, ArchError> {

@@ -9,10 +9,11 @@ use super::metric::{Family, Metric, PEAK, Reading};
 use autotune_store::{Direction, Objective, TrialRecord, TrialState};
 
 /// The rule, as the report prints it.
-pub const RULE: &str = "A trial is on the front when no other eligible trial dominates it: is at least as good in every objective by its measured value, and \
-     better in one beyond doubt, their 95 % intervals lying apart (peak memory, which has none: from half a percent on, as much as it varies from one \
-     process to the next). A pass rate counts by its estimate, not by the tasks that happened to pass: at least as good is what is so with a probability of \
-     95 %, given all verdicts and divergences. Eligible are complete trials whose measured peak memory is within the budget.";
+pub const RULE: &str = "A trial is on the front if no other eligible trial dominates it. A trial dominates another if it is at least as good in every objective \
+     by its measured value, and significantly better in one: their 95 % intervals do not overlap (peak memory has no interval: a difference of 0.5 % \
+     counts, which is how much it varies from one process to the next). A pass rate counts by its estimate, not by the tasks that happened to pass: at \
+     least as good means with a probability of 95 %, given all verdicts and divergences. Eligible are complete trials whose measured peak memory is within \
+     the budget.";
 
 /// The probability from which a trial is taken to be at least as good in an estimated quality: a front loses few of its members to
 /// others that only seem as good.

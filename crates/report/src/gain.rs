@@ -58,12 +58,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// One sentence: `Beside Q4_K_M: 1.31 × faster, 212 MB less peak memory, indistinguishable pass@1`.
+    /// One sentence: `compared with Q4_K_M: 1.31 × faster, 212 MB less peak memory, indistinguishable pass@1`.
     #[must_use]
     pub fn sentence(&self) -> String {
         let parts: Vec<&str> = self.parts.iter().map(|p| p.text.as_str()).collect();
         let over = if self.fits { "" } else { " (which does not fit the budget)" };
-        format!("beside {}{over}: {}", self.preset, parts.join(", "))
+        format!("compared with {}{over}: {}", self.preset, parts.join(", "))
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Judged<'a> {
     pub objectives: Vec<Objective>,
     /// The estimates; none where no objective is a pass rate, or some eligible trial has none.
     pub estimates: Option<&'a Estimates>,
-    /// Trials that were measured again in turns.
+    /// Trials that were re-measured in interleaved rounds.
     pub rechecks: &'a [Recheck],
 }
 

@@ -404,7 +404,7 @@ mod tests {
         let fastest = r.picks.iter().find(|p| p.number == 2).unwrap().comparison.clone().unwrap();
         assert_eq!(
             fastest.sentence(),
-            "beside P1: 2.00 × faster, 100 B more peak memory, indistinguishable pass@1"
+            "compared with P1: 2.00 × faster, 100 B more peak memory, indistinguishable pass@1"
         );
         assert_eq!(
             r.floor.unwrap(),

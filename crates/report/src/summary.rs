@@ -48,7 +48,7 @@ pub struct Analysis {
     pub recommendation: Recommendation,
     /// What belongs beside the answer because its figures are wide, as fragments of sentences.
     pub cautions: Vec<String>,
-    /// Trials that were measured again in turns at the study's end.
+    /// Trials that were re-measured in interleaved rounds at the study's end.
     pub rechecks: Vec<Recheck>,
     /// Measurements that something disturbed.
     pub disturbed: Vec<Disturbed>,

@@ -110,7 +110,7 @@ fn ask(language: TaskLanguage, candidate: &Path) -> Result<Interpreter, String> 
         }
     }
     let error = String::from_utf8_lossy(&output.stderr);
-    let first = text.lines().next().map(|said| format!("it said `{said}` and not where it lies"));
+    let first = text.lines().next().map(|said| format!("it printed `{said}` instead of its path"));
     let last = error.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
     Err(last.or(first).unwrap_or_else(|| "it gave no answer".to_owned()))
 }

@@ -163,7 +163,7 @@ pub(super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     let mut child = Child::new(pid as libc::pid_t, unsafe { OwnedFd::from_raw_fd(pidfd) });
     // The pipe closes by itself when the interpreter starts.
     let mut answer = Vec::new();
-    report.read_to_end(&mut answer).map_err(failed("hear from the process"))?;
+    report.read_to_end(&mut answer).map_err(failed("read from the process"))?;
     match answer[..] {
         [] => Ok(child),
         [step, a, b, c, d] => {
@@ -173,7 +173,7 @@ pub(super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
                 source: io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d])),
             })
         }
-        _ => Err(SpawnError { step: "hear from the process", source: io::ErrorKind::InvalidData.into() }),
+        _ => Err(SpawnError { step: "read from the process", source: io::ErrorKind::InvalidData.into() }),
     }
 }
 

@@ -41,8 +41,8 @@ impl std::fmt::Display for StopReason {
             percent(*growth),
             percent(LEAST_GROWTH)
         )?;
-        let Some(gain) = expected_gain else { return write!(f, ", and as little in those before") };
-        write!(f, ", and no candidate of the last {GAIN_QUESTIONS} questions promised more than ")?;
+        let Some(gain) = expected_gain else { return write!(f, ", and by no more in those before") };
+        write!(f, ", and no candidate of the last {GAIN_QUESTIONS} requests had an expected gain above ")?;
         match minutes {
             Some(minutes) => write!(
                 f,

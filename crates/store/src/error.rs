@@ -47,8 +47,8 @@ pub enum StoreError {
     ReadOnly(PathBuf),
     /// A read-only database whose log must be worked in, and no place for a copy.
     #[error(
-        "`{}` cannot be written, and its write-ahead log, which its last writer left behind, could not be worked into a copy among the \
-         temporary files: {source}; set TMPDIR to a folder with space, or copy the database and its -wal file to where they can be written",
+        "`{}` cannot be written, and its write-ahead log, which its last writer left behind, could not be merged into a temporary \
+         copy: {source}; set TMPDIR to a folder with space, or copy the database and its -wal file to where they can be written",
         path.display()
     )]
     NoCopy {
@@ -104,7 +104,7 @@ pub enum StoreError {
         number: u64,
     },
     /// No such segment.
-    #[error("study {study} has {count} segments, and `{wanted}` asks for another one")]
+    #[error("study {study} has {count} segments, and `{wanted}` names another one")]
     NoSegment {
         /// The study's number.
         study: i64,
@@ -137,7 +137,7 @@ pub enum StoreError {
     #[error("trial {0} was taken over by another worker")]
     Lost(u64),
     /// Rungs only go up.
-    #[error("trial {number} cannot finish the rung `{found}` after `{reached}`")]
+    #[error("trial {number} cannot finish the stage `{found}` after `{reached}`")]
     RungOrder {
         /// The trial's number.
         number: u64,

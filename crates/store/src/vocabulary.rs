@@ -43,7 +43,7 @@ macro_rules! words {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
                 let text = value.as_str()?;
                 Self::ALL.iter().copied().find(|w| w.name() == text).ok_or_else(|| {
-                    FromSqlError::Other(format!("`{text}` is no {}", stringify!($name)).into())
+                    FromSqlError::Other(format!("`{text}` is not a valid {}", stringify!($name)).into())
                 })
             }
         }

@@ -74,7 +74,7 @@ impl Climb<'_> {
         match Kept::of(self.cx.results, artifact)? {
             Kept::Differs(found) => {
                 let text = format!(
-                    "its artifact was damaged or lost, and building it again gives another file (SHA-256 {}, not {})",
+                    "its artifact was damaged or lost, and rebuilding it gives a different file (SHA-256 {}, not {})",
                     short(&found),
                     short(artifact.sha256.as_deref().unwrap_or_default())
                 );

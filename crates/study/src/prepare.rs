@@ -115,8 +115,8 @@ impl Preparation<'_> {
         if let Some(kind) = self.cx.kit.shipped_quantized() {
             observer.hear(&Event::Remark {
                 text: format!(
-                    "the model file is already quantized ({kind}): quantizing it again would flatter that type, so the file is a preset of \
-                     its own (as-shipped), and the reference is its weights in F16 after a rescaling that leaves the function as it is"
+                    "the model file is already quantized ({kind}): re-quantizing it would favour that type, so the file is a separate \
+                     preset (as-shipped), and the reference is its weights in F16 after a rescaling that leaves the function as it is"
                 ),
             });
         }

@@ -106,7 +106,7 @@ impl Study<'_> {
                 && begun.elapsed() >= limit - super::confirm::reserve(limit)
             {
                 let limit = humantime::format_duration(limit);
-                return Ok(StudyEnd::Paused(format!("the time of {limit} is up")));
+                return Ok(StudyEnd::Paused(format!("the time limit of {limit} is reached")));
             }
             let next = match self.cx.store.claim_next_unfinished(self.cx.id, &worker)? {
                 Some(trial) => Next::Trial(Box::new(trial)),
@@ -232,7 +232,7 @@ impl Study<'_> {
         match asked {
             Ask::Point(point) => match problem.space.candidate(&point) {
                 Some(candidate) => new(candidate, Origin::sampler(sampler.kind().name())),
-                None => Decision::End(format!("the sampler asked for a point outside the space: {point:?}")),
+                None => Decision::End(format!("the sampler requested a point outside the space: {point:?}")),
             },
             Ask::Again(number) => Decision::Again(number),
             Ask::Exhausted => {

@@ -162,7 +162,7 @@ impl Probing<'_> {
             // A few tell nothing: some types are rounded ten times as slowly as others.
             if counted >= FEW && each * left > allowed.as_secs_f64() {
                 let text = format!(
-                    "what each choice costs on its own is not probed: {left} probes of {each:.1} s would take over {:.0} % of the study's time; \
+                    "the sensitivity of single choices is not probed: {left} probes of {each:.1} s would take over {:.0} % of the study's time; \
                      what was probed is kept for later studies",
                     100.0 * SHARE
                 );
@@ -171,7 +171,7 @@ impl Probing<'_> {
             }
             let clock = Instant::now();
             if done == 0 {
-                let what = format!("{total} probes of what each choice costs on its own");
+                let what = format!("{total} probes of the sensitivity of single choices");
                 observer.hear(&Event::Preparing { what });
             }
             let what = "probes".to_owned();
@@ -180,7 +180,7 @@ impl Probing<'_> {
                 Ok(kl) => found.insert(probe.key.clone(), kl),
                 Err(reason) => {
                     let text = format!(
-                        "what each choice costs on its own is not known: the probe of {} failed: {reason}",
+                        "the sensitivity of single choices is not known: the probe of {} failed: {reason}",
                         probe.key
                     );
                     observer.hear(&Event::Remark { text });
@@ -273,7 +273,7 @@ impl Probing<'_> {
             memory_bytes: Some(self.cx.machine_bytes),
         };
         let outcome = self.cx.supervisor.run(job, &limits, self.cx.cancelled, each)?;
-        super::done_or_why(outcome.end, &format!("probe what choices cost ({})", job.name()))
+        super::done_or_why(outcome.end, &format!("probe the sensitivity of a choice ({})", job.name()))
     }
 }
 

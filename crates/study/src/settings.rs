@@ -83,7 +83,7 @@ pub struct Settings {
     /// Whether candidates have their channels scaled before weights are rounded.
     #[serde(default)]
     pub scaling: Scaling,
-    /// A candidate that is pruned or of few bits is trained towards the reference so long before it is quantized, in seconds; 0: not at
+    /// A candidate that is pruned or of few bits is trained towards the reference for this long before it is quantized, in seconds; 0: not at
     /// all.
     #[serde(default)]
     pub recover_s: u64,

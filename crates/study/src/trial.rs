@@ -570,7 +570,7 @@ impl Climb<'_> {
                     }
                     None => Ended::failed(
                         FailureKind::Memory,
-                        format!("stopped at {peak}: the machine has no more"),
+                        format!("stopped at {peak}: the machine has no more memory"),
                     ),
                 }
             }

@@ -98,7 +98,7 @@ impl TorchSession {
         }
         let outputs = rows.iter().filter(|r| r.logits).count();
         if self.run.max_outputs > 0 && outputs > self.run.max_outputs as usize {
-            return Err(format!("{outputs} rows ask for logits, {} may", self.run.max_outputs));
+            return Err(format!("{outputs} rows request logits, at most {} may", self.run.max_outputs));
         }
         let mut next: Vec<u32> = self.lengths.clone();
         for row in rows {
@@ -233,7 +233,7 @@ impl Session for TorchSession {
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
         let place = self.wanted.get(index).copied().flatten();
         let (Some(place), Some(logits)) = (place, &self.logits) else {
-            return Err(EngineError::Misuse(format!("row {index} did not ask for logits")));
+            return Err(EngineError::Misuse(format!("row {index} did not request logits")));
         };
         let n = self.info.vocabulary;
         let whole = logits.numel();

@@ -93,7 +93,7 @@ impl MachineState {
         if behind > DRIFT {
             return Some(format!("the machine was {:.0} % slower than usual", 100.0 * behind));
         }
-        (change.abs() > DRIFT).then(|| format!("the machine's pace changed by {:+.0} %", 100.0 * change))
+        (change.abs() > DRIFT).then(|| format!("the machine's speed changed by {:+.0} %", 100.0 * change))
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(calm.doubt(Some(pace(102.0))), None);
         assert_eq!(calm.doubt(Some(pace(120.0))).unwrap(), "the machine was 18 % slower than usual");
         let moved = MachineState { pace_after: pace(80.0), ..calm };
-        assert_eq!(moved.doubt(None).unwrap(), "the machine's pace changed by -20 %");
+        assert_eq!(moved.doubt(None).unwrap(), "the machine's speed changed by -20 %");
         let busy = Disturbance { others_share: 0.3, ..Disturbance::default() };
         let busy = MachineState { disturbance: busy, ..calm };
         assert_eq!(busy.doubt(None).unwrap(), "other programs used 30 % of the cores");

@@ -201,8 +201,8 @@ pub(super) fn activations(
     out: &Path,
 ) -> anyhow::Result<()> {
     let stats = autotune_engine::activations::collect(model, text, max_tokens as usize, threads)?;
-    // JSON has no word for them, and a file without them would be taken for damaged.
-    let vectors = stats.mean_square.iter().map(|(name, values)| (format!("that meet {name}"), values));
+    // JSON cannot represent them, and a file without them would be taken for damaged.
+    let vectors = stats.mean_square.iter().map(|(name, values)| (format!("of the inputs of {name}"), values));
     let streams =
         [("of the residual stream", &stats.layer_cosine), ("of the residual stream", &stats.stream_square)];
     let streams = streams.map(|(name, values)| (name.to_owned(), values));

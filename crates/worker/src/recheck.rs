@@ -1,4 +1,4 @@
-//! Candidates measured again in turns, and what may be said of them then.
+//! Candidates re-measured in interleaved rounds, and what may be said of them then.
 //!
 //! In each round every candidate is measured once, for a short time, in alternating order, so that what the machine does in a round
 //! meets all of them alike. Two candidates are compared by the ratios of their latencies in the same rounds: the interval of the
@@ -84,7 +84,7 @@ impl Comparison {
     pub fn sentence(&self, other: &str) -> Option<String> {
         let r = &self.ratio;
         let figures = format!(
-            "{} rounds in turns, {:.3} × its latency, 95 % interval {:.3} to {:.3}",
+            "{} interleaved rounds, {:.3} × its latency, 95 % interval {:.3} to {:.3}",
             r.samples, r.value, r.low, r.high
         );
         match self.standing {
@@ -118,7 +118,11 @@ mod tests {
         assert_eq!(c.standing, Standing::Faster);
         assert!((c.ratio.value - 0.9535).abs() < 1e-3);
         assert_eq!(compare(&rounds(&second, &first), 1, 2).unwrap().standing, Standing::Slower);
-        assert!(c.sentence("Q4_K_M").unwrap().starts_with("re-measured: faster than Q4_K_M (8 rounds"));
+        assert!(
+            c.sentence("Q4_K_M")
+                .unwrap()
+                .starts_with("re-measured: faster than Q4_K_M (8 interleaved rounds")
+        );
     }
 
     #[test]

@@ -518,7 +518,7 @@ fn describe(usage: &ChildUsage, words: &str) -> String {
         (None, Some(code)) => format!("exited with code {code} without a result"),
         (None, None) => "ended without a result".to_owned(),
     };
-    if words.is_empty() { how } else { format!("{how}; last words: {words}") }
+    if words.is_empty() { how } else { format!("{how}; last output: {words}") }
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ pub struct ValidateArgs {
     /// Mean KL divergence from the reference, at most, in nats [default: mobile 0.2, edge 0.02, desktop 0.005, server 0.001].
     #[arg(long, value_name = "NATS")]
     pub max_kl: Option<f64>,
-    /// Positions where both find the same token likeliest, at least, in percent [default: mobile 75, edge 93, desktop 95, server 98].
+    /// Positions where both have the same most likely token, at least, in percent [default: mobile 75, edge 93, desktop 95, server 98].
     #[arg(long, value_name = "PERCENT")]
     pub min_top1: Option<f64>,
     /// Tokens before the first difference on fixed prompts, at least, in percent [default: mobile 5, edge 30, desktop 50, server 70].

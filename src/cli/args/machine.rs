@@ -40,7 +40,7 @@ pub struct BenchArgs {
     /// Compute threads. Default: all that are usable.
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Vec<u32>,
-    /// Types of the KV cache: f32, f16, bf16, q8_0, q4_0, or K and V apart, as in q8_0/f16.
+    /// Types of the KV cache: f32, f16, bf16, q8_0, q4_0, or K and V separately, as in q8_0/f16.
     #[arg(long, value_delimiter = ',', default_value = "f16", value_name = "TYPE")]
     pub kv: Vec<String>,
     /// Requests that decode together. Default: all of the workload, up to four.
@@ -61,7 +61,7 @@ pub struct BenchArgs {
     /// Time at least this many requests, where the time allows.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub requests: u32,
-    /// Begin no requests that would end after this long, for each combination.
+    /// Start no requests that would end after this long, for each combination.
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub cap: String,
     /// Capacity of this machine's battery in watt-hours, to report the share of it that 1,000 tokens take.

@@ -87,7 +87,7 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Check this machine for what a study needs: each check with a verdict and a remedy.
     Doctor(DoctorArgs),
-    /// Say what would fit a budget, before anything is loaded.
+    /// Predict what fits a budget, without loading the model.
     Plan(PlanArgs),
     /// Measure a model as it is: speed with intervals, peak memory, load time.
     Bench(BenchArgs),
@@ -101,7 +101,7 @@ pub enum Command {
     Importance(ImportanceArgs),
     /// Score the candidates that another program writes as JSON lines, with the evaluation of `tune`.
     Evaluate(Box<TuneArgs>),
-    /// Set two studies side by side: fronts, hypervolumes, who dominates whom.
+    /// Compare two studies: fronts, hypervolumes, dominance.
     Compare(CompareArgs),
     /// Write the report of a study.
     Report(ReportArgs),
@@ -165,10 +165,10 @@ impl From<EngineName> for crate::engine::EngineKind {
 /// How much protection is demanded before model-written code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SandboxMode {
-    /// All that this machine offers; refuse when it offers none.
+    /// Every layer that this machine offers; refuse if there is none.
     Auto,
     /// Refuse without all of landlock, seccomp and rlimits.
     Strict,
-    /// DANGEROUS: run untrusted code with this user's full rights where no layer is to be had.
+    /// DANGEROUS: run untrusted code with this user's full rights where no layer is available.
     Off,
 }

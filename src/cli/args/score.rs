@@ -98,7 +98,7 @@ pub struct SimulateArgs {
     /// Noise of measurements, one standard error: latency_ms=0.03 is relative, quality=+0.02 absolute.
     #[arg(long, value_delimiter = ',', value_name = "OBJECTIVE=NOISE,...")]
     pub noise: Vec<String>,
-    /// Columns that the sampler may read before it asks. One that is named as an objective with `predicted` before or after it
+    /// Columns that the sampler may read in advance. One that is named as an objective with `predicted` before or after it
     /// is taken as a prediction of that objective.
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,...")]
     pub cheap: Vec<String>,

@@ -114,7 +114,7 @@ pub struct TuneArgs {
     /// Whether the channels of candidates are scaled before weights are rounded, which leaves the function as it is. Presets stay as they are.
     #[arg(long, value_enum, default_value = "activations", value_name = "BY", help_heading = SEARCHED)]
     pub scaling: ScalingName,
-    /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference so long before it is quantized, for
+    /// Train every candidate that is pruned, or has weights of four bits or fewer, towards the reference for this long before it is quantized, for
     /// example 10m (needs torch). Presets stay as they are.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = SEARCHED)]
     pub recover: Option<String>,
@@ -130,10 +130,10 @@ pub struct TuneArgs {
     /// Grade with N of the tasks, spread evenly over the set (0: all).
     #[arg(long, default_value_t = 50, value_name = "N", help_heading = GRADED)]
     pub task_limit: usize,
-    /// Which quality the search, the front and the recommendation go by; all are measured.
+    /// Quality objective of the search, the front and the recommendation; all are measured.
     #[arg(long, value_enum, default_value = "pass@1", value_name = "AXIS", help_heading = GRADED)]
     pub quality: QualityAxis,
-    /// Which cost of a request the search, the front and the recommendation go by; both are measured where they can be.
+    /// Cost objective of the search, the front and the recommendation; both are measured where they can be.
     #[arg(long, value_enum, default_value = "latency", value_name = "AXIS", help_heading = GRADED)]
     pub cost: CostAxis,
     /// Also sample N completions per task, for pass@k with k up to N.
@@ -142,7 +142,7 @@ pub struct TuneArgs {
     /// Sampling temperature. Default: 0.8.
     #[arg(long, value_name = "T", allow_hyphen_values = true, help_heading = GRADED)]
     pub temperature: Option<f64>,
-    /// Draw from the likeliest tokens that hold this share of the probability. Default: 0.95.
+    /// Nucleus sampling: sample from the most likely tokens that hold this share of the probability. Default: 0.95.
     #[arg(long, value_name = "P", allow_hyphen_values = true, help_heading = GRADED)]
     pub top_p: Option<f64>,
     /// Which protection the sandbox must have before model-written code runs.
@@ -151,7 +151,7 @@ pub struct TuneArgs {
     /// DANGEROUS: the same as --sandbox off.
     #[arg(long, conflicts_with = "sandbox", help_heading = GRADED)]
     pub allow_unsandboxed: bool,
-    /// Begin no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is given.
+    /// Start no trial after this long, for example 30m or 2h. Default: 11m30s, unless --trials is given.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
     pub time: Option<String>,
     /// Stop after this many trials that ran, presets included.
@@ -255,9 +255,9 @@ pub enum QualityAxis {
     /// Probability that one of ten sampled completions passes; needs --samples of at least 10.
     #[value(name = "pass@10")]
     Pass10,
-    /// Likeness of the greedy answers to the tasks' own solutions (sound rules).
+    /// Similarity of the greedy answers to the tasks' own solutions (sound rules).
     Codebleu,
-    /// Nearness of the predictions to the uncompressed model's.
+    /// Divergence of the predictions from the uncompressed model's.
     Kl,
 }
 

@@ -147,7 +147,7 @@ impl<'a> Download<'a> {
         loop {
             let n = body
                 .read(&mut chunk)
-                .map_err(|e| format!("the download of {} broke off: {e}", shown(url)))?;
+                .map_err(|e| format!("the download of {} was interrupted: {e}", shown(url)))?;
             if n == 0 {
                 break;
             }

@@ -49,7 +49,7 @@ pub fn run(args: &SimulateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             break;
         };
         let row =
-            task.table.row(&point).ok_or_else(|| anyhow::anyhow!("a sampler asked a point without a row"))?;
+            task.table.row(&point).ok_or_else(|| anyhow::anyhow!("a sampler requested a point without a row"))?;
         let objectives = task.measure(row, &mut Random::new(args.seed, number, NOISE_STREAM));
         let state = if objectives.contains(&None) { TrialState::Failed } else { TrialState::Complete };
         history.observations.push(Observation {

@@ -46,15 +46,15 @@ pub enum ConvertError {
     #[error(transparent)]
     Compress(#[from] CompressError),
     #[error(
-        "the layers have different sizes (pruned head by head or channel by channel), which config.json cannot say; export it as GGUF"
+        "the layers have different sizes (pruned head by head or channel by channel), which config.json cannot express; export it as GGUF"
     )]
     Layers,
     #[error(
-        "the rotary embedding has factors of its own (rope_freqs.weight) that no setting of Llama 3 gives, which config.json cannot say"
+        "the rotary embedding has factors of its own (rope_freqs.weight) that no setting of Llama 3 gives, which config.json cannot express"
     )]
     Factors,
     #[error(
-        "the GGUF file states {}, which config.json has no word for; the folder would be another model",
+        "the GGUF file states {}, which config.json cannot express; the directory would hold a different model",
         keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
     )]
     Keys { keys: Vec<String> },

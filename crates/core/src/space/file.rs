@@ -70,7 +70,7 @@ pub fn load_space(spec: &str, facts: &SpaceFacts) -> Result<LoadedSpace, SpaceFi
     let file = File::open(path).map_err(failed)?;
     file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MOST_BYTES {
-        let error = format!("larger than {MOST_BYTES} bytes, so no space file");
+        let error = format!("larger than {MOST_BYTES} bytes, which is too large for a space file");
         return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, error)));
     }
     parse_space(&text, spec, facts)

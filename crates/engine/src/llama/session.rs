@@ -284,7 +284,7 @@ impl Session for LlamaSession {
             return Err(fail("there are no rows".to_owned()));
         }
         if outputs > self.max_outputs {
-            return Err(fail(format!("{outputs} rows ask for logits, {} may", self.max_outputs)));
+            return Err(fail(format!("{outputs} rows request logits, at most {} may", self.max_outputs)));
         }
         if rows.len() > self.batch.capacity {
             return Err(fail(format!("a call takes at most {}", self.batch.capacity)));
@@ -324,7 +324,7 @@ impl Session for LlamaSession {
 
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
         if self.wanted.get(index) != Some(&true) {
-            return Err(EngineError::Misuse(format!("row {index} did not ask for logits")));
+            return Err(EngineError::Misuse(format!("row {index} did not request logits")));
         }
         let row = i32::try_from(index).unwrap_or(i32::MAX);
         // SAFETY: the row asked for logits, so the library holds one float per vocabulary entry for it, valid until the next
@@ -366,7 +366,7 @@ impl Session for LlamaSession {
         if cut {
             Ok(())
         } else {
-            Err(EngineError::Misuse(format!("this model cannot forget from position {length} on")))
+            Err(EngineError::Misuse(format!("this model cannot drop tokens from position {length} on")))
         }
     }
 

@@ -9,7 +9,7 @@ use super::{FileIdentity, Stamp, sha256_file};
 /// A file is no longer what the study was begun with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the model file {} {what} while the study ran: it had the SHA-256 {before} ({before_bytes} bytes); put that file back and resume, or begin a new study",
+    "the model file {} {what} while the study ran: it had the SHA-256 {before} ({before_bytes} bytes); put that file back and resume, or start a new study",
     path.display()
 )]
 pub struct Changed {
@@ -61,11 +61,11 @@ fn look_again(path: &Path, known: &FileIdentity) -> Result<Stamp, Changed> {
         before: known.sha256.clone(),
         before_bytes: known.stamp.bytes,
     };
-    let now = Stamp::of(path).map_err(|e| changed(format!("went out of reach ({e})")))?;
+    let now = Stamp::of(path).map_err(|e| changed(format!("became unreadable ({e})")))?;
     if now.bytes != known.stamp.bytes {
         return Err(changed(format!("was replaced by one of {} bytes", now.bytes)));
     }
-    let sha256 = sha256_file(path).map_err(|e| changed(format!("went out of reach ({e})")))?;
+    let sha256 = sha256_file(path).map_err(|e| changed(format!("became unreadable ({e})")))?;
     if sha256 != known.sha256 {
         return Err(changed(format!("was replaced by one with the SHA-256 {sha256}")));
     }
@@ -96,6 +96,6 @@ mod tests {
         std::fs::write(&file, "abcd").unwrap();
         guard.check().unwrap();
         std::fs::remove_file(&file).unwrap();
-        assert!(guard.check().unwrap_err().to_string().contains("out of reach"));
+        assert!(guard.check().unwrap_err().to_string().contains("became unreadable"));
     }
 }

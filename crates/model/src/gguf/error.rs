@@ -51,7 +51,7 @@ pub enum Fault {
         "is truncated: {what} at byte {at} needs {need} bytes, but the file ends after {len}; download it again"
     )]
     Truncated { what: &'static str, at: u64, need: u64, len: u64 },
-    #[error("states {found} {what}, over the limit of {limit}; the file is damaged or no model")]
+    #[error("states {found} {what}, over the limit of {limit}; the file is damaged or not a model")]
     Limit { what: &'static str, found: u64, limit: u64 },
     #[error("has {what} that is not UTF-8 at byte {at}; the file is damaged")]
     Utf8 { what: &'static str, at: u64 },
@@ -70,10 +70,10 @@ pub enum Fault {
     #[error("gives tensor `{tensor}` the unknown type {id}; the file needs a newer autotune, or is damaged")]
     TensorType { tensor: String, id: u32 },
     #[error(
-        "gives tensor `{tensor}` rows of {row} elements, no multiple of the {block} that type {ty} takes"
+        "gives tensor `{tensor}` rows of {row} elements, not a multiple of the {block} that type {ty} takes"
     )]
     Block { tensor: String, row: u64, block: u64, ty: &'static str },
-    #[error("puts tensor `{tensor}` at offset {offset}, no multiple of the alignment {alignment}")]
+    #[error("puts tensor `{tensor}` at offset {offset}, not a multiple of the alignment {alignment}")]
     Misaligned { tensor: String, offset: u64, alignment: u64 },
     #[error(
         "is truncated: tensor `{tensor}` lies at bytes {start} to {end}, but the file ends after {len}; download it again"

@@ -16,7 +16,7 @@ pub const CONFIDENCE: f64 = 0.95;
 pub enum PasskError {
     /// The estimator needs at least k samples of every task.
     #[error(
-        "pass@{k} needs at least {k} samples of each task, but `{task}` has {n}; generate more or ask for a smaller k"
+        "pass@{k} needs at least {k} samples of each task, but `{task}` has {n}; generate more or use a smaller k"
     )]
     TooFewSamples {
         /// The k asked for.
@@ -27,7 +27,7 @@ pub enum PasskError {
         n: u64,
     },
     /// k = 0.
-    #[error("pass@0 means nothing; k must be at least 1")]
+    #[error("pass@0 is not defined; k must be at least 1")]
     ZeroK,
     /// More passed than were drawn.
     #[error("`{task}` has {passed} passed of {n} samples")]
@@ -172,7 +172,7 @@ mod tests {
     fn k_over_n_is_an_error_even_without_success() {
         assert_eq!(
             estimate(1, 0, 10).unwrap_err().to_string(),
-            "pass@10 needs at least 10 samples of each task, but `the task` has 1; generate more or ask for a smaller k"
+            "pass@10 needs at least 10 samples of each task, but `the task` has 1; generate more or use a smaller k"
         );
         assert_eq!(estimate(5, 1, 0), Err(PasskError::ZeroK));
         assert!(matches!(estimate(5, 6, 1), Err(PasskError::Impossible { .. })));

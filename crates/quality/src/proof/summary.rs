@@ -77,7 +77,7 @@ impl Summary {
             .collect();
         if self.without_solution > 0 {
             lines.push(format!(
-                "{} of {} bring no solution to check by: known is only that programs which are always wrong fail",
+                "{} of {} have no reference solution: only the failure of programs that are always wrong is verified",
                 self.without_solution,
                 counted(self.checked)
             ));
@@ -140,7 +140,7 @@ mod tests {
         assert!(lines[0].contains(&tasks[0].id) && lines[0].contains(&tasks[3].id), "{lines:?}");
         let told = format!("the task's own solution fails ({}: failed, ValueError)", tasks[2].id);
         assert!(lines[1].contains(&told), "{lines:?}");
-        assert!(lines[2].starts_with("1 of 5 tasks bring no solution"), "{lines:?}");
+        assert!(lines[2].starts_with("1 of 5 tasks have no reference solution"), "{lines:?}");
         let json = serde_json::to_value(&summary).unwrap();
         assert_eq!(json["left_out"][0]["reason"], "missing_module");
         assert_eq!(json["left_out"][0]["module"], "numpy");

@@ -189,7 +189,7 @@ fn limits(text: &mut String, facts: &Facts<'_>, source: &SourceFacts) {
     if source.architecture.as_deref() == Some("deci") {
         text.push_str(
             "Layers of unequal shape: the file uses llama.cpp's architecture `deci`, which carries a shape for each layer. \
-             llama.cpp and what embeds it load it; other programs may not.\n\n",
+             llama.cpp and programs that embed it load it; other programs may not.\n\n",
         );
     }
     let never: Vec<&str> =

@@ -56,7 +56,7 @@ fn lead(analysis: &Analysis, pick: &Pick) -> Markup {
         (reason(analysis, pick))
         @if let Some(trial) = analysis.trial(pick.number) {
             @let commands = analysis.commands(trial);
-            p { "Take it and run it:" }
+            p { "Export and run it:" }
             (command(&commands.export))
             @if let Some(run) = &commands.run { (command(run)) }
         }
@@ -71,9 +71,9 @@ fn reason(analysis: &Analysis, pick: &Pick) -> Markup {
         .map(|c| c.ratio);
     html! {
         p {
-            "Why believe it: both were built and run on the same machine"
+            "Evidence: both were built and run on the same machine"
             @if let Some(r) = turns {
-                ", re-measured in " (r.samples) " rounds in turns (" (digits(r.value)) " × the latency, 95 % interval "
+                ", re-measured in " (r.samples) " interleaved rounds (" (digits(r.value)) " × the latency, 95 % interval "
                 (digits(r.low)) " to " (digits(r.high)) ")"
             }
             @if let Some(p) = beside.paired {
@@ -108,7 +108,7 @@ fn card(analysis: &Analysis, pick: &Pick) -> Markup {
             @match &pick.comparison {
                 Some(comparison) => {
                     p.muted {
-                        "Beside the nearest preset, " a href=(format!("#t{}", comparison.number)) { (comparison.preset) }
+                        "Compared with the nearest preset, " a href=(format!("#t{}", comparison.number)) { (comparison.preset) }
                         @if !comparison.fits { " (which does not fit the budget)" } ":"
                     }
                     ul { @for part in &comparison.parts { li class=(format!("{:?}", part.verdict)) { (part.text) } } }

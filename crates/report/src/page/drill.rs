@@ -22,7 +22,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let reference = analysis.reference.and_then(|n| analysis.details.get(&n));
     html! {
         section #drill {
-            h2 { "One by one" }
+            h2 { "Trial details" }
             p.muted { "The recommended first, then the rest of the front and the presets: time, memory, layers, and what they wrote." }
             @for (trial, detail) in order(analysis) { (one(analysis, trial, detail, reference)) }
         }
@@ -88,7 +88,7 @@ fn memory(analysis: &Analysis, trial: &TrialRecord) -> Markup {
         parts.push(("own pages (cache, buffers, copies)".to_owned(), anonymous));
     }
     if peak > known {
-        let name = if known > 0.0 { "above the last look" } else { "not distinguished" };
+        let name = if known > 0.0 { "above the last snapshot" } else { "not distinguished" };
         parts.push((name.to_owned(), peak - known));
     }
     let show = |v: f64| Bytes(v as u64).to_string();
@@ -120,7 +120,7 @@ fn account(trial: &TrialRecord) -> Markup {
     html! {
         figure {
             (bar(&parts, all, |v| Bytes(v as u64).to_string()))
-            figcaption { "The engine's own account: " (Bytes(all as u64)) }
+            figcaption { "Reported by the engine: " (Bytes(all as u64)) }
         }
     }
 }
@@ -288,7 +288,7 @@ fn solutions(
         details {
             summary {
                 "Solutions: " (passed) " of " (ours.len()) " pass"
-                @if !theirs.is_empty() { ", " (same) " are word for word those of the reference (" (name) ")" }
+                @if !theirs.is_empty() { ", " (same) " are identical to the reference's (" (name) ")" }
             }
             @for g in &ours {
                 @let other = theirs.get(g.task.as_str());

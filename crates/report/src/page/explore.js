@@ -131,7 +131,7 @@
     write(title(t), name(t), values(t.v, t.lo, t.hi));
     var a = document.createElement("a");
     a.href = document.getElementById("d" + t.n) ? "#d" + t.n : "#t" + t.n;
-    a.textContent = "all about trial " + t.n;
+    a.textContent = "details of trial " + t.n;
     tip.appendChild(a);
     document.querySelectorAll("[data-n]").forEach(function (node) { node.classList.toggle("chosen", +node.dataset.n === chosen); });
   }

@@ -13,7 +13,7 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
     let study = &analysis.study;
     html! {
         section #facts {
-            h2 { "How this was done" }
+            h2 { "Method" }
             pre { (study.command) }
             dl.facts {
                 dt { "seed" } dd { (study.seed) }
@@ -45,12 +45,12 @@ pub(super) fn section(analysis: &Analysis) -> Markup {
             }
             (segments(study))
             @if let Some(identity) = &study.identity_json {
-                (json("What the numbers depend on", identity, false))
+                (json("Inputs of the numbers", identity, false))
             }
             (json("Versions", &study.versions_json, true))
             h3 { "Host" }
             dl.facts { dt { "fingerprint" } dd { (study.host.fingerprint) } }
-            (json("What the probe found", &study.host.json, true))
+            (json("Probed machine", &study.host.json, true))
             (json("Settings", &study.settings_json, false))
             (json("Search space", &study.space_json, false))
             @let notes: Vec<_> = analysis.notes.iter().filter(|(key, _)| ![IMPORTANCE_NOTE, REGION_NOTE, SENSITIVITY_NOTE, TASKS_NOTE].contains(&key.as_str())).collect();
@@ -72,7 +72,7 @@ fn segments(study: &StudyRecord) -> Markup {
     html! {
         h3 #segments { "Segments" }
         p {
-            "Something that the numbers depend on changed while the study went on. Trials of different segments are compared nowhere; this \
+            "An input that the numbers depend on changed during the study. Trials of different segments are never compared; this \
              page shows segment " (study.segment) "."
         }
         dl.facts {

@@ -80,8 +80,8 @@ const CONTENTS: [(&str, &str); 7] = [
     ("why", "Why these"),
     ("trust", "Trust"),
     ("trials", "All trials"),
-    ("drill", "One by one"),
-    ("facts", "How to repeat it"),
+    ("drill", "Trial details"),
+    ("facts", "Reproduction"),
 ];
 
 fn header(analysis: &Analysis, figures: bool) -> Markup {

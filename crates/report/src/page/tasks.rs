@@ -30,7 +30,7 @@ pub(super) fn section(notes: &BTreeMap<String, String>) -> Markup {
                 @if graded.left_out.is_empty() {
                     "Each of them was checked before: its own solution passes its tests, and programs that are always wrong fail them."
                 } @else {
-                    "Tasks that cannot tell a right program from a wrong one were excluded:"
+                    "Tasks that cannot distinguish a right program from a wrong one were excluded:"
                 }
             }
             @if !graded.left_out.is_empty() {

@@ -58,7 +58,7 @@ fn row(analysis: &Analysis, trial: &TrialRecord, on_front: bool) -> Markup {
                 @if let Some(preset) = trial.origin.preset_name() { span.tag.p { "preset" } " " (preset) }
                 @else { (analysis.shortener.short(&trial.candidate)) }
                 @if !picked.is_empty() { " " span.tag.b { (picked) } }
-                @if analysis.details.contains_key(&trial.number) { " " a href=(format!("#d{}", trial.number)) { "all about it" } }
+                @if analysis.details.contains_key(&trial.number) { " " a href=(format!("#d{}", trial.number)) { "details" } }
                 @if analysis.trials.len() <= MOST_DETAILS { (details(analysis, trial)) }
             }
         }

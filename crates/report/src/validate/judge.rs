@@ -53,12 +53,12 @@ fn hard(e: &Exercised) -> Check {
         return Check::new(&name, false, error.clone());
     }
     let mut text = match e.prompt_tokens {
-        0 => "the tokenizer makes no token of it, nothing to decode".to_owned(),
+        0 => "the tokenizer yields no tokens for it, nothing to decode".to_owned(),
         n => format!("{n} prompt tokens, {} generated", e.tokens.len()),
     };
     let whole = e.round_trip || e.id == "special-token-texts";
     if !whole {
-        text.push_str("; its tokens do not give the text again");
+        text.push_str("; its tokens do not decode to the same text");
     }
     Check::new(&name, e.not_finite == 0 && whole, text)
 }
@@ -81,7 +81,7 @@ fn functional(plan: &Plan, artifact: &Observation, reference: Option<&Observatio
             checks.push(Check::new("divergence", kl <= allowed.kl, text).with(kl, allowed.kl));
             let top1 = d.top1_agreement.value;
             let text = format!(
-                "{} of the likeliest tokens agree (at least {})",
+                "{} of the most likely tokens agree (at least {})",
                 percent(top1),
                 percent(allowed.top1)
             );

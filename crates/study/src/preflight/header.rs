@@ -14,14 +14,14 @@ const SPECIAL: [&str; 4] = ["bos", "eos", "eot", "eom"];
 pub(super) fn check(gguf: &Gguf) -> Result<(), String> {
     let metadata = gguf.metadata();
     let Some(tokens) = metadata.get("tokenizer.ggml.tokens").and_then(MetaValue::as_array) else {
-        return Err("it has no vocabulary (tokenizer.ggml.tokens is missing); convert the model anew, with its tokenizer"
+        return Err("it has no vocabulary (tokenizer.ggml.tokens is missing); reconvert the model, with its tokenizer"
             .to_owned());
     };
     let count = tokens.len();
     if let Some((text, first, second)) = duplicate(tokens) {
         return Err(format!(
-            "its vocabulary has the token {text:?} twice, as numbers {first} and {second} of {count}, on which llama.cpp aborts; convert \
-             the model anew from its original folder"
+            "its vocabulary has the token {text:?} twice, as numbers {first} and {second} of {count}, on which llama.cpp aborts; reconvert \
+             the model from its original folder"
         ));
     }
     if let Some(embedding) = gguf.tensor("token_embd.weight")
@@ -29,7 +29,7 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), String> {
         && rows != count
     {
         return Err(format!(
-            "its embedding has {rows} rows but its vocabulary {count} tokens, and llama.cpp wants as many; convert the model anew with a \
+            "its embedding has {rows} rows but its vocabulary {count} tokens, and llama.cpp wants as many; reconvert the model with a \
              converter that fills the vocabulary up with unused tokens"
         ));
     }
@@ -40,7 +40,7 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), String> {
         {
             let what = if name == "bos" { "beginning" } else { "end" };
             return Err(format!(
-                "its token of the {what} ({key}) is number {id}, beyond its vocabulary of {count} tokens; convert the model anew"
+                "its token of the {what} ({key}) is number {id}, beyond its vocabulary of {count} tokens; reconvert the model"
             ));
         }
     }

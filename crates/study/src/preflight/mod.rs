@@ -109,7 +109,7 @@ impl Preflight<'_> {
             End::Done => Ok(report.unwrap_or_default()),
             End::Failed(why) if finite::tells_of(&why) => {
                 let why = why.replacen(finite::NOT_A_NUMBER, "", 1);
-                let text = format!("{why}; a study of it could measure nothing: get the model anew");
+                let text = format!("{why}; a study of it could not measure anything: download the model again");
                 Err(self.unusable(&text).into())
             }
             End::Failed(why) => Err(self.unusable(&self.refused(&why)).into()),
@@ -151,12 +151,12 @@ impl Preflight<'_> {
 /// What helps, where the library's words are known.
 fn remedy(why: &str) -> &'static str {
     if why.contains("merges") || why.contains("pre-tokenizer") || why.contains("tokenizer.ggml") {
-        "; convert the model anew from its original folder, with its tokenizer"
+        "; reconvert the model from its original folder, with its tokenizer"
     } else if why.contains("wrong shape")
         || why.contains("number of tensors")
         || why.contains("missing tensor")
     {
-        "; the file does not hold the tensors that its metadata promise: get it anew, or convert it with a converter that knows the model"
+        "; the file does not hold the tensors that its metadata lists: download it again, or convert it with a converter that knows the model"
     } else {
         ""
     }
