@@ -109,7 +109,7 @@ fn without_a_demo_model_its_installation_is_named() {
 fn wrong_values_are_named_with_what_to_write() {
     let bench = bench();
     bench.write("broken.jsonl", "{\"task_id\": \n");
-    let wrong: [(&str, &str, &[&str]); 23] = [
+    let wrong: [(&str, &str, &[&str]); 24] = [
         ("--budget", "8", &["`8` has no unit", "8GB"]),
         ("--budget", "8XB", &["`XB`", "GiB"]),
         ("--budget", "0", &["`0` is not a size"]),
@@ -127,6 +127,7 @@ fn wrong_values_are_named_with_what_to_write() {
         ("--time", "5", &["--time", "`5`", "30m"]),
         ("--time", "-5m", &["--time", "`-5m`"]),
         ("--rung-timeout", "soon", &["--rung-timeout", "`soon`"]),
+        ("--stage-timeout", "soon", &["`soon`"]),
         ("--timing-cap", "0s", &["--timing-cap", "`0s`"]),
         ("--trials", "0", &["--trials"]),
         ("--trials", "many", &["--trials", "many"]),

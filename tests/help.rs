@@ -220,6 +220,7 @@ fn help_of_the_command() {
               Stop a stage (build, measure, grade) that takes longer than this
 
               [default: 30m]
+              [alias: --stage-timeout]
 
           --timing-cap <DURATION>
               Spend at most this long on timing one candidate
@@ -442,6 +443,7 @@ fn help_of_tune() {
               Stop a stage (build, measure, grade) that takes longer than this
 
               [default: 30m]
+              [alias: --stage-timeout]
 
           --timing-cap <DURATION>
               Spend at most this long on timing one candidate

@@ -1,4 +1,4 @@
-//! What `tune`, `resume` and `plan` are told.
+//! Arguments of `tune`, `demo`, `resume` and `plan`.
 
 use std::path::PathBuf;
 
@@ -158,7 +158,14 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = SPENT)]
     pub trials: Option<u64>,
     /// Stop a stage (build, measure, grade) that takes longer than this.
-    #[arg(long, default_value = "30m", value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
+    #[arg(
+        long,
+        visible_alias = "stage-timeout",
+        default_value = "30m",
+        value_name = "DURATION",
+        allow_hyphen_values = true,
+        help_heading = SPENT
+    )]
     pub rung_timeout: String,
     /// Spend at most this long on timing one candidate.
     #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true, help_heading = SPENT)]
