@@ -55,7 +55,7 @@ PHRASES = [
     Phrase(r"\bdrawn (?:answers?|completions?|samples?|tokens?)\b", "a drawn answer", "sampled"),
     Phrase(r"\bdraws? (?:N |from the likeliest|answers)", "draw N answers of each task at random", "sample"),
     Phrase(r"\bmeasure[sd]? again\b", "it is measured again", "re-measured"),
-    Phrase(r"\btimed (?:once more|again)\b", "Timed once more", "re-timed"),
+    Phrase(r"\bonce more\b|\btimed again\b", "Timed once more", "re-timed, re-measured"),
     Phrase(r"\b(?:built|builds|building) (?:it )?again\b", "building it again", "rebuilt"),
     Phrase(r"\b(?:convert|get) (?:\w+ ){1,2}anew\b", "convert the model anew", "reconvert, download again"),
     Phrase(r"\bmeasurements? (?:is|are|was|were) doubted\b", "a measurement is doubted", "flagged as unreliable"),

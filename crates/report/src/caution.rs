@@ -1,4 +1,4 @@
-//! What belongs beside an answer because its figures are wide: too few tasks, a latency that is hardly known.
+//! Cautions next to an answer whose intervals are wide: too few tasks, an uncertain latency.
 
 use crate::metric::OfTrial as _;
 use autotune_core::metric::names;
@@ -20,7 +20,7 @@ const MOST_TASKS: u64 = 2000;
 /// Rates that are nearer than this to one another are called the same.
 const SAME: f64 = 0.005;
 
-/// The sentences that belong beside the first of the picks, as fragments; none where its figures carry it.
+/// Cautions for the first pick, as fragments of sentences; none where its figures suffice.
 #[must_use]
 pub fn cautions(
     trials: &[TrialRecord],
@@ -38,7 +38,7 @@ pub fn cautions(
     said
 }
 
-/// The other trials that were graded on the same tasks and cannot be told from this one, by their pass rates.
+/// The other trials that were graded on the same tasks and whose pass rates cannot be distinguished from this one's.
 fn tasks(
     lead: &TrialRecord,
     trials: &[TrialRecord],
@@ -101,7 +101,7 @@ fn tasks(
     Some(format!("{text}: {remedy}{loss}"))
 }
 
-/// What grading so many tasks in each of the complete trials takes, by what grading took so far.
+/// The estimated time of grading this many tasks in each complete trial, from the grading times so far.
 fn time(trials: &[TrialRecord], tasks: u64) -> Option<String> {
     let of = |t: &TrialRecord| {
         let graded = t.rungs.iter().find(|r| r.rung == Rung::Graded)?.duration.as_secs_f64();
@@ -129,7 +129,7 @@ fn latency(lead: &TrialRecord) -> Option<String> {
     let metric = Metric::of(LATENCY);
     (low > 0.0 && high / low > WIDE).then(|| {
         format!(
-            "the latency of trial {} is uncertain: {} to {} (95 %); measure it once more on an idle machine",
+            "the latency of trial {} is uncertain: {} to {} (95 %); re-measure it on an idle machine",
             lead.number,
             metric.show(low),
             metric.show(high)
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             cautions(&[lead], &objectives(), &first(1), &|_, _| None),
             [
-                "the latency of trial 1 is uncertain: 19.0 s to 50.0 s (95 %); measure it once more on an idle machine"
+                "the latency of trial 1 is uncertain: 19.0 s to 50.0 s (95 %); re-measure it on an idle machine"
             ]
         );
     }
