@@ -129,7 +129,9 @@ fn bounds_are_checked_and_kept() {
     wrong(&["--max-latency", "soon"]).code(2).names("--max-latency");
     wrong(&["--min-tps", "fast"]).code(2).names("--min-tps").names("for example 20");
     wrong(&["--min-quality", "1.5x"]).code(2).names("more than the whole");
-    wrong(&["--min-quality", "0.9x", "--quality", "kl"]).code(2).names("divergence of the uncompressed model is 0");
+    wrong(&["--min-quality", "0.9x", "--quality", "kl"])
+        .code(2)
+        .names("divergence of the uncompressed model is 0");
     wrong(&["--max-energy", "-1"]).code(2).names("--max-energy");
     assert!(!bench.has_study(), "what is wrong with the call leaves no study behind");
     bench

@@ -349,7 +349,11 @@ fn print(rows: &[BenchRow], printer: &mut Printer) {
             .chain(row.gpu.iter().map(|g| format!("total on the device {}", Bytes(g.peak_bytes))))
             .collect();
         if !parts.is_empty() {
-            printer.data(&format!("Memory as the engine reports it, batch {}: {}", row.batch, parts.join(", ")));
+            printer.data(&format!(
+                "Memory as the engine reports it, batch {}: {}",
+                row.batch,
+                parts.join(", ")
+            ));
         }
     }
     for (number, row) in rows.iter().enumerate() {

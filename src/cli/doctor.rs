@@ -25,7 +25,7 @@ const CALM_MEMORY: f64 = 0.5;
 /// The share of swap in use from which measurements may include paging.
 const SWAP_IN_USE: f64 = 0.25;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {

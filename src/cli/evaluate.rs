@@ -1,6 +1,6 @@
 //! `autotune evaluate`: scores the candidates that another program asks for, so that any optimiser can drive the same evaluation.
 //!
-//! JSON lines both ways. First the space and the objectives are told; then every line read is a candidate, and is answered by what was
+//! JSON lines both ways. First the space and the objectives are printed; then every line read is a candidate, and is answered by what was
 //! measured of it, or `{"fits": candidate}`, which is answered from predictions alone, with the place in the space of one outside it (a
 //! preset). A wrong line is answered by `{"error": ...}`.
 

@@ -155,13 +155,13 @@ impl Source {
 impl Drop for Source {
     fn drop(&mut self) {
         if let Source::Built(path) = self {
-            // A left-over beside the export is swept by the next one.
+            // A left-over next to the export is removed by the next one.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// The user's or the machine's fault, told apart.
+/// Classifies an error as the user's or the machine's.
 fn refused(error: PackageError) -> anyhow::Error {
     match error {
         PackageError::Occupied { .. } => Expected::usage(error.to_string()).into(),
@@ -178,7 +178,7 @@ fn make_folder(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the artifact again beside where it goes; returns its path.
+/// Rebuilds the artifact next to its destination; returns its path.
 fn rebuild(
     store: &Store,
     study: &StudyRecord,

@@ -8,7 +8,7 @@ use crate::model::gguf::Gguf;
 use crate::report::handover::damaged_tensors;
 use crate::store::{DATABASE_FILE, Store};
 
-/// Refuses a file that is not what the database beside it, or its own metadata, says of it. A file of which nothing is known passes.
+/// Refuses a file whose hash differs from the one in the database or in its own metadata. A file without a recorded hash passes.
 ///
 /// # Errors
 /// The file is damaged (exit code 6), or cannot be read.
@@ -49,6 +49,6 @@ fn recorded(artifact: &Path) -> Option<(String, u64, String)> {
         return None;
     }
     let relative = path.strip_prefix(results).ok()?.to_str()?.to_owned();
-    // A database that cannot be read tells nothing of the file.
+    // A database that cannot be read holds no hash of the file.
     Store::open_existing(&database).ok()?.recorded_artifact(&relative).ok()?
 }

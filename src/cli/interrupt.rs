@@ -16,7 +16,7 @@ const PAUSING: [(i32, &str); 4] = [
     (SIGXCPU, "stopped at the limit of processor time (`ulimit -t`)"),
 ];
 
-/// Whether the study was asked to stop.
+/// Whether the study was requested to stop.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
@@ -52,20 +52,20 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether it was asked.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Who asked, in words; as if the user had, when nobody did.
+    /// The reason, as text; the user's where there is none.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         PAUSING.get(self.by.load(Ordering::SeqCst)).map_or(PAUSING[0].1, |(_, reason)| reason)
     }
 }
 
-/// Whether this process was started with a signal ignored, as far as the system tells.
+/// Whether this process was started with a signal ignored, as far as the system reports it.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_in(&status, signal)

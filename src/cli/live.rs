@@ -15,11 +15,11 @@ const SPARKS: usize = 24;
 pub struct Ends {
     /// After this long.
     pub time: Option<Duration>,
-    /// After so many trials.
+    /// After this many trials.
     pub trials: Option<u64>,
 }
 
-/// Four lines that are drawn over again: what is at work, what it has measured so far, the best of all, the growth of the front and the
+/// Four lines that are redrawn in place: the current work, what it has measured so far, the best of all, the growth of the front and the
 /// time left. Trials that reach the front or fail leave a line above; `autotune trials` lists the others.
 pub struct LiveView {
     bar: ProgressBar,

@@ -46,11 +46,11 @@ use printer::Printer;
 /// Stack of the thread that works, in bytes: the main thread's is what `ulimit -s` leaves it, which may be too little to parse a line.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Parses, runs the command, prints what went wrong, and tells the exit code.
+/// Parses, runs the command, prints errors, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     match std::thread::Builder::new().name("main".to_owned()).stack_size(STACK_BYTES).spawn(command) {
-        // A panic has told of itself, and ends the process as one of the main thread would.
+        // The panic hook has printed the message; the process ends as after a panic of the main thread.
         Ok(thread) => thread.join().unwrap_or_else(|_| ExitCode::from(101)),
         Err(_) => command(),
     }

@@ -21,7 +21,7 @@ use crate::units::Bytes;
 use crate::worker::fault::told;
 use crate::worker::workload::Workload;
 
-/// Points drawn to estimate which share of the space fits.
+/// Points sampled to estimate which share of the space fits.
 const DRAWN: usize = 2000;
 
 /// What a plan says of one configuration.

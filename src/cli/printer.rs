@@ -23,7 +23,7 @@ impl Printer {
         Self { quiet, ..Self::default() }
     }
 
-    /// Whether lines are only appended, never drawn over.
+    /// Whether lines are only appended, never overwritten.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.plain
@@ -72,7 +72,7 @@ impl Printer {
     pub fn remark(&self, line: &str) {
         tracing::debug!(target: SHOWN, "{line}");
         if !self.quiet {
-            // Nobody can be told that stderr is gone.
+            // There is no place to report that stderr is closed.
             let _ = writeln!(io::stderr().lock(), "{line}");
         }
     }

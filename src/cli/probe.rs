@@ -1,6 +1,6 @@
 //! `autotune probe`: the machine as a table, or as JSON.
 //!
-//! The output is composed of parts: other rooms add their own beside the host's, a `Section` to `sections` and a field to
+//! The output is composed of parts: other modules add theirs to the host's, a `Section` to `sections` and a field to
 //! `Output`.
 
 use serde::Serialize;

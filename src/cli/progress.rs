@@ -1,5 +1,5 @@
 //! What a running study shows: one line a trial on stderr, a live view of the rung at work when stderr is a terminal, and JSON lines on
-//! stdout when asked for.
+//! stdout on request.
 
 use std::io::IsTerminal;
 

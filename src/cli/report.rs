@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often a watched page loads itself again, in seconds.
 const REFRESH_S: u32 = 5;
 
-/// Writes what was asked for, and prints where.
+/// Writes the report, and prints its path.
 ///
 /// # Errors
 /// There is no database or no such study, or the file cannot be written.

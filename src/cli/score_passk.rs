@@ -60,7 +60,7 @@ struct LeftOut {
 /// Runs the command.
 ///
 /// # Errors
-/// Wrong input, or a machine without the protection asked for.
+/// Wrong input, or a machine without the requested protection.
 pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let limits = limits(args)?;
     let jobs = jobs(args.jobs)?;
@@ -101,7 +101,7 @@ pub fn run(args: &PasskArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Which tasks samples are judged by: those that are executed and tell right from wrong. The others are named.
+/// Which tasks samples are judged by: those that are executed and distinguish right from wrong programs. The others are named.
 fn sound(
     set: &TaskSet,
     executed: &dyn Fn(usize) -> bool,

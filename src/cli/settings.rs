@@ -20,7 +20,7 @@ use crate::units::parse_bytes;
 use crate::worker::timing::{Share, TimingLimits};
 use crate::worker::workload::Workload;
 
-/// What answers are drawn with unless the user says otherwise: what HumanEval's authors found best for large k, and the usual nucleus.
+/// Default sampling parameters: the temperature that HumanEval's authors found best for large k, and the usual nucleus.
 const TEMPERATURE: f64 = 0.8;
 const TOP_P: f64 = 0.95;
 
@@ -106,7 +106,7 @@ pub fn resolve(args: &TuneArgs, printer: &Printer) -> anyhow::Result<Settings> {
 /// Reads `--device`.
 ///
 /// # Errors
-/// No device, one that the engine cannot be asked for, or one that is not there.
+/// An invalid device, one that the engine does not support, or one that does not exist.
 pub fn device(text: &str, engine: EngineKind) -> Result<Device, Expected> {
     let device = text.parse().map_err(|e| Expected::usage(format!("--device: {e}")))?;
     if device != Device::Cpu && engine != EngineKind::Torch {
@@ -127,7 +127,7 @@ pub fn space_for(engine: EngineKind, device: Device, named: &str) -> String {
     name.to_owned()
 }
 
-/// What is drawn besides the greedy answers.
+/// Parameters of the completions that are sampled in addition to the greedy one.
 fn draws(args: &TuneArgs, quality: Quality) -> Result<Option<Draws>, Expected> {
     let (samples, least) = (args.samples, quality.least_samples());
     if samples < least {

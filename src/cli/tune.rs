@@ -1,4 +1,4 @@
-//! `autotune tune` and `autotune resume`: a study is begun or taken up, runs, and its answer is printed.
+//! `autotune tune` and `autotune resume`: starts or resumes a study, runs it, and prints its answer.
 
 use crate::metric::names;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn tune(args: &TuneArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 /// Continues a study.
 ///
 /// # Errors
-/// No such study, inputs that are not what it was begun with, or as for [`tune`].
+/// No such study, inputs that differ from those it was started with, or as for [`tune`].
 pub fn resume(args: &ResumeArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let time = args.time.as_deref().map(|time| settings::duration("--time", time)).transpose()?;
     let asked = Resume {

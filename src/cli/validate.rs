@@ -216,7 +216,7 @@ fn find(named: &Path) -> anyhow::Result<(PathBuf, Option<usize>)> {
     Ok((model.clone(), Some(checked)))
 }
 
-/// An artifact is run with the KV types of the trial that it came from, when it says so; also tells the context it was trained for.
+/// An artifact is run with the KV types of the trial that it came from, when it says so; also returns the context that it was trained for.
 fn subject(engine: EngineKind, path: PathBuf) -> anyhow::Result<(Subject, Option<u64>)> {
     if engine == EngineKind::Mock {
         return Ok((plain(engine, path)?, None));

@@ -37,7 +37,7 @@ impl Drop for Converted {
     }
 }
 
-/// A folder of Hugging Face as a GGUF beside the results, made when it is not there yet or the folder has changed; any other path as it is.
+/// A Hugging Face model directory as a GGUF among the results, made when it is not there yet or the folder has changed; any other path as it is.
 ///
 /// # Errors
 /// The folder cannot be converted, or the disk refuses.
@@ -45,7 +45,7 @@ pub(crate) fn as_gguf(model: &Path, results: &Path, observer: &mut dyn Observer)
     Ok(made_gguf(model, results, observer)?.0)
 }
 
-/// As [`as_gguf`]; also tells whether the file was made now.
+/// As [`as_gguf`]; also returns whether the file was written now.
 fn made_gguf(model: &Path, results: &Path, observer: &mut dyn Observer) -> anyhow::Result<(PathBuf, bool)> {
     if !model.is_dir() {
         return Ok((model.to_owned(), false));
@@ -111,7 +111,7 @@ impl Drop for Outline {
     }
 }
 
-/// The disk's fault told apart from the folder's.
+/// Distinguishes errors of the disk from errors of the folder.
 fn refused(error: ConvertError) -> anyhow::Error {
     if crate::worker::fault::is_machines(&error) || matches!(error, ConvertError::Write { .. }) {
         return Expected::environment(error.to_string()).into();

@@ -1,4 +1,4 @@
-//! What a study grades with: the tasks that tell right from wrong, and the sandbox that judges those that can be executed here.
+//! The graders of a study: the tasks that distinguish right from wrong programs, and the sandbox that judges those that can be executed here.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ use crate::worker::fault::told;
 pub(crate) struct Graders {
     pub(crate) grading: TaskGrading<'static>,
     pub(crate) left_out: Vec<String>,
-    /// Which tasks tell right from wrong; nothing where a study goes on with those that it was begun with.
+    /// Which tasks distinguish right from wrong programs; none where a study continues with those that it was started with.
     pub(crate) checked: Option<Summary>,
     /// The tasks that are graded by.
     graded: GradedTasks,
@@ -52,8 +52,8 @@ impl Graders {
         graders.for_quality(settings)
     }
 
-    /// The graders of a study that goes on: by the tasks that it was begun with, where they and their interpreters are still there; else, and
-    /// for a new segment, by those that tell right from wrong now. A study of an older version was graded by all of them.
+    /// The graders of a resumed study: the tasks that it was started with, where they and their interpreters are still there; else, and
+    /// for a new segment, the tasks that distinguish right from wrong programs now. A study of an older version was graded by all of them.
     ///
     /// # Errors
     /// As [`Graders::new`].
@@ -83,12 +83,12 @@ impl Graders {
         Self::with(set, judge, left_out, None, settings.draws)?.for_quality(settings)
     }
 
-    /// The tasks that can be graded by, of so many of a set (0: all). Those of a language that is never executed are graded by CodeBLEU and
+    /// The usable tasks among this many of a set (0: all). Those of a language that is never executed are graded by CodeBLEU and
     /// syntax, where they bring a solution to compare with. Left out are those whose interpreter is missing, and those that do not tell right
     /// from wrong.
     ///
     /// # Errors
-    /// There are no tasks, none can be graded, fewer than half of them tell right from wrong, or no sandbox is to be had.
+    /// There are no tasks, none can be graded, fewer than half of them tell right from wrong, or no sandbox is available.
     pub(crate) fn of(
         tasks: &str,
         task_limit: usize,

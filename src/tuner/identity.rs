@@ -24,7 +24,7 @@ use crate::study::kit::Kit;
 use crate::study::{Grading, Settings, prepare};
 use crate::units::Bytes;
 
-/// Reading so many bytes takes long enough to say so.
+/// Reading this many bytes takes long enough for a progress message.
 const LARGE_BYTES: u64 = 2 << 30;
 
 /// The files that the user named, read.
@@ -80,7 +80,7 @@ impl Inputs {
     /// The identity with the machine, the engine, this program and what can be graded here.
     ///
     /// # Errors
-    /// The engine does not tell its version, or the tasks cannot be read.
+    /// The engine does not report its version, or the tasks cannot be read.
     pub(crate) fn with_surroundings(
         &self,
         settings: &Settings,
@@ -111,7 +111,7 @@ impl Inputs {
     }
 }
 
-/// This program, told from another build of the same version by its sources.
+/// This program, distinguished from other builds of the same version by a hash of its sources.
 fn program() -> String {
     format!("autotune {} (source {})", env!("CARGO_PKG_VERSION"), env!("AUTOTUNE_SOURCE"))
 }

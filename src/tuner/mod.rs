@@ -186,7 +186,7 @@ impl Tuner {
 }
 
 impl Resume {
-    /// The newest study of a folder of results, as it was begun.
+    /// The newest study of a folder of results, with the settings that it was started with.
     #[must_use]
     pub fn newest(results: impl Into<PathBuf>) -> Self {
         Self {
@@ -203,7 +203,7 @@ impl Resume {
     /// Goes on with the study, as [`Tuner::run`].
     ///
     /// # Errors
-    /// No such study, inputs that are not what it was begun with, or as [`Tuner::run`].
+    /// No such study, inputs that differ from those it was started with, or as [`Tuner::run`].
     pub fn run<O: Observer>(
         &self,
         cancelled: &dyn Fn() -> bool,

@@ -65,7 +65,7 @@ pub(crate) fn check_types(space: &Space, kit: &dyn Kit, device: Device) -> Resul
     Ok(())
 }
 
-/// The host with the ceilings that it had when the study began: what a sampler is told must not change under way, and ceilings are
+/// The host with the ceilings that it had when the study began: the sampler's inputs must not change during a study, and ceilings are
 /// measured anew when their cache is gone or was filled on a busy machine.
 pub(crate) fn as_begun(now: HostInfo, record: &StudyRecord) -> anyhow::Result<HostInfo> {
     let then: HostInfo = serde_json::from_str(&record.host.json)

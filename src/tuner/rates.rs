@@ -17,7 +17,7 @@ use crate::worker::supervisor::{SpawnError, Supervisor};
 pub(crate) enum Basis {
     /// Kernel rates that an earlier run measured on this machine.
     KeptRates {
-        /// What disturbed that measurement.
+        /// The interference that affected that measurement.
         disturbed: Option<String>,
     },
     /// The machine's ceilings alone: how fast it reads memory, multiplies and adds.

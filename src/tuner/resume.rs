@@ -1,4 +1,4 @@
-//! A stored study with what it works from, compared with what it was begun with; gone on with, refused, or opened in a new segment.
+//! A stored study with what it works from, compared with its inputs at the start; continued, refused, or opened in a new segment.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub struct Resume {
     pub results: PathBuf,
     /// The study's number or name, or that of a segment; none: the newest.
     pub study: Option<String>,
-    /// No trial is begun after this long, in seconds.
+    /// No trial starts after this long, in seconds.
     pub time_s: Option<u64>,
     /// Trials in all.
     pub trials: Option<u64>,
@@ -41,7 +41,7 @@ pub struct Resume {
 /// Takes a study up again.
 ///
 /// # Errors
-/// No such study, or inputs that are not what it was begun with.
+/// No such study, or inputs that differ from those it was started with.
 pub(crate) fn resume(args: &Resume, observer: &mut dyn Observer) -> anyhow::Result<(Begun, Graders)> {
     let path = args.results.join(DATABASE_FILE);
     if !path.exists() {

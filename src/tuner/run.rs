@@ -1,4 +1,4 @@
-//! A study that runs: what its trials need is prepared, the loop goes over the candidates, the recommended ones are measured once more.
+//! A study that runs: what its trials need is prepared, the loop goes over the candidates, the recommended ones are re-measured.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Run<'_> {
                 return Err(error);
             }
             Err(error) => {
-                // What broke the study may refuse this, too; the first error is the one to tell.
+                // What broke the study may refuse this, too; the first error is the one to report.
                 let _ = self.store.set_study_state(id, StudyState::Paused, Some(&told(&error)));
                 let resume = commands::resume(self.record.root, self.results, None);
                 let text = format!("study {} stopped; `{resume}` continues it", self.record.root.0);

@@ -1,4 +1,4 @@
-//! Finds out, before anything is graded, which tasks can tell right from wrong; tells how far it is, and keeps what was found.
+//! Verifies, before anything is graded, which tasks can distinguish right from wrong programs; reports progress and caches the results.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::study::Observer;
 
 /// The file of the cache's folder that keeps what was found.
 const FILE: &str = "task-proofs.jsonl";
-/// From so many tasks on, progress is told.
+/// Progress is reported from this many tasks on.
 const LONG: usize = 128;
 
 /// The proof of each task, and the summary.

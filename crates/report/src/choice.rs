@@ -1,4 +1,4 @@
-//! Who gets which title: chosen by what can be told apart. Where nothing separates two trials in quality, less memory is preferred, then
+//! Assignment of the titles, by differences that can be distinguished. Where nothing separates two trials in quality, less memory is preferred, then
 //! less latency, then less divergence; and a preset that is as good and smaller is preferred to what was found.
 
 use super::front::cost;
@@ -16,9 +16,9 @@ use autotune_worker::recheck::Standing;
 const POINT: f64 = 0.01;
 /// The probability from which a difference of that size separates two trials.
 const SEPARATED: f64 = 0.8;
-/// The probability that a gain over what diverged less must have by the estimate, beside the paired test.
+/// The probability, by the estimate, that a gain over a less diverged trial must have in addition to the paired test.
 const GAINED: f64 = 0.9;
-/// What cannot be told from the best in time or memory still shares its title only within this factor.
+/// Trials that cannot be distinguished from the best in time or memory share its title only within this factor.
 const NEAR: f64 = 1.1;
 /// Peaks within this share of one another are called the same.
 const SAME_PEAK: f64 = 0.005;
@@ -34,7 +34,7 @@ pub(super) struct Choice<'c> {
 }
 
 impl Choice<'_> {
-    /// A trial beside a preset, the latency by the turns at the study's end where both took part.
+    /// A trial compared with a preset, the latency by the interleaved rounds at the study's end where both took part.
     pub(super) fn beside(&self, trial: &TrialRecord, preset: &TrialRecord, fits: bool) -> Comparison {
         let paired = (self.paired)(trial.number, preset.number);
         let mut comparison = compare(trial, preset, fits, self.objectives, paired);
@@ -98,7 +98,7 @@ impl Choice<'_> {
         self.in_order(as_useful)
     }
 
-    /// The least in one metric; among those that cannot be told from it, what is best by quality where that separates them.
+    /// The least in one metric; among those that cannot be distinguished from it, the best by quality where that separates them.
     fn least<'a>(
         &self,
         pool: &[&'a TrialRecord],
@@ -119,7 +119,7 @@ impl Choice<'_> {
         self.in_order(near)
     }
 
-    /// Whether a trial cannot be told from the least in a metric.
+    /// Whether a trial cannot be distinguished from the least in a metric.
     fn as_low(&self, trial: &TrialRecord, least: &TrialRecord, metric: &str, direction: Direction) -> bool {
         let (Some(ours), Some(theirs)) = (Reading::of(trial, metric), Reading::of(least, metric)) else {
             return trial.number == least.number;
@@ -140,7 +140,7 @@ impl Choice<'_> {
         near && part(&Metric::of(metric), direction, ours, theirs, None).verdict != Verdict::Worse
     }
 
-    /// Less memory, then less latency, then less divergence, as far as each can be told.
+    /// Less memory, then less latency, then less divergence, as far as each can be distinguished.
     fn in_order<'a>(&self, mut trials: Vec<&'a TrialRecord>) -> Option<&'a TrialRecord> {
         let value = |t: &TrialRecord, metric| Reading::of(t, metric).map_or(f64::INFINITY, |r| r.value);
         let least = |trials: &[&TrialRecord], metric| {
@@ -181,7 +181,7 @@ impl Choice<'_> {
         self.gains(better, worse)
     }
 
-    /// Whether a trial's measured quality is beyond doubt higher than another's: by the paired test where both were graded on the same
+    /// Whether a trial's measured quality is significantly higher than another's: by the paired test where both were graded on the same
     /// tasks, else where the intervals lie apart.
     fn gains(&self, trial: &TrialRecord, other: &TrialRecord) -> bool {
         let Some(o) = self.objectives.iter().find(|o| family(o) == Family::Quality) else { return false };
@@ -196,7 +196,7 @@ impl Choice<'_> {
         part(&Metric::of(&o.metric), o.direction, ours, theirs, paired).verdict == Verdict::Better
     }
 
-    /// The least diverged from the reference; one that diverged more only where its quality is higher beyond doubt than that of everything
+    /// The least diverged from the reference; one that diverged more only where its quality is significantly higher than that of everything
     /// that diverged less, also by the estimate. Scores of generated code are coarse, and the highest of many is mostly the luckiest.
     fn best_quality<'a>(
         &self,
@@ -229,7 +229,7 @@ impl Choice<'_> {
         if let Some(best) = self.best_estimate(&worthy) {
             let kept: Vec<&TrialRecord> =
                 worthy.iter().copied().filter(|t| !self.separated(best, t)).collect();
-            // What gained beyond doubt is kept alone; among the rest the least diverged.
+            // Significant gains alone are kept; among the rest the least diverged.
             let gained: Vec<&TrialRecord> = kept
                 .iter()
                 .copied()
@@ -244,7 +244,7 @@ impl Choice<'_> {
     /// et al., 1984), and a finer measure of quality that all of them have decides, if there is one.
     fn luckiest_class<'a>(&self, objective: &Objective, pool: &[&'a TrialRecord]) -> Option<&'a TrialRecord> {
         const FINER: [&str; 3] = [names::CANONICAL_NLL, names::TOP1_AGREEMENT, names::CODEBLEU];
-        /// A 95 % interval is so many standard errors wide.
+        /// The width of a 95 % interval in standard errors.
         const WIDTH: f64 = 2.0 * 1.96;
         let costs = |t: &TrialRecord| {
             Reading::of(t, &objective.metric).map_or(f64::INFINITY, |r| cost(objective.direction, r.value))
@@ -300,7 +300,7 @@ impl<'a> Pools<'a> {
                 least_dominated = Some((dominating, trial));
             }
         }
-        // Only where presets dominate one another in a circle, since what can be told apart is no order.
+        // Only where presets dominate one another in a circle, since "can be distinguished" is not an order.
         if undominated.is_empty() {
             undominated.extend(least_dominated.map(|(_, t)| t));
         }

@@ -9,7 +9,7 @@ use autotune_core::shell;
 use autotune_core::space::{Config, KvType};
 use autotune_store::{StudyRecord, TrialRecord};
 
-/// How to get a trial out and to work.
+/// The commands that export and run a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Commands {
     /// `autotune export ...`
@@ -83,7 +83,7 @@ fn shared_flags(config: &Config) -> String {
 const LONGEST_STEM: usize = 80;
 
 /// A study's name as the stem of a file: what is no letter, digit, `-`, `_` or `.` becomes `-`. A long name is cut, and a piece of its hash
-/// tells it from others that begin alike.
+/// distinguishes it from others with the same prefix.
 #[must_use]
 pub fn file_stem(name: &str) -> String {
     let stem: String = name

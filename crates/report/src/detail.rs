@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Analysis, Result};
 use autotune_store::{EventKind, Generation, Store};
 
-/// Trials with a drill-down: the front and the presets, up to so many.
+/// The most trials with a drill-down, which are the front and the presets.
 const MOST: usize = 40;
 
 /// One trial in depth.

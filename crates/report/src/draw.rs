@@ -78,7 +78,7 @@ pub fn figure_png(analysis: &Analysis, x: Option<&str>, y: Option<&str>) -> Resu
             "this machine has no fonts to write its labels with; install one (for example fonts-dejavu-core), or write svg".into(),
         ));
     }
-    // Where nobody configured what sans-serif is, one by that name, else any.
+    // Where sans-serif is not configured, a font of that name, else any.
     let names = || options.fontdb.faces().filter_map(|f| f.families.first().map(|f| f.0.clone()));
     let plain = |name: &String| name.ends_with("Sans") || name == "Arial" || name == "Helvetica";
     let family = names().find(plain).or_else(|| names().next());

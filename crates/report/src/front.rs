@@ -15,10 +15,10 @@ pub const RULE: &str = "A trial is on the front if no other eligible trial domin
      least as good means with a probability of 95 %, given all verdicts and divergences. Eligible are complete trials whose measured peak memory is within \
      the budget.";
 
-/// The probability from which a trial is taken to be at least as good in an estimated quality: a front loses few of its members to
+/// The probability from which a trial counts as at least as good in an estimated quality: a front loses few of its members to
 /// others that only seem as good.
 const AS_GOOD: f64 = 0.95;
-/// The probability from which it is taken to be better beyond doubt, as where a 95 % interval of the difference excludes zero.
+/// The probability from which it counts as significantly better, as where a 95 % interval of the difference excludes zero.
 const BETTER: f64 = 0.975;
 
 /// Peaks of one configuration in several processes lie within this share of one another.
@@ -86,7 +86,7 @@ impl Interval {
     }
 }
 
-/// The indices of the trials that no other dominates beyond doubt ([`RULE`]), by the first objective. An objective that is estimated
+/// The indices of the trials that no other dominates significantly ([`RULE`]), by the first objective. An objective that is estimated
 /// ([`Judged`]) goes by the joint posterior.
 #[must_use]
 pub fn front_of(trials: &[&TrialRecord], judged: &Judged<'_>) -> Vec<usize> {
@@ -119,7 +119,7 @@ fn surely_non_dominated(costs: &[Vec<Interval>], dominates: impl Fn(usize, usize
     front
 }
 
-/// Whether `a` is nowhere worse than `b` by its value, and somewhere better beyond doubt. Of one objective others may tell: whether `a` is
+/// Whether `a` is nowhere worse than `b` by its value, and somewhere significantly better. Of one objective others may tell: whether `a` is
 /// at least as good, and whether it is better.
 fn surely_dominates(
     a: &[Interval],
@@ -197,7 +197,7 @@ mod tests {
     fn what_may_be_chance_dominates_nothing() {
         let known = |value| Interval { value, low: value, high: value };
         let about = |value: f64| Interval { value, low: value - 5.0, high: value + 5.0 };
-        // Better in both, but perhaps by chance; then beyond doubt in one.
+        // Better in both, but perhaps by chance; then significantly in one.
         let front = |rows: &[[Interval; 2]]| plain(&rows.iter().map(|r| r.to_vec()).collect::<Vec<_>>());
         assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(7.0)]]), [0, 1]);
         assert_eq!(front(&[[about(100.0), known(7.0)], [about(103.0), known(8.0)]]), [0]);

@@ -27,7 +27,7 @@ pub enum Verdict {
     Better,
     /// The trial is worse.
     Worse,
-    /// Nobody can tell from these measurements.
+    /// These measurements cannot distinguish them.
     Same,
 }
 
@@ -42,7 +42,7 @@ pub struct Part {
     pub verdict: Verdict,
 }
 
-/// A trial beside a preset.
+/// A trial compared with a preset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// The preset's name.
@@ -68,7 +68,7 @@ impl Comparison {
 }
 
 impl Comparison {
-    /// Whether the preset is as good in everything that can be told apart, and better in something: to recommend the trial would refute
+    /// Whether the preset is as good in everything that can be distinguished, and better in something: to recommend the trial would refute
     /// itself.
     #[must_use]
     pub fn is_dominated(&self) -> bool {
@@ -139,7 +139,7 @@ pub struct Paired {
 }
 
 impl Paired {
-    /// Pairs the greedy generations of two trials by task; drawn ones have no partner.
+    /// Pairs the greedy generations of two trials by task; sampled ones have no counterpart.
     #[must_use]
     pub fn of(trial: &[Generation], other: &[Generation]) -> Self {
         let trial = trial.iter().filter(|g| g.sample == 0);
@@ -209,7 +209,7 @@ pub(super) const LATENCY: &str = names::REQUEST_LATENCY_P50_MS;
 /// The finest measure of quality there is: compared although it is no objective, so that a coarse score hides no loss.
 pub(super) const FINE: &str = names::KL_MEAN;
 
-/// Sets a trial beside a preset in the objectives, and in the divergence where both have it. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
+/// Compares a trial with a preset in the objectives, and in the divergence where both have it. `paired` decides about Pass@1 where both were graded on the same tasks, otherwise the intervals do.
 #[must_use]
 pub fn compare(
     trial: &TrialRecord,
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(beside.headline(), "1.25 × faster than Q4_K_M at indistinguishable pass@1");
         beside.hear_turns(&turns(1.5).unwrap());
         assert!(beside.headline().contains("× slower"), "{}", beside.headline());
-        // Five rounds tell nothing.
+        // Five rounds carry no information.
         beside.hear_turns(&recheck::ratio_of(&[-1.0; 5]).unwrap());
         assert!(beside.headline().contains("slower"));
     }

@@ -1,4 +1,4 @@
-//! What trials are judged by: the study's objectives, a pass rate among them by its estimate where there is one.
+//! The objectives that trials are judged by: the study's, a pass rate among them by its estimate where there is one.
 
 use autotune_quality::estimate::Estimates;
 use autotune_store::{Measurement, Objective, Rung, TrialRecord};
@@ -54,7 +54,7 @@ fn is_pass_rate(metric: &str) -> bool {
     metric.starts_with("pass_at_")
 }
 
-/// Estimates the first objective that is a pass rate, and writes each estimate beside what the trial measured: `estimated_pass_at_1` and
+/// Estimates the first objective that is a pass rate, and writes each estimate next to the trial's measurement: `estimated_pass_at_1` and
 /// `estimated_loss`, with their 95 % intervals. Nothing is stored.
 #[must_use]
 pub fn write_estimates(

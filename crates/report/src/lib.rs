@@ -1,4 +1,4 @@
-//! What people look at: the page of a study, the table at the end of a search, and exports. Reads the store only.
+//! The output for people: the page of a study, the table at the end of a search, and exports. Reads the store only.
 //!
 //! [`Analysis`] reads a study once; [`recommend`](recommend()) is a pure function of its rows. Every number on the page was measured, unless
 //! it says "predicted".
@@ -93,7 +93,7 @@ pub fn front_rows(store: &Store, study: StudyId) -> Result<FrontSummary> {
     Ok(Analysis::load(store, study)?.summary())
 }
 
-/// The trials worth measuring again before they are recommended: the picks that are no presets, and the presets they stand beside.
+/// The trials to re-measure before they are recommended: the picks that are not presets, and the presets they are compared with.
 /// Empty where every pick is a preset.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ pub fn to_recheck(store: &Store, study: StudyId) -> Result<Vec<u64>> {
     let analysis = Analysis::load(store, study)?;
     let mut numbers = Vec::new();
     for pick in &analysis.recommendation.picks {
-        // A preset is measured again only as what a found one stands beside.
+        // A preset is re-measured only if a found candidate is compared with it.
         for beside in pick.comparisons().filter(|_| pick.comparison.is_some()) {
             numbers.extend([pick.number, beside.number]);
         }

@@ -1,4 +1,4 @@
-//! What the study's end left for the report: which parameters moved each objective, and the region that was searched.
+//! Notes of a finished study for the report: parameter importance per objective, and the region that was searched.
 
 use std::collections::BTreeMap;
 

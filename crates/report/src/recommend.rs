@@ -22,7 +22,7 @@ pub enum Title {
     Fastest,
     /// Best in the first objective of energy.
     LeastEnergy,
-    /// Least divergence from the reference, unless a higher quality is beyond doubt.
+    /// Least divergence from the reference, unless another trial's quality is significantly higher.
     BestQuality,
     /// Best in the first objective of memory.
     Smallest,
@@ -56,7 +56,7 @@ pub struct Pick {
 }
 
 impl Pick {
-    /// The comparison that tells a reader most: with what they would have taken, else with the nearest.
+    /// The most informative comparison: with what they would have taken, else with the nearest.
     #[must_use]
     pub fn lead(&self) -> Option<&Comparison> {
         self.usual.as_ref().or(self.comparison.as_ref())
@@ -71,7 +71,7 @@ impl Pick {
 /// The preset that most people take when they take one.
 pub const USUAL: &str = "Q4_K_M";
 
-/// How the study came out.
+/// The outcome of the study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -104,7 +104,7 @@ pub struct Recommendation {
     pub front: Vec<u64>,
     /// The recommended trials, each once.
     pub picks: Vec<Pick>,
-    /// How the study came out.
+    /// The outcome of the study.
     pub outcome: Outcome,
     /// What the picks had to meet, for people.
     pub floor: Option<String>,
@@ -198,7 +198,7 @@ fn region<'a>(
                 let estimated = o.metric.starts_with(ESTIMATED);
                 let lower = r.value * (1.0 - tolerated);
                 let (low, high) = match usual.and_then(|t| Reading::of(t, ESTIMATED_LOSS)) {
-                    // The tasks' difficulty, which all share, is not what tells candidates apart.
+                    // The tasks' difficulty is common to all candidates and does not distinguish them.
                     Some(loss) if estimated => {
                         let end = r.value + loss.value - loss.high.unwrap_or(loss.value);
                         (end.min(lower), end.min(lower))

@@ -40,17 +40,17 @@ pub struct Analysis {
     pub objectives: Vec<Objective>,
     /// The same as trials are judged by: a pass rate by its estimate, where there is one.
     pub judged: Vec<Objective>,
-    /// The estimates of the pass rate among the objectives, which the trials hold beside what they measured.
+    /// The estimates of the pass rate among the objectives, which the trials hold next to their measurements.
     pub estimates: Option<Estimates>,
     /// The metrics of a table's columns: the objectives, the peak, and then what else was measured that people compare.
     pub columns: Vec<Metric>,
     /// The front and the recommended few.
     pub recommendation: Recommendation,
-    /// What belongs beside the answer because its figures are wide, as fragments of sentences.
+    /// Cautions next to an answer with wide intervals, as fragments of sentences.
     pub cautions: Vec<String>,
     /// Trials that were re-measured in interleaved rounds at the study's end.
     pub rechecks: Vec<Recheck>,
-    /// Measurements that something disturbed.
+    /// Measurements that were affected by interference.
     pub disturbed: Vec<Disturbed>,
     /// What each trial lost and gained against the uncompressed model.
     pub relative: Relative,
@@ -60,9 +60,9 @@ pub struct Analysis {
     pub results: PathBuf,
     /// The front and the presets in depth, by number.
     pub details: BTreeMap<u64, Detail>,
-    /// The preset whose solutions the others' are set beside.
+    /// The preset whose solutions the others' are compared with.
     pub reference: Option<u64>,
-    /// What moves each objective, where somebody fitted a model and told; empty otherwise.
+    /// Parameter importance per objective, where a model was fitted; empty otherwise.
     pub influence: Vec<Influence>,
 }
 
@@ -261,11 +261,11 @@ pub struct FrontSummary {
     pub budget_bytes: u64,
     /// How many trials there are.
     pub trials: u64,
-    /// How the study came out.
+    /// The outcome of the study.
     pub outcome: Outcome,
     /// What the picks had to meet.
     pub floor: Option<String>,
-    /// What belongs beside the answer because its figures are wide.
+    /// Cautions next to an answer with wide intervals.
     pub cautions: Vec<String>,
     /// The heads of the values.
     pub columns: Vec<String>,

@@ -16,7 +16,7 @@ pub fn write(store: &Store, study: StudyId, out: &Path) -> Result<()> {
     replace_file(out, html.as_bytes()).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }
 
-/// Where the report of a study goes when nobody says: `reports/<name>.html`.
+/// Default path of the report of a study: `reports/<name>.html`.
 #[must_use]
 pub fn default_path(reports: &Path, study_name: &str) -> PathBuf {
     reports.join(format!("{}.html", file_stem(study_name)))

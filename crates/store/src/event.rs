@@ -27,7 +27,7 @@ open_names! {
         RungFinished = "rung_finished",
         /// A trial ended.
         TrialEnded = "trial_ended",
-        /// No further trial is begun.
+        /// No further trial starts.
         StudyEnded = "study_ended",
         /// A trial reuses the timing of another with the same artifact and run.
         Twin = "twin",

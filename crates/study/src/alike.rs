@@ -11,7 +11,7 @@ const MOST: usize = 256;
 /// Removes from a space the weight types that give the same tensors as another one, whatever is pruned; the one of most bits stays, which is
 /// what the others are replaced by. Tells what was left out, a line each.
 ///
-/// A model whose sizes cannot be told leaves the space as it is.
+/// A model whose sizes cannot be predicted leaves the space as it is.
 pub fn leave_out_alike(space: &mut Space, kit: &dyn Kit) -> Vec<String> {
     let pruned = pruned(space);
     let mut told = Vec::new();

@@ -9,7 +9,7 @@ use super::settings::{ImportanceBy, RecoveryText, Scaling, Settings};
 use autotune_core::space::Config;
 use autotune_store::{TrialRecord, TrialState};
 
-/// What decides an artifact's content beside its configuration: the model; of pruned ones what pruning went by; of rounded ones
+/// The inputs of an artifact's content in addition to its configuration: the model; of pruned ones what pruning went by; of rounded ones
 /// whether channels were scaled; of trained ones how long, and on what.
 #[must_use]
 pub fn origin(settings: &Settings, kit: &dyn Kit, config: &Config, trained: bool) -> String {

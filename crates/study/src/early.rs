@@ -10,7 +10,7 @@ use autotune_store::{Origin, Store, TrialRecord, TrialState, Verdicts};
 
 /// The chance of entering the front under which a trial is not graded.
 const LEAST_CHANCE: f64 = 0.05;
-/// Verdicts are looked at whenever so many more tasks are continued.
+/// Verdicts are examined whenever this many more tasks are continued.
 pub(super) const LOOK: usize = 16;
 /// The p-value of the paired test at one look under which a trial has lost; small, since there are several looks.
 const LOST: f64 = 0.01;

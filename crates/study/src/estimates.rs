@@ -17,22 +17,22 @@ pub const ESTIMATED_LOSS: &str = names::ESTIMATED_LOSS;
 
 /// The pass rate of greedy answers, of which single verdicts are stored.
 const GREEDY: &str = names::PASS_AT_1;
-/// Pass rates of drawn answers, of which the score and its interval are used.
+/// Pass rates of sampled completions, of which the score and its interval are used.
 const DRAWN: [&str; 4] = [names::PASS_AT_1_SAMPLED, names::PASS_AT_5, names::PASS_AT_10, names::PASS_AT_100];
-/// A 95 % interval is so many standard errors wide.
+/// The width of a 95 % interval in standard errors.
 const WIDTH: f64 = 2.0 * 1.96;
 
 const DIVERGENCE: &str = names::KL_MEAN;
 const LIKELIHOOD: &str = names::CANONICAL_NLL;
 const NEXT_LINE: &str = names::NEXT_LINE_EXACT;
-/// What the likelihood of the tasks' own solutions and the agreement of next lines may say beside the divergence's one.
+/// The weight of the likelihood of the tasks' own solutions and of the agreement of next lines, relative to the divergence's one.
 const LIKELIHOOD_WEIGHT: f64 = 0.5;
 const NEXT_LINE_WEIGHT: f64 = 0.25;
 /// A divergence that is infinite or beyond this one stands for a model that is broken.
 const BROKEN: f64 = 20.0;
-/// From so many trials on it is known how the other readings go with the divergence.
+/// The number of trials from which the relation of the other readings to the divergence is estimated.
 const LEAST_TRIALS: usize = 4;
-/// Smaller divergences tell nothing of that.
+/// Smaller divergences carry no information about it.
 const CLEAR_DIVERGENCE: f64 = 0.01;
 
 /// Everything that estimates rest on.

@@ -1,4 +1,4 @@
-//! What happens in a study, said once: progress lines, `--json` lines and the database's log all hear the same events.
+//! The events of a study: progress lines, `--json` lines and the database's log are made from the same ones.
 
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub enum Event {
         /// The text.
         text: String,
     },
-    /// Which tasks can tell right from wrong, found before anything was graded by them.
+    /// Which tasks can distinguish right from wrong programs, found before anything was graded by them.
     TasksChecked {
         /// What was found.
         #[serde(flatten)]
@@ -78,7 +78,7 @@ pub enum Event {
         /// Time since it was taken up, in seconds.
         seconds: f64,
     },
-    /// No further trial is begun.
+    /// No further trial starts.
     StudyEnded {
         /// Why.
         reason: String,

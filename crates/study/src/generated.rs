@@ -4,13 +4,13 @@
 use autotune_engine::draw::Draws;
 use autotune_engine::generate::{Generation, Prompt};
 
-/// The text is cut into pieces of about so many bytes, ...
+/// The text is cut into pieces of about this many bytes, ...
 const PIECE_BYTES: usize = 500;
-/// ... of which the reference reads about so many.
+/// ... of which the reference reads about this many.
 const READ_BYTES: usize = 160;
 /// Tokens of a continuation, at most.
 const TOKENS: u32 = 192;
-/// Continuations of a piece besides the likeliest, drawn as samples for pass@k are.
+/// Continuations of a piece in addition to the greedy one, sampled as for pass@k.
 const DRAWN: u32 = 2;
 const TEMPERATURE: f64 = 0.8;
 const TOP_P: f64 = 0.95;

@@ -8,10 +8,10 @@ use autotune_search as search;
 use autotune_search::Problem;
 use autotune_store::{StudyRecord, TrialRecord};
 
-/// Fewer complete trials tell nothing of a space.
+/// Fewer complete trials carry no information about a space.
 const LEAST_TRIALS: usize = 10;
 
-/// What moved each objective.
+/// Parameter importance per objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Importance {
     /// Complete trials that the model was fitted to.
@@ -20,7 +20,7 @@ pub struct Importance {
     pub objectives: Vec<ObjectiveImportance>,
 }
 
-/// What moved one objective.
+/// Parameter importance for one objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectiveImportance {
     /// The metric.

@@ -10,7 +10,7 @@ use autotune_core::space::Config;
 use autotune_host::identity::sha256_file;
 use autotune_store::{Artifact, FailureKind, TrialRecord};
 
-/// A kept artifact beside what was recorded of it.
+/// A kept artifact compared with its recorded hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// It is the file that was built and measured.

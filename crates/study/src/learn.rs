@@ -1,4 +1,4 @@
-//! What finished trials teach the prediction of latency: a factor that depends on a few traits of a candidate.
+//! The correction of predicted latency from finished trials: a factor that depends on a few traits of a candidate.
 //!
 //! Bayesian linear regression of the logarithm of measured over predicted latency (Bishop, *Pattern Recognition and Machine Learning*,
 //! 3.3 and 3.5): how far the common factor and the traits' own may lie from 1, and how noisy measurements are, is averaged over a grid by
@@ -28,7 +28,7 @@ const COMMON: [f64; 2] = [0.1, 0.3];
 const TRAIT: [f64; 4] = [0.01, 0.04, 0.12, 0.3];
 const NOISE: [f64; 3] = [0.02, 0.05, 0.1];
 
-/// The learnt factor.
+/// The fitted factor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Correction {
     weights: Vec<f64>,
@@ -61,7 +61,7 @@ impl Correction {
         Self { weights: averaged(&rows) }
     }
 
-    /// The factor for a candidate; 1 where nothing was learnt.
+    /// The factor for a candidate; 1 where nothing was fitted.
     #[must_use]
     pub fn factor(&self, problem: &StudyProblem<'_>, config: &Config) -> f64 {
         match traits(problem, config) {
@@ -113,7 +113,7 @@ fn averaged(rows: &[(Vec<f64>, f64)]) -> Vec<f64> {
     mean
 }
 
-/// What the rows come down to: `XᵀX` (row-major), `Xᵀy`, `yᵀy` and their number.
+/// The sufficient statistics of the rows: `XᵀX` (row-major), `Xᵀy`, `yᵀy` and their number.
 struct Sums {
     xx: Vec<f64>,
     xy: Vec<f64>,

@@ -1,4 +1,4 @@
-//! What failures teach the space: a level that failed twice for one reason, and never worked, is not asked a third time.
+//! Levels excluded after failures: a level that failed twice for one reason, and never worked, is not proposed a third time.
 //!
 //! A pure function of the ended trials, so that a resumed study leaves out the same levels. For each reason, the levels that the failed
 //! candidates share are suspects, except those that some other trial brought past the rung at which these failed. Of the suspects, the

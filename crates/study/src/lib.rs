@@ -1,4 +1,4 @@
-//! The loop that takes candidates up the rungs. Uses every room below it; knows nothing of the terminal.
+//! The loop that takes candidates through the stages. Depends on every crate below it, and not on the terminal.
 
 mod alike;
 mod artifacts;
@@ -77,7 +77,7 @@ fn done_or_why(end: End, step: &str) -> anyhow::Result<Result<(), String>> {
     }
 }
 
-/// The user asked the study to stop; what was finished is durable.
+/// The user stopped the study; finished work is durable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("stopped by the user")]
 pub struct Stopped;

@@ -1,4 +1,4 @@
-//! What is observed, as rows of the store: names, units, intervals.
+//! Measured metrics as rows of the store: names, units, intervals.
 
 use crate::Settings;
 use autotune_core::metric::names;
@@ -40,7 +40,7 @@ pub fn of_build(built: &Built) -> Vec<NewMeasurement> {
     rows
 }
 
-/// Of a prediction: peak memory, and latency before anything was learnt and as the trials so far correct it.
+/// Of a prediction: peak memory, and latency before any correction and as the trials so far correct it.
 #[must_use]
 pub fn of_prediction(peak_bytes: u64, latency_ms: f64, corrected_ms: f64) -> Vec<NewMeasurement> {
     vec![
@@ -50,7 +50,7 @@ pub fn of_prediction(peak_bytes: u64, latency_ms: f64, corrected_ms: f64) -> Vec
     ]
 }
 
-/// The share of a battery of so many watt-hours that 1,000 output tokens take.
+/// The share of a battery of this many watt-hours that 1,000 output tokens take.
 #[must_use]
 pub fn battery_share(joules_per_token: f64, watt_hours: f64) -> f64 {
     1000.0 * joules_per_token / (3600.0 * watt_hours)

@@ -25,7 +25,7 @@ pub struct Matrices {
     pub ty: GgmlType,
     /// How many, in elements.
     pub weights: u64,
-    /// Whether they give the logits: then only rows whose logits are asked for are multiplied.
+    /// Whether they give the logits: then only rows whose logits are requested are multiplied.
     pub output: bool,
 }
 
@@ -97,7 +97,7 @@ const DROPPING: f64 = 10.0;
 /// Of what rounding all weights costs, rounding the K or the V cache costs so much.
 const CACHING: f64 = 0.25;
 
-/// The divergence from the reference, in nats a token, that is assumed of a candidate of a model with so many layers while nothing was
+/// The divergence from the reference, in nats a token, that is assumed of a candidate of a model with this many layers while nothing was
 /// probed or measured. It orders choices and no more: the search drops it where it misleads.
 #[must_use]
 pub fn assumed_divergence(shape: &Shape, config: &Config, layers: u32) -> f64 {

@@ -1,4 +1,4 @@
-//! What all trials of a model need, made once and cached by content: the reference, activation statistics, the reference's predictions.
+//! Inputs that all trials of a model share, made once and cached by content: the reference, activation statistics, the reference's predictions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

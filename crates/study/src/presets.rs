@@ -11,7 +11,7 @@ pub const AS_SHIPPED: &str = "as-shipped";
 /// llama.cpp's presets, the most used first, so that a study cut short has seen those.
 pub const NAMES: [&str; 8] = ["Q4_K_M", "Q8_0", "F16", "Q4_0", "Q6_K", "Q5_K_M", "Q3_K_M", "Q2_K"];
 
-/// llama.cpp's server decodes at most this many requests together unless told otherwise.
+/// llama.cpp's server decodes at most this many requests together by default.
 const SERVER_SLOTS: u32 = 4;
 
 /// The presets as candidates, run as llama.cpp's server runs a model by default: f16 KV cache, up to four slots, micro-batch 512,
@@ -52,7 +52,7 @@ fn of(
 
 /// What the tier that a space is made for asks for, as a preset of its own: `mobile tier`; as far as the machine, the model (`context_max`
 /// tokens, 0 where it does not say) and the workload go along. None for a space of no tier, where an ordinary preset is the same, and
-/// where the weights that it asks for are not among the kit's presets (`names`).
+/// where the weights that it requires are not among the format's presets (`names`).
 #[must_use]
 pub fn of_tier(
     names: &[&str],
@@ -159,7 +159,7 @@ pub fn in_space(candidate: &Candidate, space: &Space) -> Candidate {
     placed
 }
 
-/// A bit too few is as far as so many too many.
+/// A bit too few counts as far as this many bits too many.
 const FEWER: f64 = 2.5;
 
 /// Bits per weight of a type, by its name's digit (a K-quant's scales take about half a bit more, as the others' do).

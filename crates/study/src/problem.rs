@@ -43,7 +43,7 @@ pub struct StudyProblem<'a> {
     declared: Vec<store::Objective>,
     /// Parameter and level of what failures have shown not to work.
     left_out: Vec<(usize, usize)>,
-    /// What was foreseen of points: a question asks it of each of thousands several times.
+    /// Cached predictions of points: one `ask` needs those of thousands of points several times.
     foreseen: Rc<RefCell<HashMap<Point, Option<Foreseen>>>>,
 }
 
@@ -56,7 +56,7 @@ pub struct Foreseen {
     pub latency_ms: f64,
     /// Predicted speed of prompts and of decoding.
     pub speed: Speed,
-    /// What is assumed of its divergence while nothing is measured, in nats a token; none where the engine tells no matrices.
+    /// Its assumed divergence while nothing is measured, in nats a token; none where the engine lists no matrices.
     pub divergence: Option<f64>,
 }
 
@@ -88,7 +88,7 @@ impl Ceilings {
         }
     }
 
-    /// The factor by which `fewer` threads compute slower than `threads`. Ceilings that were measured beside other work understate how
+    /// The factor by which `fewer` threads compute slower than `threads`. Ceilings that were measured during other work understate how
     /// threads add up (one had a core for itself, several had not), so that at least half of the way, as a factor, is taken for granted.
     #[must_use]
     pub fn slowdown(&self, threads: u32, fewer: u32) -> f64 {
@@ -99,7 +99,7 @@ impl Ceilings {
 }
 
 /// The share of a trial's work that is its timing: 27 to 40 % on the demo model (docs/src/project/benchmarks/study.md). A constant, so that what is
-/// asked does not depend on how fast the machine was.
+/// proposed does not depend on how fast the machine was.
 const TIMING_SHARE: f64 = 0.3;
 
 /// What stands for quality among the objectives. Everything is measured whatever it is.
@@ -109,7 +109,7 @@ pub enum Quality {
     #[default]
     #[serde(rename = "pass@1")]
     Pass1,
-    /// The estimate from drawn answers, ten of which may try.
+    /// The estimate from sampled completions, with ten attempts.
     #[serde(rename = "pass@10")]
     Pass10,
     /// Likeness to the tasks' own solutions.
@@ -134,7 +134,7 @@ impl Quality {
         store::Objective { metric: metric.to_owned(), direction, log: false, bound: None, share: None }
     }
 
-    /// Answers that must be drawn of each task for it to be measured.
+    /// Completions that must be sampled of each task for it to be measured.
     #[must_use]
     pub fn least_samples(self) -> u32 {
         if self == Self::Pass10 { 10 } else { 0 }
@@ -270,7 +270,7 @@ impl<'a> StudyProblem<'a> {
         self
     }
 
-    /// The same on a machine whose GPU can take so many layers.
+    /// The same on a machine whose GPU can take this many layers.
     #[must_use]
     pub fn with_device(mut self, layers: u32) -> Self {
         self.device_layers = layers;
@@ -281,7 +281,7 @@ impl<'a> StudyProblem<'a> {
         Config::from_candidate(&self.space.candidate(point)?).ok()
     }
 
-    /// What is known of a candidate before it is built; none where its sizes cannot be told.
+    /// What is known of a candidate before it is built; none where its sizes cannot be predicted.
     #[must_use]
     pub fn foresee(&self, config: &Config) -> Option<Foreseen> {
         let shape = self.kit.shape(config).ok()?;

@@ -14,7 +14,7 @@ use autotune_worker::supervisor::{Limits, Supervisor};
 
 /// Raised whenever the kernels or the file change.
 const FORMAT: u32 = 2;
-/// Far more than it takes on a slow machine; beside another program that computes with all cores it would take minutes, and say nothing.
+/// Far more than it takes on a slow machine; while another program computes with all cores it would take minutes, and give no usable result.
 pub const LIMIT: Duration = Duration::from_secs(40);
 
 #[derive(Serialize, Deserialize)]
@@ -22,7 +22,7 @@ struct Kept {
     format: u32,
     engine: String,
     rates: KernelRates,
-    /// What disturbed the measurement, in words. Rates of a busy machine are used, and replaced when a calm one measures again.
+    /// The interference that affected the measurement, in words. Rates of a busy machine are used, and replaced when an idle one re-measures them.
     #[serde(default)]
     disturbed: Option<String>,
 }
@@ -34,7 +34,7 @@ pub struct Found {
     pub rates: KernelRates,
     /// Whether an earlier run measured them.
     pub kept: bool,
-    /// What disturbed the measurement, in words.
+    /// The interference that affected the measurement, in words.
     pub disturbed: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl Cache<'_> {
     }
 
     /// Measures in a worker, and keeps what was found. None where the engine has no kernels to measure, or not one whole pass over them
-    /// ended within [`LIMIT`]: predictions then rest on the ceilings. `each` is told how far it is, in parts of a whole.
+    /// ended within [`LIMIT`]: predictions then rest on the ceilings. `each` receives the progress, as a fraction.
     #[must_use]
     pub fn measured(
         &self,

@@ -28,7 +28,7 @@ pub struct ReferenceGrading<'a> {
 
 impl ReferenceGrading<'_> {
     /// Grades the uncompressed model once for a study in which it cannot be a trial, and keeps its verdicts under `note`. A model that
-    /// cannot be graded here is told and left out: the study goes on without relative quality.
+    /// cannot be graded here is reported and left out: the study continues without relative quality.
     ///
     /// # Errors
     /// The user stopped, the database broke, or the judge did.

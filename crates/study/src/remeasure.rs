@@ -1,4 +1,4 @@
-//! Whether a timing that something disturbed is taken again, and which of the two counts.
+//! Whether a timing that was affected by interference is repeated, and which of the two counts.
 
 use autotune_core::stats::median;
 use autotune_host::calibrate::Pace;
@@ -10,7 +10,7 @@ const SHARE: f64 = 0.25;
 /// What a study knows from earlier trials.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Earlier {
-    /// The machine's pace, in rounds per second, in the trials with as many threads: only they can tell what is usual.
+    /// The machine's pace, in rounds per second, in the trials with as many threads: only they show the usual rate.
     pub paces: Vec<f64>,
     /// Trials that were measured a second time.
     pub remeasured: u64,
@@ -38,7 +38,7 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// None where nothing disturbed the measurement.
+    /// None where no interference was found.
     pub(super) fn of(measured: &Measured, earlier: &Earlier) -> Option<Self> {
         // A stop is no habit of the machine, and spoils the times whatever the pace.
         let again = earlier.allows_another() || !measured.stopped.is_zero();

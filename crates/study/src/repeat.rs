@@ -1,4 +1,4 @@
-//! A complete trial, timed once more because the sampler asked: its place on the front was in doubt.
+//! Re-timing a complete trial at the sampler's request, because its place on the front is uncertain.
 
 use autotune_core::metric::names;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use autotune_worker::supervisor::End;
 const LATENCY: &str = names::REQUEST_LATENCY_P50_MS;
 
 impl Study<'_> {
-    /// Times a trial once more and stores it beside the trial. A run that fails is stored with its reason, and counts as one.
+    /// Re-times a trial and stores the result with the trial. A run that fails is stored with its reason, and counts as one.
     ///
     /// # Errors
     /// The user stopped it ([`super::Stopped`]), or the database or the machine broke; nothing is stored then.
@@ -80,7 +80,7 @@ impl Study<'_> {
         Some(metrics::of_repeat(metrics::of_timing(samples, &summary, self.cx.settings, measured, peak)))
     }
 
-    /// The history, in which only trials whose artifact is still there can be timed once more.
+    /// The history, in which only trials whose artifact is still there can be re-timed.
     pub(super) fn with_artifacts(&self, mut history: History, trials: &[TrialRecord]) -> History {
         for (observation, trial) in history.observations.iter_mut().zip(trials) {
             let there = trial.artifact.as_ref().is_some_and(|a| self.cx.results.join(&a.path).exists());

@@ -1,4 +1,4 @@
-//! The study's loop: take up what is unfinished, else ask, then climb; until there is a reason to stop.
+//! The study's loop: resume unfinished trials, else ask for a candidate, then run its stages; until there is a reason to stop.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub enum StudyEnd {
 enum Next {
     /// Takes this trial up the rungs.
     Trial(Box<LiveTrial>),
-    /// Times this trial once more.
+    /// Re-times this trial.
     Again(u64),
     /// Ends, for this reason.
     End(String),
@@ -134,7 +134,7 @@ impl Study<'_> {
         }
     }
 
-    /// Whether the last trial showed that a level does not work, or that it is another one; tells what is new.
+    /// Whether the last trial showed that a level does not work, or that it is another one; reports the change.
     fn has_learnt(&self, lessons: &mut Vec<Lesson>, observer: &mut dyn Observer) -> anyhow::Result<bool> {
         let now = lessons::learn(self.problem.space, &self.cx.store.trials(self.cx.id)?);
         let same = |a: &Lesson, b: &Lesson| (a.param, a.level) == (b.param, b.level);
@@ -209,7 +209,7 @@ impl Study<'_> {
         if let Some((name, candidate)) = presets.iter().find(|(_, c)| !tried(c)) {
             return new(candidate.clone(), Origin::preset(name));
         }
-        // What cannot fit was never run: it does not count against the trials asked for.
+        // What cannot fit was never run: it does not count against the requested trials.
         let run =
             trials.iter().filter(|t| !(t.state == TrialState::Infeasible && t.artifact.is_none())).count();
         if let Some(most) = self.cx.settings.trials
@@ -328,7 +328,7 @@ impl Study<'_> {
         self.climber(problem).run(trial, &config, grading, observer)
     }
 
-    /// What takes a trial up the rungs.
+    /// Runs a trial's stages.
     pub(super) fn climber<'b>(&'b self, problem: &'b StudyProblem<'b>) -> Climb<'b> {
         Climb { cx: self.cx, prepared: self.prepared, early: Early { store: self.cx.store, problem } }
     }
@@ -373,7 +373,7 @@ fn new_trial(
     NewTrial { candidate, origin, predicted }
 }
 
-/// How long a complete trial took, as the median of those that there are.
+/// The median duration of the complete trials.
 fn minutes(trials: &[TrialRecord]) -> Option<f64> {
     let complete = trials.iter().filter(|t| t.state == TrialState::Complete);
     let taken: Vec<f64> = complete.map(|t| t.work().as_secs_f64() / 60.0).collect();

@@ -30,7 +30,7 @@ const WINDOW_TOKENS: u32 = 128;
 const SHARE: f64 = 0.1;
 /// No probe takes less, in seconds, unless the model is a toy.
 const LEAST_S: f64 = 3.0;
-/// After so many probes it is told what the rest would take.
+/// The time of the remaining probes is estimated after this many.
 const FEW: f64 = 4.0;
 /// Groups of parameters whose choices change what a model says.
 const GROUPS: [&str; 3] = ["weights.", "kv.", "prune."];
@@ -59,7 +59,7 @@ impl Sensitivities {
         probed.map(|(param, level)| Some(self.by.get(&param.name)?.get(*level)?.kl)).sum()
     }
 
-    /// Those that a study was begun with; none where it has none.
+    /// Those that a study was started with; none where it has none.
     ///
     /// # Errors
     /// The database cannot be read, or the note is damaged.
@@ -90,8 +90,8 @@ struct Probe {
 }
 
 impl Probing<'_> {
-    /// The sensitivities of the study: as it was begun with, else probed now, if it has no trials yet and the time allows. What was probed of
-    /// a model once is kept beside its other files.
+    /// The sensitivities of the study: as it was started with, else probed now, if it has no trials yet and the time allows. What was probed of
+    /// a model once is kept with its other files.
     ///
     /// # Errors
     /// The database or the disk refuses, or the user stopped it. A probe that fails ends the probing with a remark.
@@ -159,7 +159,7 @@ impl Probing<'_> {
             // The first one also makes the predictions to compare with.
             let (left, counted) = ((missing.len() - done) as f64, done.saturating_sub(1) as f64);
             let each = spent.as_secs_f64() / counted;
-            // A few tell nothing: some types are rounded ten times as slowly as others.
+            // A few are not representative: some types are rounded ten times as slowly as others.
             if counted >= FEW && each * left > allowed.as_secs_f64() {
                 let text = format!(
                     "the sensitivity of single choices is not probed: {left} probes of {each:.1} s would take over {:.0} % of the study's time; \
@@ -196,7 +196,7 @@ impl Probing<'_> {
         Ok(Some(found))
     }
 
-    /// Where what was probed of this model is kept: named by all that decides it beside the choice.
+    /// Where what was probed of this model is kept: named by all its inputs except the choice.
     fn file(&self) -> anyhow::Result<PathBuf> {
         let s = self.cx.settings;
         let text = self.prepared.calibration.as_str();

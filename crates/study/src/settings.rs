@@ -1,4 +1,4 @@
-//! What a study was told, resolved and typed; stored with it, so that a resume needs nothing else.
+//! The settings of a study, resolved and typed; stored with it, so that a resume needs nothing else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,7 +96,7 @@ pub struct Settings {
     pub seed: u64,
     /// Trials in all, presets included; none: no limit.
     pub trials: Option<u64>,
-    /// No trial is begun after this long, in seconds; none: no limit.
+    /// No trial starts after this long, in seconds; none: no limit.
     pub time_s: Option<u64>,
     /// Protection that is demanded before model-written code runs.
     #[serde(default)]
@@ -116,7 +116,7 @@ pub struct Settings {
     /// What the user declared of the objectives besides the budget.
     #[serde(default)]
     pub bounds: Bounds,
-    /// Answers drawn of each task besides the greedy one; none: only that.
+    /// Completions sampled per task in addition to the greedy one; none: only that.
     #[serde(default)]
     pub draws: Option<Draws>,
     /// When the timing of one candidate ends.
@@ -125,7 +125,7 @@ pub struct Settings {
     pub rung_timeout_s: u64,
     /// Where reports go.
     pub reports: PathBuf,
-    /// Kernel rates that latency is predicted from: as they were when the study began, so that a resume asks what it would have asked.
+    /// Kernel rates that latency is predicted from: as they were when the study began, so that a resumed study proposes the same candidates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<KernelRates>,
 }

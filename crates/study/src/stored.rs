@@ -51,7 +51,7 @@ pub(super) fn place(candidate: &Candidate, space: &Space) -> Point {
 }
 
 /// What was tried so far. A pass rate is observed as it is estimated from everything `known`, with the error of the loss alone: that the
-/// tasks are hard or easy for all tells nothing of one candidate.
+/// tasks are hard or easy for all carries no information about one candidate.
 pub(super) fn history(
     space: &Space,
     declared: &[Objective],
@@ -101,7 +101,7 @@ pub struct RegionBound {
     pub metric: String,
     /// In the metric's unit.
     pub bound: f64,
-    /// Whether it follows from the first measurements, since nobody gave one.
+    /// Whether it follows from the first measurements, since none was given.
     pub derived: bool,
 }
 
@@ -132,7 +132,7 @@ pub struct StoredProblem {
 }
 
 impl StoredProblem {
-    /// The problem that a study's trials were asked for.
+    /// The problem that a study's trials were proposed for.
     ///
     /// # Errors
     /// The stored space or objectives are not what this version reads.

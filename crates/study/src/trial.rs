@@ -278,7 +278,7 @@ impl Climb<'_> {
         }
     }
 
-    /// Builds what is asked for.
+    /// Builds the requested artifact.
     pub(super) fn built(
         &self,
         request: BuildRequest,

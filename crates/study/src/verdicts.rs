@@ -30,7 +30,7 @@ pub(super) struct Answer<'a> {
 }
 
 /// Sums up answers in the order of their tasks and samples. The greedy answers (sample 0) make pass@1, CodeBLEU and syntax validity; the
-/// drawn ones make pass@k.
+/// sampled ones make pass@k.
 pub(super) fn collect(answers: &[Answer<'_>], judgements: &[Option<Judgement>]) -> Graded {
     let mut graded = Graded::default();
     for (answer, judgement) in answers.iter().zip(judgements) {
@@ -115,7 +115,7 @@ fn similar(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     PARTS.into_iter().filter_map(mean).collect()
 }
 
-/// How well the tasks' own solutions were foreseen, token by token.
+/// How well the tasks' own solutions were predicted, token by token.
 fn foreseen(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     let scored: Vec<_> = greedy.iter().filter_map(|answer| answer.generation.foreseen).collect();
     if scored.is_empty() {
@@ -134,7 +134,7 @@ fn foreseen(greedy: &[&Answer<'_>]) -> Vec<NewMeasurement> {
     ]
 }
 
-/// pass@k of the drawn answers.
+/// pass@k of the sampled completions.
 fn drawn<'a>(pairs: impl Iterator<Item = (&'a Answer<'a>, &'a Judgement)>) -> Vec<NewMeasurement> {
     let mut counts: Vec<TaskCount> = Vec::new();
     for (answer, judgement) in pairs.filter(|(answer, _)| answer.generation.sample > 0) {
@@ -148,7 +148,7 @@ fn drawn<'a>(pairs: impl Iterator<Item = (&'a Answer<'a>, &'a Judgement)>) -> Ve
     }
     KS.iter()
         .filter_map(|&k| {
-            // Too few samples for this k: it was not asked for.
+            // Too few samples for this k: it was not requested.
             let score = pass_at_k(&counts, k).ok()?;
             let (low, high) = (score.interval.low, score.interval.high);
             Some(NewMeasurement::interval(&sampled(k), "fraction", score.mean, low, high, score.samples))
@@ -156,7 +156,7 @@ fn drawn<'a>(pairs: impl Iterator<Item = (&'a Answer<'a>, &'a Judgement)>) -> Ve
         .collect()
 }
 
-/// The metric of drawn answers; `pass_at_1` is that of the greedy ones.
+/// The metric of sampled completions; `pass_at_1` is that of the greedy ones.
 fn sampled(k: u64) -> String {
     if k == 1 { names::PASS_AT_1_SAMPLED.to_owned() } else { format!("pass_at_{k}") }
 }

@@ -142,7 +142,9 @@ impl Reader<'_> {
         let raw = self.checkpoint.require(name).map_err(|e| self.fail(e.to_string()))?;
         let dims = shape(&raw.dims);
         let &[rows, row] = dims.as_slice() else {
-            return Err(self.fail(format!("the tensor `{name}` of codes has the shape {dims:?}, which is not a matrix")));
+            return Err(self.fail(format!(
+                "the tensor `{name}` of codes has the shape {dims:?}, which is not a matrix"
+            )));
         };
         let levels = self.float(&format!("{name}{LEVELS}"), Kind::Float)?;
         if levels.size() != [16] {
@@ -176,9 +178,9 @@ impl Reader<'_> {
         let raw = self.checkpoint.require(name).map_err(|e| self.fail(e.to_string()))?;
         let dims = shape(&raw.dims);
         let &[rows, row] = dims.as_slice() else {
-            return Err(
-                self.fail(format!("the tensor `{name}` of type Q4_1 has the shape {dims:?}, which is not a matrix"))
-            );
+            return Err(self.fail(format!(
+                "the tensor `{name}` of type Q4_1 has the shape {dims:?}, which is not a matrix"
+            )));
         };
         let bytes = self.checkpoint.read(name).map_err(|e| self.fail(e.to_string()))?;
         let groups = (row / INT4_GROUP as i64) as usize;

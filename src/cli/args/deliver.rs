@@ -1,4 +1,4 @@
-//! What the commands that write files for others are told.
+//! Arguments of the commands that write files.
 
 use std::path::PathBuf;
 

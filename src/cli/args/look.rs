@@ -1,4 +1,4 @@
-//! What the commands that look into a database are told.
+//! Arguments of the commands that read a database.
 
 use std::path::PathBuf;
 

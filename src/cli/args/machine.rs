@@ -1,4 +1,4 @@
-//! What `bench` and `probe` are told.
+//! Arguments of `bench`, `probe` and `doctor`.
 
 use clap::Args;
 

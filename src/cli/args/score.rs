@@ -1,4 +1,4 @@
-//! What `score` and `simulate` are told.
+//! Arguments of `score` and `simulate`.
 
 use std::path::PathBuf;
 

@@ -48,8 +48,10 @@ pub fn run(args: &SimulateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
             exhausted = true;
             break;
         };
-        let row =
-            task.table.row(&point).ok_or_else(|| anyhow::anyhow!("a sampler requested a point without a row"))?;
+        let row = task
+            .table
+            .row(&point)
+            .ok_or_else(|| anyhow::anyhow!("a sampler requested a point without a row"))?;
         let objectives = task.measure(row, &mut Random::new(args.seed, number, NOISE_STREAM));
         let state = if objectives.contains(&None) { TrialState::Failed } else { TrialState::Complete };
         history.observations.push(Observation {
@@ -66,7 +68,7 @@ pub fn run(args: &SimulateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Prints what was asked, and the hypervolume by the table's own values inside the region that the search ended with.
+/// Prints the evaluated points, and the hypervolume by the table's own values inside the region that the search ended with.
 fn report(args: &SimulateArgs, task: &Task, history: &History, exhausted: bool, printer: &mut Printer) {
     let region = Region::of(task, history);
     let full = region.as_ref().map(|r| {

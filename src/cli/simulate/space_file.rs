@@ -5,11 +5,11 @@ use toml::Value as Toml;
 use crate::exit::Expected;
 use crate::space::{Param, ParamKind, Space, SpaceFacts, Value, parse_space};
 
-/// A declared parameter: its levels, or none when the table tells them.
+/// A declared parameter: its levels, or none when they are taken from the table.
 pub(super) struct Declared {
     pub(super) name: String,
     pub(super) levels: Vec<Value>,
-    /// Whether the levels have an order; `None` where they themselves must tell.
+    /// Whether the levels have an order; `None` where the levels themselves decide it.
     pub(super) ordered: Option<bool>,
 }
 
@@ -129,7 +129,7 @@ fn described(name: &str, table: &toml::Table) -> Result<Option<Described>, Expec
     if word.as_deref().is_some_and(|w| w.starts_with("bool")) {
         return Ok(Some((vec![Value::Bool(false), Value::Bool(true)], ordered)));
     }
-    // The table of points tells the levels.
+    // The levels are taken from the table of points.
     Ok((table.contains_key("from") || (ordered.is_some() && !table.values().any(Toml::is_array)))
         .then(|| (Vec::new(), ordered)))
 }

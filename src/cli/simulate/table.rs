@@ -10,7 +10,7 @@ use super::space_file::{Declared, kind};
 use crate::exit::Expected;
 use crate::space::{Param, Point, Space};
 
-/// The rows of a table by their points, and the columns that were asked for.
+/// The rows of a table by their points, and the requested columns.
 pub(super) struct Table {
     pub(super) space: Space,
     points: Vec<Point>,

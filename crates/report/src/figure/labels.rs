@@ -1,4 +1,4 @@
-//! Placing labels beside points so that they do not lie on one another: first come, first served, in order of importance.
+//! Placing labels next to points so that they do not overlap: first come, first served, in order of importance.
 
 /// A box in the figure's pixels: left, top, right, bottom.
 type Box4 = [i32; 4];

@@ -61,9 +61,9 @@ pub struct Point {
     pub y: Reading,
     /// Where it stands.
     pub standing: Standing,
-    /// The preset's name, which is written beside it.
+    /// The preset's name, which is written next to it.
     pub preset: Option<String>,
-    /// What it is recommended for, written beside it too.
+    /// The titles that it is recommended for, also written next to it.
     pub titles: String,
     /// What a pointer over it shows.
     pub hover: String,

@@ -1,4 +1,4 @@
-//! What the hand-over says of a trial, in one place for metadata, README and Modelfile.
+//! The facts of a trial in an export, in one place for metadata, README and Modelfile.
 
 use crate::{Analysis, Commands, Comparison, Pick, file_stem};
 use autotune_core::space::{Config, ConfigError, WeightPlan};

@@ -1,4 +1,4 @@
-//! What a user walks away with: the artifact under its full name, what was measured of it, and the commands that run it.
+//! The exported bundle: the artifact under its full name, its measurements, and the commands that run it.
 //!
 //! [`stamp()`] copies a GGUF with the study's facts in its metadata (tensor data untouched, so the logits are those that were measured);
 //! [`Package`] writes the folder of `autotune export --to`: model, `README.md`, `Modelfile`, `trial.json`, `SHA256SUMS`. Reads reports and

@@ -131,7 +131,7 @@ pub(super) fn is_prediction(metric: &str) -> bool {
     ["predicted_", "corrected_"].iter().any(|beginning| metric.starts_with(beginning))
 }
 
-/// Moves what was predicted out of the measurements of a trial: beside them it would be taken for one of them.
+/// Moves what was predicted out of the measurements of a trial: next to them it would be mistaken for one of them.
 fn predictions_apart(mut trial: Value) -> Value {
     if let Some(measurements) = trial.get_mut("measurements").and_then(Value::as_object_mut) {
         let names: Vec<String> = measurements.keys().filter(|m| is_prediction(m)).cloned().collect();

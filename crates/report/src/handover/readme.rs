@@ -1,4 +1,4 @@
-//! The `README.md` of a hand-over: what it is, what was measured, how to run it, where it comes from, what nobody checked.
+//! The `README.md` of an export: model, measurements, commands that run it, origin, and what was not measured.
 
 use crate::metric::OfTrial as _;
 use autotune_core::metric::names;
@@ -53,7 +53,7 @@ const TOLD: [&str; 9] = [
     names::KL_MEAN,
 ];
 
-/// Measured values beside those of the presets that people use. No prediction stands here.
+/// Measured values next to those of the usual presets. Predictions are not included.
 fn figures(text: &mut String, facts: &Facts<'_>) {
     let analysis = facts.analysis;
     let others: Vec<&TrialRecord> = ["Q4_K_M", "Q8_0"]

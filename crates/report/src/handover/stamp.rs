@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Facts;
 use autotune_model::gguf::{Gguf, GgufError, GgufWriter, MetaValue, Metadata, TensorDecl};
 
-/// What a source file says of itself and a hand-over repeats.
+/// Metadata of the source file that an export repeats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceFacts {
     /// The model's name.

@@ -80,7 +80,7 @@ fn ratio(analysis: &Analysis, first: u64, second: u64) -> Option<f64> {
     Some(of(first)? / of(second)?)
 }
 
-/// What else ran.
+/// Other load on the machine.
 fn machine(analysis: &Analysis) -> Markup {
     let metric = Metric::of(OTHERS);
     let mut shares: Vec<f64> =
@@ -107,7 +107,7 @@ fn machine(analysis: &Analysis) -> Markup {
     }
 }
 
-/// How far measurements of one artifact lie apart.
+/// The scatter of measurements of one artifact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Noise {
     /// Pairs of neighbouring rounds.

@@ -12,7 +12,7 @@ use autotune_study::estimates::ESTIMATED;
 use autotune_worker::recheck;
 use autotune_worker::recheck::Standing;
 
-/// Notes under this prefix are warnings that belong beside the answer (a source that is already quantized, a missing sandbox layer).
+/// Notes under this prefix are warnings that belong next to the answer (a source that is already quantized, a missing sandbox layer).
 const WARNING: &str = "warning";
 
 pub(super) fn section(analysis: &Analysis) -> Markup {
@@ -63,7 +63,7 @@ fn lead(analysis: &Analysis, pick: &Pick) -> Markup {
     }
 }
 
-/// What speaks for the answer, in a sentence; the section on trust has the rest.
+/// The evidence for the answer, in a sentence; the section on trust has the rest.
 fn reason(analysis: &Analysis, pick: &Pick) -> Markup {
     let Some(beside) = pick.lead() else { return html! {} };
     let turns = recheck::compare(&analysis.rechecks, pick.number, beside.number)

@@ -39,7 +39,7 @@ const OFFERED: [&str; 21] = [
     names::CANONICAL_ACCURACY,
 ];
 
-/// Metrics that are told of a trial beside the figure, whatever the axes are.
+/// Metrics of a trial that are shown next to the figure for any choice of axes.
 const USUALLY_TOLD: [&str; 8] = [
     names::TTFT_P50_MS,
     names::DECODE_TOKENS_PER_S,

@@ -1,4 +1,4 @@
-//! How to do it again: command, seed, versions, host, settings.
+//! How to reproduce a study: command, seed, versions, host, settings.
 
 use autotune_core::metric::names;
 use maud::{Markup, html};

@@ -29,7 +29,7 @@ use autotune_store::StudyState;
 pub enum Live {
     /// It stays as it is.
     No,
-    /// It is loaded again every so many seconds: the study goes on.
+    /// The page reloads itself at this interval in seconds, because the study is running.
     EverySeconds(u32),
 }
 
@@ -49,7 +49,7 @@ pub fn render(analysis: &Analysis, overlays: &[Overlay], live: Live) -> Result<S
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content=(concat!("autotune ", env!("CARGO_PKG_VERSION")));
-                // An empty icon, so that browsers ask nobody for one.
+                // An empty icon, so that browsers do not request one.
                 link rel="icon" href="data:,";
                 @if let Live::EverySeconds(seconds) = live { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }

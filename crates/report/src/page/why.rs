@@ -12,7 +12,7 @@ use crate::{Analysis, Influence, Metric, Reading, moved};
 use autotune_store::TrialRecord;
 use autotune_study::sensitivity::Choice;
 
-/// Fewer trials tell nothing about a parameter.
+/// Fewer trials carry no information about a parameter.
 const LEAST_TRIALS: usize = 6;
 
 pub(super) fn section(analysis: &Analysis) -> Markup {

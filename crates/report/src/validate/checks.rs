@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -19,7 +19,7 @@ pub enum Status {
 pub struct Check {
     /// A stable name for programs: `memory`, `latency`.
     pub name: String,
-    /// How it came out.
+    /// Its result.
     pub status: Status,
     /// What was measured, in the unit of `allowed`.
     pub measured: Option<f64>,

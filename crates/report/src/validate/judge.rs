@@ -8,7 +8,7 @@ use autotune_engine::exercise::Exercised;
 
 const NO_REFERENCE: &str = "no reference; --reference names the uncompressed model";
 
-/// Judges an artifact, beside the reference where there is one.
+/// Judges an artifact, against the reference where there is one.
 #[must_use]
 pub fn judge(plan: &Plan, artifact: &Observation, reference: Option<&Observation>) -> Verdicts {
     let mut checks = vec![runs("runs", artifact)];
@@ -117,7 +117,7 @@ fn same_tokens(least: f64, artifact: &Observation, reference: &Observation) -> C
     Check::new("same-tokens", share >= least, text).with(share, least)
 }
 
-/// Latency, quality and memory beside the reference.
+/// Latency, quality and memory relative to the reference.
 fn thresholds(plan: &Plan, artifact: &Observation, reference: Option<&Observation>) -> Vec<Check> {
     let allowed = &plan.allowed;
     let mut checks = vec![match artifact.peak_bytes {

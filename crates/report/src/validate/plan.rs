@@ -50,7 +50,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of a tier: mobile 4-bit weights, context 4096, one request, 4 threads in 6 GiB; edge 8-bit, 8192, 2, 6 in 8 GiB;
     /// desktop 16-bit, 16,384, 4, 8 in 12 GiB; server full precision, 32,768, 8, 16 in 16 GiB (the smallest machine of each). The
-    /// divergence that is allowed is that of the precision, with room to spare (docs/src/user/resume-and-export.md).
+    /// divergence that is allowed is that of the precision, with a margin (docs/src/user/resume-and-export.md).
     #[must_use]
     pub fn of(tier: Tier) -> Self {
         let (gib, (kl, top1, same_tokens)) = match tier {

@@ -45,7 +45,7 @@ impl GgufKit {
     }
 }
 
-/// SHA-256 over the length, the first mebibyte (the header) and evenly spaced stretches: a model of many gigabytes is told from another
+/// SHA-256 over the length, the first mebibyte (the header) and evenly spaced stretches: a model of many gigabytes is distinguished from another
 /// in milliseconds.
 fn sampled_hash(path: &Path, length: u64) -> std::io::Result<String> {
     use std::io::{Read, Seek, SeekFrom};

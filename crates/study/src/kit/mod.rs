@@ -54,7 +54,7 @@ pub trait Kit {
     /// The type that the file is already quantized to, when it is: then it is a preset of its own, and the reference is made from it.
     fn shipped_quantized(&self) -> Option<String>;
 
-    /// What the user should know of the file beside its description.
+    /// Warnings about the file, in addition to its description.
     fn remark(&self) -> Option<String> {
         None
     }

@@ -10,7 +10,7 @@ const SPECIAL: [&str; 4] = ["bos", "eos", "eot", "eom"];
 /// Checks the tokenizer of a file against itself and against the embedding.
 ///
 /// # Errors
-/// What is wrong, as it follows the name of the file.
+/// The fault, as it follows the name of the file.
 pub(super) fn check(gguf: &Gguf) -> Result<(), String> {
     let metadata = gguf.metadata();
     let Some(tokens) = metadata.get("tokenizer.ggml.tokens").and_then(MetaValue::as_array) else {

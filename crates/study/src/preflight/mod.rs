@@ -1,6 +1,6 @@
 //! What is found out about a model before a study exists: whether the engine can load it, and whether its numbers are numbers.
 //!
-//! Both are done by a worker, since native code may end the process. Nothing is written beside the results: a model that cannot be run
+//! Both are done by a worker, since native code may end the process. Nothing is written to the results: a model that cannot be run
 //! leaves no study behind, and a `resume` that could never work is not offered.
 
 mod header;
@@ -61,7 +61,7 @@ impl Preflight<'_> {
         }
     }
 
-    /// What can be told from the header alone, in words of our own.
+    /// Faults that the header alone shows, in autotune's own words.
     fn header(&self) -> anyhow::Result<()> {
         if self.engine == EngineKind::Mock {
             return Ok(());
@@ -109,7 +109,8 @@ impl Preflight<'_> {
             End::Done => Ok(report.unwrap_or_default()),
             End::Failed(why) if finite::tells_of(&why) => {
                 let why = why.replacen(finite::NOT_A_NUMBER, "", 1);
-                let text = format!("{why}; a study of it could not measure anything: download the model again");
+                let text =
+                    format!("{why}; a study of it could not measure anything: download the model again");
                 Err(self.unusable(&text).into())
             }
             End::Failed(why) => Err(self.unusable(&self.refused(&why)).into()),
@@ -148,7 +149,7 @@ impl Preflight<'_> {
     }
 }
 
-/// What helps, where the library's words are known.
+/// The remedy, where the library's message is known.
 fn remedy(why: &str) -> &'static str {
     if why.contains("merges") || why.contains("pre-tokenizer") || why.contains("tokenizer.ggml") {
         "; reconvert the model from its original folder, with its tokenizer"
