@@ -26,7 +26,7 @@ const CALM_MEMORY: f64 = 0.5;
 const SWAP_IN_USE: f64 = 0.25;
 
 /// The result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     Ok,
@@ -87,12 +87,7 @@ pub fn run(args: &DoctorArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     checks.extend(SandboxState::probe().checks());
     checks.extend([memory(&host), cgroup(&host), swap(&host), disk(&host, &results), cache()]);
     checks.extend([clock(&host), power(&host), load(&host), gpus(&host), open_files(), limits_of_process()]);
-    let worst = |v: Verdict| checks.iter().any(|c| c.verdict == v);
-    let verdict = match () {
-        () if worst(Verdict::Problem) => Verdict::Problem,
-        () if worst(Verdict::Warning) => Verdict::Warning,
-        () => Verdict::Ok,
-    };
+    let verdict = checks.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Ok);
     if args.json {
         printer.data(&serde_json::to_string_pretty(&Output { verdict, checks: &checks })?);
     } else {
