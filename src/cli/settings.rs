@@ -17,7 +17,7 @@ use crate::search::SamplerKind;
 use crate::space::preset_names;
 use crate::study::{Cost, DEFAULT_TIME, ImportanceBy, Quality, Settings};
 use crate::units::parse_bytes;
-use crate::worker::timing::{Share, TimingLimits};
+use crate::worker::timing::TimingLimits;
 use crate::worker::workload::Workload;
 
 /// Default sampling parameters: the temperature that HumanEval's authors found best for large k, and the usual nucleus.
@@ -69,11 +69,9 @@ pub fn resolve(args: &TuneArgs, printer: &Printer) -> anyhow::Result<Settings> {
     let rung_timeout_s = duration("--rung-timeout", &args.rung_timeout)?.as_secs();
     // Last, so that a wrong flag is the only thing that is printed.
     let budget_bytes = stated_bytes.map_or_else(|| budget::default_bytes(printer), Ok)?;
+    let defaults = Settings::new(model_path, budget_bytes);
     Ok(Settings {
         model: args.model.clone().unwrap_or_else(|| "demo".to_owned()),
-        model_path,
-        model_source: None,
-        budget_bytes,
         engine,
         device: on,
         space: absolute_space(space_for(engine, on, &args.space)),
@@ -93,13 +91,12 @@ pub fn resolve(args: &TuneArgs, printer: &Printer) -> anyhow::Result<Settings> {
         quality,
         cost,
         battery_wh,
-        device_layers: 0,
         bounds,
         draws,
-        timing: TimingLimits { cap_s, share: Some(Share::STUDY), ..TimingLimits::default() },
+        timing: TimingLimits { cap_s, ..defaults.timing },
         rung_timeout_s,
         reports: args.reports.clone(),
-        rates: None,
+        ..defaults
     })
 }
 
