@@ -112,31 +112,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::testing::study;
     use crate::{
-        Asked, EndState, FinishedRung, LiveTrial, NewMeasurement, NewRepeat, NewStudy, NewTrial, Origin,
-        Rung, WorkerIdentity,
+        Asked, EndState, FinishedRung, LiveTrial, NewMeasurement, NewRepeat, NewTrial, Origin, Rung,
+        WorkerIdentity,
     };
     use autotune_core::space::{Candidate, Value};
-
-    fn study(store: &Store, name: &str) -> StudyId {
-        let json = || "{}".to_owned();
-        let new = NewStudy {
-            name: name.into(),
-            command: String::new(),
-            settings_json: json(),
-            space_json: json(),
-            seed: 1,
-            budget_bytes: 1,
-            model_path: String::new(),
-            model_hash: String::new(),
-            engine: "mock".into(),
-            objectives_json: json(),
-            host_fingerprint: String::new(),
-            host_json: json(),
-            versions_json: json(),
-        };
-        store.create_study(&new).unwrap()
-    }
 
     fn ask(store: &Store, study: StudyId) -> LiveTrial {
         let new = |trials: &[TrialRecord]| {

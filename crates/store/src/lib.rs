@@ -28,6 +28,8 @@ mod salvage;
 mod segment;
 mod sqlite;
 mod study;
+#[cfg(test)]
+mod testing;
 mod trial;
 mod vocabulary;
 mod worker;

@@ -317,31 +317,14 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{NewGeneration, NewMeasurement, NewRepeat, NewStudy, Origin};
+    use crate::{NewGeneration, NewMeasurement, NewRepeat, Origin};
     use autotune_core::space::Candidate;
 
     #[test]
     fn a_full_disk_loses_nothing_that_was_finished() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db")).unwrap();
-        let json = || "{}".to_owned();
-        let study = store
-            .create_study(&NewStudy {
-                name: "s".into(),
-                command: String::new(),
-                settings_json: json(),
-                space_json: json(),
-                seed: 1,
-                budget_bytes: 1,
-                model_path: String::new(),
-                model_hash: String::new(),
-                engine: "mock".into(),
-                objectives_json: json(),
-                host_fingerprint: String::new(),
-                host_json: json(),
-                versions_json: json(),
-            })
-            .unwrap();
+        let study = crate::testing::study(&store, "s");
         let new = NewTrial {
             candidate: Candidate::default(),
             origin: Origin::preset("F16"),
