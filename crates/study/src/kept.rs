@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::Study;
 use super::event::{Event, Observer};
-use super::trial::{Climb, Ended, Halt};
+use super::halt::{Ended, Halt};
+use super::trial::Climb;
 use autotune_core::space::Config;
 use autotune_host::identity::sha256_file;
 use autotune_store::{Artifact, FailureKind, TrialRecord};

@@ -9,6 +9,7 @@ pub mod estimates;
 mod event;
 mod generated;
 mod grading;
+mod halt;
 mod importance;
 mod kept;
 pub mod kit;

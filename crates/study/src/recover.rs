@@ -9,9 +9,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::event::{Event, Observer};
+use super::halt::Halt;
 use super::kit::{Kit, Materials};
 use super::settings::Settings;
-use super::trial::{Climb, Halt};
+use super::trial::Climb;
 use autotune_core::space::{Config, WeightPlan, WeightSlot};
 use autotune_engine::Device;
 use autotune_engine::lab::{RecoverProgress, RecoverRequest, Rounding};

@@ -11,6 +11,7 @@ use super::context::StudyContext;
 use super::early::{Early, LOOK};
 use super::event::{Event, Observer};
 use super::grading::Grading;
+use super::halt::{Ended, Halt};
 use super::kit::Kit;
 use super::metrics;
 use super::prepare::{Prepared, grading_run};
@@ -40,46 +41,6 @@ pub struct Climb<'a> {
     pub prepared: &'a Prepared,
     /// What may end a trial early.
     pub early: Early<'a>,
-}
-
-/// A rung that ended the trial.
-pub(super) struct Ended {
-    state: EndState,
-    failure: Failure,
-}
-
-impl Ended {
-    pub(super) fn failed(kind: FailureKind, text: impl Into<String>) -> Self {
-        Self { state: EndState::Failed, failure: Failure { kind, text: text.into() } }
-    }
-
-    /// Why, for people.
-    pub(super) fn into_text(self) -> String {
-        self.failure.text
-    }
-
-    fn early(kind: FailureKind, text: String) -> Self {
-        Self { state: EndState::Stopped, failure: Failure { kind, text } }
-    }
-
-    fn over_budget(text: String) -> Self {
-        let failure = Failure { kind: FailureKind::OverBudget, text };
-        Self { state: EndState::Infeasible, failure }
-    }
-}
-
-/// Why a rung gave no result.
-pub(super) enum Halt {
-    /// The trial ends with a reason.
-    Ended(Ended),
-    /// The study stops or breaks.
-    Study(anyhow::Error),
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Halt::Study(error.into())
-    }
 }
 
 /// The timing of an artifact as a trial's rung.
