@@ -126,16 +126,17 @@ pub fn recommend(
     let presets: Vec<&TrialRecord> =
         rows.iter().copied().filter(|t| t.origin.preset_name().is_some()).collect();
 
-    let (inside, floor) = region(&front, &presets, &judged.objectives, 0.0);
+    let strict = Requirement::of(&presets, &judged.objectives, 0.0);
     // Who asks for the fastest or the smallest gives up a little quality for it.
-    let (tolerant, lower) = region(&front, &presets, &judged.objectives, TOLERATED);
-    let floor = match (floor, lower) {
-        (Some(floor), Some(lower)) if floor != lower => {
-            let lower = lower.trim_start_matches("chosen from the front with ");
-            Some(format!("{floor} (fastest, smallest and least energy: {lower})"))
+    let tolerant = Requirement::of(&presets, &judged.objectives, TOLERATED);
+    let (inside, floor) = strict.of_front(&front);
+    let floor = match floor {
+        Some(floor) if tolerant.words != strict.words && front.iter().any(|t| tolerant.meets(t)) => {
+            Some(format!("{floor} (fastest, smallest and least energy: {})", tolerant.words.join(" and ")))
         }
-        (floor, _) => floor,
+        floor => floor,
     };
+    let (tolerant, _) = tolerant.of_front(&front);
     let choice = Choice { objectives, judged, paired };
     let mut picks: Vec<Pick> = Vec::new();
     for (title, trial) in choice.winners(&inside, &tolerant, &presets) {
@@ -167,87 +168,100 @@ fn usual(trials: &[TrialRecord]) -> Option<&TrialRecord> {
     trials.iter().find(|t| t.origin.preset_name() == Some(USUAL) && t.state == TrialState::Complete)
 }
 
-/// The part of the front that is worth recommending: within the bounds of the objectives and, where quality has no bound, not below the
-/// interval of the usual preset's quality (without it, not below every preset). Falls back to the whole front.
-///
-/// `tolerated` is the share of the usual preset's estimated pass rate that may be lost beyond that.
-fn region<'a>(
-    front: &[&'a TrialRecord],
-    presets: &[&TrialRecord],
-    objectives: &[Objective],
-    tolerated: f64,
-) -> (Vec<&'a TrialRecord>, Option<String>) {
-    let mut bounds: Vec<(&Objective, f64)> = objectives.iter().filter_map(|o| Some((o, o.bound?))).collect();
-    let quality = objectives.iter().find(|o| family(o) == Family::Quality);
-    let mut said: Vec<String> = bounds
-        .iter()
-        .map(|(o, bound)| {
-            let metric = Metric::of(&o.metric);
-            format!("{} no worse than {}", metric.label, metric.show(*bound))
-        })
-        .collect();
-    if let Some(o) = quality.filter(|o| o.bound.is_none()) {
-        let metric = Metric::of(&o.metric);
-        let usual = presets.iter().find(|t| t.origin.preset_name() == Some(USUAL));
-        let worst = presets
+/// What a recommended trial must meet: the bounds of the objectives and, where quality has no bound, not to lie below the interval of the usual
+/// preset's quality (without it, not below every preset).
+struct Requirement<'o> {
+    bounds: Vec<(&'o Objective, f64)>,
+    /// The bounds for people.
+    words: Vec<String>,
+}
+
+impl<'o> Requirement<'o> {
+    /// `tolerated` is the share of the usual preset's estimated pass rate that may be lost beyond its interval.
+    fn of(presets: &[&TrialRecord], objectives: &'o [Objective], tolerated: f64) -> Self {
+        let mut bounds: Vec<(&Objective, f64)> =
+            objectives.iter().filter_map(|o| Some((o, o.bound?))).collect();
+        let quality = objectives.iter().find(|o| family(o) == Family::Quality);
+        let mut words: Vec<String> = bounds
             .iter()
-            .filter_map(|t| Some(Reading::of(t, &o.metric)?.value))
-            .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
-        let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
-            (Some(r), _) => {
-                let estimated = o.metric.starts_with(ESTIMATED);
-                let lower = r.value * (1.0 - tolerated);
-                let (low, high) = match usual.and_then(|t| Reading::of(t, ESTIMATED_LOSS)) {
-                    // The tasks' difficulty is common to all candidates and does not distinguish them.
-                    Some(loss) if estimated => {
-                        let end = r.value + loss.value - loss.high.unwrap_or(loss.value);
-                        (end.min(lower), end.min(lower))
-                    }
-                    _ => r.interval().unwrap_or((r.value, r.value)),
-                };
-                let end = if o.direction == Direction::Max { low } else { high };
-                let words = if estimated && tolerated > 0.0 && end == lower {
-                    format!(
-                        "{} no worse than {:.0} % of {USUAL}'s, {}",
-                        metric.label,
-                        100.0 * (1.0 - tolerated),
-                        metric.show(end)
-                    )
-                } else {
-                    format!("{} no worse than {USUAL}'s interval allows, {}", metric.label, metric.show(end))
-                };
-                Some((end, words))
-            }
-            (None, Some(worst)) => Some((
-                worst,
-                format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)),
-            )),
-            (None, None) => None,
-        };
-        if let Some((bound, words)) = bound {
-            said.push(words);
-            bounds.push((o, bound));
-        }
-    }
-    let inside: Vec<&TrialRecord> = front
-        .iter()
-        .copied()
-        .filter(|t| {
-            bounds.iter().all(|(o, bound)| {
-                Reading::of(t, &o.metric)
-                    .is_some_and(|r| cost(o.direction, r.value) <= cost(o.direction, *bound))
+            .map(|(o, bound)| {
+                let metric = Metric::of(&o.metric);
+                format!("{} no worse than {}", metric.label, metric.show(*bound))
             })
+            .collect();
+        if let Some(o) = quality.filter(|o| o.bound.is_none()) {
+            let metric = Metric::of(&o.metric);
+            let usual = presets.iter().find(|t| t.origin.preset_name() == Some(USUAL));
+            let worst = presets
+                .iter()
+                .filter_map(|t| Some(Reading::of(t, &o.metric)?.value))
+                .max_by(|a, b| cost(o.direction, *a).total_cmp(&cost(o.direction, *b)));
+            let bound = match (usual.and_then(|t| Reading::of(t, &o.metric)), worst) {
+                (Some(r), _) => {
+                    let estimated = o.metric.starts_with(ESTIMATED);
+                    let lower = r.value * (1.0 - tolerated);
+                    let (low, high) = match usual.and_then(|t| Reading::of(t, ESTIMATED_LOSS)) {
+                        // The tasks' difficulty is common to all candidates and does not distinguish them.
+                        Some(loss) if estimated => {
+                            let end = r.value + loss.value - loss.high.unwrap_or(loss.value);
+                            (end.min(lower), end.min(lower))
+                        }
+                        _ => r.interval().unwrap_or((r.value, r.value)),
+                    };
+                    let end = if o.direction == Direction::Max { low } else { high };
+                    let said = if estimated && tolerated > 0.0 && end == lower {
+                        format!(
+                            "{} no worse than {:.0} % of {USUAL}'s, {}",
+                            metric.label,
+                            100.0 * (1.0 - tolerated),
+                            metric.show(end)
+                        )
+                    } else {
+                        format!(
+                            "{} no worse than {USUAL}'s interval allows, {}",
+                            metric.label,
+                            metric.show(end)
+                        )
+                    };
+                    Some((end, said))
+                }
+                (None, Some(worst)) => Some((
+                    worst,
+                    format!("{} no worse than the worst preset's {}", metric.label, metric.show(worst)),
+                )),
+                (None, None) => None,
+            };
+            if let Some((bound, said)) = bound {
+                words.push(said);
+                bounds.push((o, bound));
+            }
+        }
+        Self { bounds, words }
+    }
+
+    fn meets(&self, trial: &TrialRecord) -> bool {
+        self.bounds.iter().all(|(o, bound)| {
+            Reading::of(trial, &o.metric)
+                .is_some_and(|r| cost(o.direction, r.value) <= cost(o.direction, *bound))
         })
-        .collect();
-    if said.is_empty() {
-        (front.to_vec(), None)
-    } else if inside.is_empty() && !front.is_empty() {
-        (
-            front.to_vec(),
-            Some(format!("nothing on the front has {}: chosen from the whole front", said.join(" and "))),
-        )
-    } else {
-        (inside, Some(format!("chosen from the front with {}", said.join(" and "))))
+    }
+
+    /// The part of the front that meets it, and how it was chosen, for people; the whole front where nothing meets it.
+    fn of_front<'a>(&self, front: &[&'a TrialRecord]) -> (Vec<&'a TrialRecord>, Option<String>) {
+        let inside: Vec<&TrialRecord> = front.iter().copied().filter(|t| self.meets(t)).collect();
+        if self.words.is_empty() {
+            (front.to_vec(), None)
+        } else if inside.is_empty() && !front.is_empty() {
+            (
+                front.to_vec(),
+                Some(format!(
+                    "nothing on the front has {}: chosen from the whole front",
+                    self.words.join(" and ")
+                )),
+            )
+        } else {
+            (inside, Some(format!("chosen from the front with {}", self.words.join(" and "))))
+        }
     }
 }
 
@@ -510,7 +524,12 @@ mod tests {
         let r = recommend(&trials, &objectives, &judged, BUDGET, &paired);
         let front: Vec<&TrialRecord> = trials.iter().filter(|t| r.front.contains(&t.number)).collect();
         let presets: Vec<&TrialRecord> = trials.iter().filter(|t| t.origin.preset_name().is_some()).collect();
-        let inside = region(&front, &presets, &judged.objectives, 0.0).0.iter().map(|t| t.number).collect();
+        let inside = Requirement::of(&presets, &judged.objectives, 0.0)
+            .of_front(&front)
+            .0
+            .iter()
+            .map(|t| t.number)
+            .collect();
         (trials, r, inside)
     }
 
