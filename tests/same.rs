@@ -6,6 +6,9 @@
     reason = "a test that cannot go on must fail, and says what it skips"
 )]
 
+#[path = "support/require.rs"]
+mod require;
+
 use std::{collections::BTreeMap, io::Write, process::Command, process::Stdio};
 
 use autotune::quality::tasks::{Program, TaskLanguage};
@@ -83,12 +86,13 @@ fn cases(text: &str, head: &str) -> Vec<Case> {
 
 fn sandbox(language: TaskLanguage) -> Option<Sandbox> {
     if !probe().is_strict() {
-        println!("skipped: this machine lacks {}", probe().missing());
+        require::skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return None;
     }
     let mut sandbox = Sandbox::new(Settings::default()).unwrap();
     if let Err(error) = sandbox.interpreter(language) {
-        println!("skipped: {error}");
+        let need = if language == TaskLanguage::Python { "python" } else { "node" };
+        require::skip(need, error);
         return None;
     }
     Some(sandbox)

